@@ -1,0 +1,1 @@
+//! Virtual laboratory instruments on real wires.

@@ -1,0 +1,2 @@
+//! Protocol + lab + parameters -> graph. Every check of the language happens here, before anything moves.
+pub mod graph;
