@@ -1,1 +1,11 @@
-//! wire
+//! Bytes over serial lines, sockets, Modbus and MQTT, and the clock that lab time follows.
+//!
+//! Architecture invariant: nothing here knows an instrument or a protocol, and nothing here ever
+//! sends the same bytes twice by itself.
+pub mod address;
+pub mod clock;
+pub mod dialer;
+
+pub use address::{Address, AddressError, Endpoint};
+pub use clock::{Clock, Tick};
+pub use dialer::{Dialer, Parity, Port, SerialSettings};
