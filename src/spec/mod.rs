@@ -1,1 +1,25 @@
-//! spec
+//! The four YAML documents as typed values with source spans, and diagnostics that point at them.
+//!
+//! ```text
+//! text -> tree (every key and value with its place) -> lowering by key tables -> typed document
+//!                                                             |
+//!                                                   Report: all mistakes, in file order
+//! ```
+//!
+//! Architecture invariant: a document is checked here as far as it can be checked on its own.
+//! Nothing in this module opens another file, knows a clock, or refuses a document because of
+//! what a second document says; that is the compiler's work. Lowering never panics, whatever
+//! the bytes, and never stops at the first mistake.
+
+pub mod campaign;
+pub mod diagnostic;
+pub mod instrument;
+pub mod lab;
+pub mod protocol;
+pub mod source;
+mod unit_standin;
+pub mod value;
+
+pub use diagnostic::{Checked, Diagnostic, Label, Report, Severity};
+pub use source::{Position, SourceFile, SourceId, Sources, Span, Spanned};
+pub use value::{Condition, Expression, Field, Named, Shape, ValueSpec, ValueType, Written};

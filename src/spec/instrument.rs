@@ -1,0 +1,680 @@
+//! The instrument definition: what a model of device understands. No code, only data.
+//!
+//! Message templates (`RAT {rate:mL/min:4s} MM`) and reply patterns (`I{value:f}W{_:f}ML`) stay
+//! text here; `driver` reads them.
+
+use std::time::Duration;
+
+use crate::units::Quantity;
+
+use super::source::{SourceId, Span, Spanned};
+use super::value::{Condition, Expression, Named, Shape, ValueSpec, Written};
+
+/// A definition as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instrument {
+    /// The text it was read from.
+    pub source: SourceId,
+    /// Name, e.g. `newera-ne1000`.
+    pub name: Spanned<String>,
+    /// The type of role it can play, e.g. `syringe_pump`.
+    pub kind: Spanned<String>,
+    /// Maker.
+    pub vendor: Option<String>,
+    /// Model as the maker calls it.
+    pub model: Option<String>,
+    /// For people.
+    pub doc: Option<String>,
+    /// What it can do to the world.
+    pub hazards: Vec<Spanned<Hazard>>,
+    /// What the lab must say about one unit.
+    pub config: Vec<ValueSpec>,
+    /// How to talk to it.
+    pub connection: Connection,
+    /// Read from every reply before its value.
+    pub status: Option<Status>,
+    /// What the device calls its errors.
+    pub errors: Vec<ErrorCode>,
+    /// How to make sure that this is the device.
+    pub identify: Option<Identify>,
+    /// Sent after each connect; harmless only.
+    pub on_connect: Vec<Operation>,
+    /// What can be read.
+    pub properties: Vec<Property>,
+    /// What it can do.
+    pub actions: Vec<Action>,
+    /// Leaves it harmless; `None` = not given.
+    pub safe_state: Option<SafeState>,
+    /// The device stops by itself if nobody talks to it.
+    pub heartbeat: Option<Heartbeat>,
+    /// Conditions a person must know of.
+    pub alarms: Vec<Alarm>,
+    /// How a simulator behaves: free keys, read by the simulators.
+    pub simulate: Vec<Named<Written>>,
+    /// Golden bytes from the manual.
+    pub examples: Vec<Example>,
+    /// The whole document.
+    pub span: Span,
+}
+
+/// What an instrument can do to the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hazard {
+    /// Heats or cools.
+    Heats,
+    /// Builds up pressure.
+    Pressurises,
+    /// Moves liquid or gas.
+    Pumps,
+    /// Moves parts.
+    Moves,
+    /// Switches power.
+    Powers,
+}
+
+/// How to talk to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// What kind of wire.
+    pub wire: Wire,
+    /// Longest wait for a reply, in wall time.
+    pub reply_timeout: Spanned<Duration>,
+    /// Least time between two messages.
+    pub gap: Option<Spanned<Duration>>,
+    /// The whole section.
+    pub span: Span,
+}
+
+/// The kind of wire, with what only that kind has.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Wire {
+    /// Lines or frames of bytes over a serial port or a TCP socket.
+    Bytes(Bytes),
+    /// Modbus TCP or RTU.
+    Modbus(Modbus),
+    /// MQTT topics.
+    Mqtt(Mqtt),
+}
+
+/// Lines or frames of bytes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bytes {
+    /// Settings of the serial port; `None`: only TCP.
+    pub serial: Option<Serial>,
+    /// Put before each message; may hold templates such as `{config.address}`.
+    pub send_start: Option<Spanned<String>>,
+    /// Put after each message.
+    pub send_end: Spanned<String>,
+    /// Frame of a reply.
+    pub reply: ReplyFrame,
+    /// Check sum, a name the driver knows.
+    pub checksum: Option<Spanned<String>>,
+    /// Template that every reply must begin with, such as the address: `"{address:02d}"`.
+    pub reply_prefix: Option<Spanned<String>>,
+}
+
+/// Settings of a serial port.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Serial {
+    /// Bits per second.
+    pub baud: Spanned<u32>,
+    /// Data bits, 7 or 8.
+    pub data_bits: u8,
+    /// Parity.
+    pub parity: Parity,
+    /// Stop bits, 1 or 2.
+    pub stop_bits: u8,
+    /// Raise DTR when opening; resets an Arduino.
+    pub dtr_on_open: bool,
+}
+
+/// Parity of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parity {
+    /// None.
+    None,
+    /// Even.
+    Even,
+    /// Odd.
+    Odd,
+}
+
+/// Where a reply begins and ends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplyFrame {
+    /// First characters.
+    pub start: Option<Spanned<String>>,
+    /// How it ends.
+    pub end: ReplyEnd,
+    /// Longest reply in bytes; a longer one is a framing error.
+    pub max_bytes: Option<Spanned<u32>>,
+}
+
+/// How a reply ends.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplyEnd {
+    /// With these characters.
+    Text(Spanned<String>),
+    /// After so many bytes.
+    Length(Spanned<u32>),
+    /// With silence this long.
+    Idle(Spanned<Duration>),
+}
+
+/// Modbus settings that hold for the whole device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Modbus {
+    /// Serial settings where it also speaks RTU.
+    pub serial: Option<Serial>,
+    /// Most registers in one request.
+    pub max_block: Option<Spanned<u32>>,
+    /// Write one register with function 6 or 16.
+    pub write_single: bool,
+}
+
+/// MQTT settings that hold for the whole device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mqtt {
+    /// 5, or 3.1.1 where false.
+    pub v5: bool,
+    /// 0 or 1.
+    pub qos: u8,
+    /// Topic (below the base) that says whether the device is there.
+    pub online: Option<MqttOnline>,
+    /// Data older than this count as stale.
+    pub max_age: Option<Spanned<Duration>>,
+    /// Commands expire at the broker after this.
+    pub expiry: Option<Spanned<Duration>>,
+}
+
+/// Birth and last will of a device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MqttOnline {
+    /// Topic.
+    pub topic: Spanned<String>,
+    /// Payload while there.
+    pub online: Spanned<String>,
+    /// Payload of the last will.
+    pub offline: Spanned<String>,
+}
+
+/// Read from every reply before its value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// Form: `letter`, or a pattern as in `parse:`.
+    pub field: Spanned<String>,
+    /// Text of the status -> class.
+    pub map: Vec<Named<Spanned<StatusClass>>>,
+}
+
+/// What a status means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusClass {
+    /// At work.
+    Busy,
+    /// Ready.
+    Ready,
+    /// The command was refused.
+    Error,
+    /// Something is wrong with the device.
+    Alarm,
+}
+
+/// What the device calls an error, and what is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ErrorCode {
+    /// As it stands in the reply.
+    pub code: Spanned<String>,
+    /// For people.
+    pub text: String,
+    /// What is to be done.
+    pub class: ErrorClass,
+}
+
+/// What is to be done about an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Send it again.
+    Retry,
+    /// Wait.
+    Busy,
+    /// The command is wrong.
+    Refused,
+    /// The device restarted and lost its memory.
+    Rebooted,
+    /// The device must be initialised.
+    Reinit,
+    /// A person must look.
+    Operator,
+    /// Nothing helps.
+    Fatal,
+}
+
+/// How to make sure that this is the device.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identify {
+    /// What is asked.
+    pub ask: Ask,
+    /// Pattern that the answer must match.
+    pub expect: Spanned<String>,
+}
+
+/// How a value is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    /// Send a message, read the reply.
+    Send {
+        /// Template.
+        text: Spanned<String>,
+        /// Pattern of the reply.
+        parse: Option<Spanned<String>>,
+    },
+    /// Read registers.
+    Register(Register),
+    /// A topic the device publishes on.
+    Topic {
+        /// Topic below the base.
+        topic: Spanned<String>,
+        /// Path in the JSON; `None`: the payload is the value (or, for records, each field says).
+        json: Option<Spanned<String>>,
+    },
+}
+
+/// Registers of a Modbus device. Base, type and order have no default: makers differ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Register {
+    /// Table.
+    pub table: Spanned<Table>,
+    /// Number as the manual gives it.
+    pub number: Spanned<u32>,
+    /// What the manual counts from: 0 or 1.
+    pub base: u8,
+    /// Type of the value.
+    pub kind: Spanned<RegisterType>,
+    /// Order of the bytes; `None` only for coils and discrete inputs.
+    pub order: Option<WordOrder>,
+    /// value = raw * scale + offset.
+    pub scale: f64,
+    /// See `scale`.
+    pub offset: f64,
+    /// Raw numbers that are not measurements.
+    pub invalid: Vec<Spanned<i64>>,
+    /// Bits by name.
+    pub bits: Option<Bits>,
+    /// Read back after a write and compared.
+    pub verify: bool,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// Table of a register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Functions 3, 6 and 16.
+    Holding,
+    /// Function 4.
+    Input,
+    /// Functions 1, 5 and 15.
+    Coil,
+    /// Function 2.
+    Discrete,
+}
+
+/// Type of the value in registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegisterType {
+    /// 16 bits, unsigned.
+    U16,
+    /// 16 bits, signed.
+    I16,
+    /// 32 bits, unsigned.
+    U32,
+    /// 32 bits, signed.
+    I32,
+    /// 64 bits, unsigned.
+    U64,
+    /// IEEE single.
+    F32,
+    /// IEEE double.
+    F64,
+    /// One bit (coils, discrete inputs).
+    Bool,
+}
+
+/// Order of the bytes of a value, A the most significant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WordOrder {
+    /// Big end first.
+    Abcd,
+    /// Low word first.
+    Cdab,
+    /// Bytes of each word swapped.
+    Badc,
+    /// Little end first.
+    Dcba,
+}
+
+/// Bits of a register by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bits {
+    /// Whether bit 0 is the least significant (`lsb0`) or the most significant (`msb0`).
+    pub lsb0: bool,
+    /// Name -> bit.
+    pub names: Vec<Named<Spanned<u8>>>,
+}
+
+/// What can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Property {
+    /// Name.
+    pub name: Spanned<String>,
+    /// For people.
+    pub doc: Option<String>,
+    /// What it is.
+    pub shape: Shape,
+    /// How it is asked for; `None`: it is only known from `status` or from `value`.
+    pub ask: Option<Ask>,
+    /// Computed from other properties and the configuration instead of asked for.
+    pub value: Option<Expression>,
+    /// Polled this often; `None`: only when asked.
+    pub every: Option<Spanned<Duration>>,
+    /// Older than this counts as stale.
+    pub max_age: Option<Spanned<Duration>>,
+    /// Words of the device -> our words.
+    pub map: Vec<Named<Spanned<String>>>,
+    /// Outside of this the sensor is broken, not the world.
+    pub min: Option<Spanned<Quantity>>,
+    /// See `min`.
+    pub max: Option<Spanned<Quantity>>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// What it can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Action {
+    /// Name.
+    pub name: Spanned<String>,
+    /// For people.
+    pub doc: Option<String>,
+    /// Arguments.
+    pub args: Vec<ValueSpec>,
+    /// What is sent, in order.
+    pub operations: Vec<Operation>,
+    /// How it is known that it has ended; `None`: the last reply says so.
+    pub done: Option<Done>,
+    /// What it answers; `None`: nothing.
+    pub returns: Option<Shape>,
+    /// What happens when it is sent twice; the default is the strictest.
+    pub effect: Spanned<EffectClass>,
+    /// Proof of whether it happened; with `verifiable` and only there.
+    pub witness: Option<WitnessDecl>,
+    /// How long it takes.
+    pub takes: Takes,
+    /// Sent when it is stopped half-way.
+    pub on_cancel: Vec<Operation>,
+    /// Whether this action ends what the device does (stop, off), so that a run that ends with it
+    /// has left the device safe.
+    pub stops: bool,
+    /// Conditions over `args`, `config` and the instrument's own properties.
+    pub require: Vec<Condition>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// What happens when an action is sent twice (language rule 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EffectClass {
+    /// No effect.
+    Read,
+    /// Again gives the same state.
+    Repeatable,
+    /// A witness proves whether it happened.
+    Verifiable,
+    /// Never sent again by the machine.
+    Once,
+}
+
+/// Proof of whether a verifiable action happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WitnessDecl {
+    /// Property to read before and after.
+    pub property: Spanned<String>,
+    /// It rises by this argument.
+    pub counts: Option<Spanned<String>>,
+    /// It equals this argument.
+    pub equals: Option<Spanned<String>>,
+    /// A command may still take effect for this long after it was sent.
+    pub settle: Spanned<Duration>,
+    /// A restart of the instrument makes it worthless.
+    pub void_if_rebooted: bool,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// How long an action takes, in lab time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Takes {
+    /// Usually; `None` = not known.
+    pub expected: Option<Expression>,
+    /// At most.
+    pub timeout: Expression,
+}
+
+/// One thing that is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    /// A message over bytes.
+    Send {
+        /// Template.
+        text: Spanned<String>,
+        /// What is expected back.
+        reply: ReplyKind,
+        /// Pattern of the reply; its `value` is the answer of the action.
+        parse: Option<Spanned<String>>,
+        /// The whole entry.
+        span: Span,
+    },
+    /// Write registers.
+    Write {
+        /// Where.
+        register: Register,
+        /// What, over `args` and `config`.
+        value: Expression,
+        /// The whole entry.
+        span: Span,
+    },
+    /// Read registers; the answer of the action.
+    Read {
+        /// Where.
+        register: Register,
+        /// The whole entry.
+        span: Span,
+    },
+    /// Publish a message.
+    Publish {
+        /// Topic below the base; template.
+        topic: Spanned<String>,
+        /// JSON with expressions over `args`, `config` and `command.id`.
+        payload: Written,
+        /// The message that answers it.
+        reply: Option<TopicReply>,
+        /// The whole entry.
+        span: Span,
+    },
+    /// Wait between two messages.
+    Pause {
+        /// How long, in lab time.
+        time: Spanned<Duration>,
+    },
+}
+
+/// What is expected after a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyKind {
+    /// A reply.
+    Yes,
+    /// None, ever.
+    None,
+}
+
+/// The message that answers a published one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicReply {
+    /// Topic below the base.
+    pub topic: Spanned<String>,
+    /// How the answer is known to be ours.
+    pub correlate: Correlate,
+    /// Path in the JSON of the value; records and series say it per field.
+    pub json: Option<Spanned<String>>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// How an answer is known to be ours.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Correlate {
+    /// Correlation data of MQTT 5.
+    Property,
+    /// A field of the JSON that equals `command.id`.
+    Field(Spanned<String>),
+    /// The next message on the topic.
+    Next,
+}
+
+/// How it is known that an action has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Done {
+    /// Ask again and again until the status (or value) is this.
+    Poll {
+        /// Message, template; empty is a message too.
+        send: Spanned<String>,
+        /// Status class, or a text that the parsed value equals.
+        until: Spanned<String>,
+        /// How often, in lab time.
+        every: Spanned<Duration>,
+    },
+    /// A condition over properties and arguments, perhaps for a time.
+    Until {
+        /// The condition.
+        condition: Condition,
+        /// How long it must hold.
+        held_for: Option<Spanned<Duration>>,
+        /// How often it is read, in lab time.
+        every: Spanned<Duration>,
+    },
+    /// After a time; there is no feedback.
+    After(Expression),
+}
+
+/// Leaves the instrument harmless.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SafeState {
+    /// Sent in this order, each even if the one before failed.
+    pub operations: Vec<Operation>,
+    /// Read back to confirm it.
+    pub confirm: Option<Condition>,
+    /// The whole section.
+    pub span: Span,
+}
+
+/// The device stops by itself if nobody talks to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heartbeat {
+    /// Message that arms it, template with `{period:...}`; or registers.
+    pub arm: Vec<Operation>,
+    /// It stops after this long without a message.
+    pub period: Spanned<Duration>,
+    /// Message that ends it.
+    pub disarm: Vec<Operation>,
+    /// The whole section.
+    pub span: Span,
+}
+
+/// A condition a person must know of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alarm {
+    /// Name.
+    pub id: Spanned<String>,
+    /// Condition over properties and `status`.
+    pub condition: Condition,
+    /// For this long.
+    pub held_for: Option<Spanned<Duration>>,
+    /// How bad.
+    pub severity: AlarmSeverity,
+    /// What happens to the run.
+    pub action: AlarmAction,
+    /// What to tell the person.
+    pub doc: Option<String>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// How bad an alarm is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlarmSeverity {
+    /// Low.
+    Low,
+    /// Medium.
+    Medium,
+    /// High.
+    High,
+    /// Critical.
+    Critical,
+}
+
+/// What an alarm does to the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlarmAction {
+    /// Nothing.
+    None,
+    /// The step in progress fails.
+    FailStep,
+    /// Its run is held.
+    Hold,
+    /// Its run is aborted.
+    Abort,
+}
+
+/// Golden bytes from a manual.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    /// What is done.
+    pub of: ExampleOf,
+    /// Configuration it holds for.
+    pub config: Vec<Named<Written>>,
+    /// Arguments.
+    pub args: Vec<Named<Written>>,
+    /// Messages and replies in turn: sent, received, sent, received... Text with escapes, or hex
+    /// after `hex:`.
+    pub bytes: Vec<Spanned<String>>,
+    /// The value that comes out.
+    pub value: Option<Written>,
+    /// Where the bytes come from.
+    pub source: Option<String>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// What an example shows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExampleOf {
+    /// An action.
+    Action(Spanned<String>),
+    /// Reading a property.
+    Property(Spanned<String>),
+    /// The safe state.
+    SafeState,
+}
+
+impl Instrument {
+    /// An action by name.
+    pub fn action(&self, name: &str) -> Option<&Action> {
+        self.actions.iter().find(|a| a.name.value == name)
+    }
+
+    /// A property by name.
+    pub fn property(&self, name: &str) -> Option<&Property> {
+        self.properties.iter().find(|p| p.name.value == name)
+    }
+}

@@ -1,0 +1,216 @@
+//! The lab: which instruments stand where, and what must never happen.
+
+use std::time::Duration;
+
+use crate::units::Quantity;
+
+use super::source::{SourceId, Span, Spanned};
+use super::value::{Condition, Named, Written};
+
+/// A lab as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lab {
+    /// The text it was read from.
+    pub source: SourceId,
+    /// Name.
+    pub name: Spanned<String>,
+    /// For people.
+    pub doc: Option<String>,
+    /// The instruments.
+    pub instruments: Vec<LabInstrument>,
+    /// Where samples can stand.
+    pub places: Vec<PlaceDecl>,
+    /// What can be used up.
+    pub stock: Vec<Stock>,
+    /// What the runtime does by itself, whatever a protocol says.
+    pub interlocks: Vec<Interlock>,
+    /// The emergency stop it supervises.
+    pub estop: Option<Estop>,
+    /// Whom to tell, by severity of the alarm.
+    pub notify: Vec<Notify>,
+    /// The virtual plant behind `--simulate`.
+    pub simulation: Option<Simulation>,
+}
+
+/// One instrument of the lab.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabInstrument {
+    /// Name.
+    pub name: Spanned<String>,
+    /// Name of its definition.
+    pub definition: Spanned<String>,
+    /// Address on the wire, e.g. `modbus+tcp://192.168.4.11:502?unit=1`; the scheme is one of
+    /// [`SCHEMES`].
+    pub address: Spanned<String>,
+    /// Roles it can play.
+    pub plays: Vec<Spanned<String>>,
+    /// Values for the definition's `config:`.
+    pub config: Vec<Named<Written>>,
+    /// Names for its ports, `{wash: 3}`, for valves.
+    pub ports: Vec<Named<Written>>,
+    /// Limits narrower than the definition's, per action and argument.
+    pub limits: Vec<Limit>,
+    /// `env:NAME` or `file:PATH`; never the secret itself.
+    pub secret: Option<Spanned<Secret>>,
+    /// For people.
+    pub doc: Option<String>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// Schemes an address may have.
+pub const SCHEMES: &[&str] =
+    &["serial:", "tcp://", "modbus+tcp://", "modbus+serial:", "mqtt://", "mqtts://", "null:"];
+
+/// Where a secret is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// In an environment variable.
+    Environment(String),
+    /// In a file.
+    File(String),
+}
+
+/// A limit narrower than the definition's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    /// Action.
+    pub action: Spanned<String>,
+    /// Argument.
+    pub argument: Spanned<String>,
+    /// Smallest allowed.
+    pub min: Option<Spanned<Quantity>>,
+    /// Largest allowed.
+    pub max: Option<Spanned<Quantity>>,
+}
+
+/// Where samples can stand.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceDecl {
+    /// Name.
+    pub name: Spanned<String>,
+    /// How many fit.
+    pub capacity: Spanned<u32>,
+    /// What fits.
+    pub holds: Option<Spanned<String>>,
+    /// Parameters that all in one batch must share; empty = no batches.
+    pub batch_same: Vec<Spanned<String>>,
+    /// How long to wait for more before a batch starts.
+    pub batch_wait: Option<Spanned<Duration>>,
+}
+
+/// What can be used up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stock {
+    /// Name.
+    pub name: Spanned<String>,
+    /// Substance.
+    pub substance: Option<Spanned<String>>,
+    /// Solvent.
+    pub solvent: Option<Spanned<String>>,
+    /// Concentration.
+    pub concentration: Option<Spanned<Quantity>>,
+    /// How much there is: a volume, a mass, an amount or a count.
+    pub amount: Spanned<Quantity>,
+    /// A person is told below this.
+    pub warn_below: Option<Spanned<Quantity>>,
+}
+
+/// A condition that makes the runtime act, or refuse, by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Interlock {
+    /// Name.
+    pub id: Spanned<String>,
+    /// What it does.
+    pub kind: InterlockKind,
+    /// For people.
+    pub doc: Option<String>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// Two kinds of interlock.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InterlockKind {
+    /// `trip_if`: acts when the condition holds.
+    Trip {
+        /// The condition; unknown counts as true.
+        condition: Condition,
+        /// For this long before it acts.
+        held_for: Option<Spanned<Duration>>,
+        /// What it does, in this order.
+        actions: Vec<InterlockAction>,
+        /// Stays until a person resets it.
+        latch: bool,
+    },
+    /// `forbid`: refuses an action while the condition holds.
+    Forbid {
+        /// Instrument.
+        instrument: Spanned<String>,
+        /// Action; `*` = all.
+        action: Spanned<String>,
+        /// While this holds; unknown counts as true.
+        when: Condition,
+    },
+}
+
+/// What a tripped interlock does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum InterlockAction {
+    /// Safe state of one instrument.
+    SafeState(Spanned<String>),
+    /// Safe state of all instruments.
+    SafeStateAll(Span),
+    /// Hold the runs that use the instruments of the condition.
+    HoldUsers(Span),
+    /// Hold all runs.
+    HoldAll(Span),
+    /// Abort the runs that use the instruments of the condition.
+    AbortUsers(Span),
+    /// Only raise an alarm.
+    Alarm(Span),
+}
+
+/// The emergency stop the runtime supervises; the hard-wired chain stays the real one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estop {
+    /// Instrument that reads it.
+    pub instrument: Spanned<String>,
+    /// Its property, true while all is well.
+    pub property: Spanned<String>,
+    /// Whether a person must reset it (`operator`), or it resets itself (`auto`).
+    pub reset_by_operator: bool,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// Whom to tell.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notify {
+    /// `critical`, `high`, `medium` or `low`.
+    pub severity: Spanned<String>,
+    /// `webhook:env:NAME`, `webhook:https://...` or `command:...`.
+    pub targets: Vec<Spanned<String>>,
+}
+
+/// The virtual plant behind `--simulate`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Simulation {
+    /// Name of the plant, `snar-flow` or `light-box`.
+    pub plant: Spanned<String>,
+    /// Seed of its noise.
+    pub seed: Option<Spanned<u64>>,
+    /// Name of a place in the plant -> instrument of the lab.
+    pub wiring: Vec<Named<Spanned<String>>>,
+    /// Settings, as SI numbers.
+    pub settings: Vec<Named<Spanned<Quantity>>>,
+    /// The whole section.
+    pub span: Span,
+}
+
+impl Lab {
+    /// An instrument by name.
+    pub fn instrument(&self, name: &str) -> Option<&LabInstrument> {
+        self.instruments.iter().find(|i| i.name.value == name)
+    }
+}
