@@ -12,6 +12,5 @@ pub use types::{
     SetupError, Way,
 };
 
-/// What a model of instrument understands (until the typed document of `spec` stands).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Definition {}
+/// What a model of instrument understands.
+pub use crate::spec::instrument::Instrument as Definition;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::units::Quantity;
 
 use super::source::{SourceId, Span, Spanned};
+use super::unit_standin::Unit;
 use super::value::{Condition, Expression, Named, Shape, ValueSpec, Written};
 
 /// A definition as written.
@@ -472,6 +473,8 @@ pub enum Operation {
         reply: ReplyKind,
         /// Pattern of the reply; its `value` is the answer of the action.
         parse: Option<Spanned<String>>,
+        /// Asked first: the message is left out when the device says that it is so already.
+        unless: Option<Unless>,
         /// The whole entry.
         span: Span,
     },
@@ -481,6 +484,10 @@ pub enum Operation {
         register: Register,
         /// What, over `args` and `config`.
         value: Expression,
+        /// Unit of the register's scaled value; must be given when `value` has a dimension.
+        unit: Option<Spanned<Unit>>,
+        /// `unless_equal: true`: read first, and write only a difference (spares an EEPROM).
+        unless_equal: bool,
         /// The whole entry.
         span: Span,
     },
@@ -509,6 +516,23 @@ pub enum Operation {
     },
 }
 
+/// A question whose answer makes a message unnecessary: `unless: {ask, parse, equals, within}`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unless {
+    /// What is asked, a template.
+    pub ask: Spanned<String>,
+    /// Pattern of the answer.
+    pub parse: Spanned<String>,
+    /// Unit of the number in the answer; none for texts.
+    pub unit: Option<Spanned<Unit>>,
+    /// What the value must equal, over `config` (and `args`).
+    pub equals: Expression,
+    /// Tolerance for numbers.
+    pub within: Option<Spanned<Quantity>>,
+    /// The whole entry.
+    pub span: Span,
+}
+
 /// What is expected after a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyKind {
@@ -527,6 +551,8 @@ pub struct TopicReply {
     pub correlate: Correlate,
     /// Path in the JSON of the value; records and series say it per field.
     pub json: Option<Spanned<String>>,
+    /// Path in the JSON of a field whose presence means that the device refused or failed.
+    pub error: Option<Spanned<String>>,
     /// The whole entry.
     pub span: Span,
 }
@@ -536,8 +562,8 @@ pub struct TopicReply {
 pub enum Correlate {
     /// Correlation data of MQTT 5.
     Property,
-    /// A field of the JSON that equals `command.id`.
-    Field(Spanned<String>),
+    /// A field of the JSON (one of these paths, for firmwares that differ) equals `command.id`.
+    Field(Vec<Spanned<String>>),
     /// The next message on the topic.
     Next,
 }
@@ -650,6 +676,8 @@ pub struct Example {
     pub bytes: Vec<Spanned<String>>,
     /// The value that comes out.
     pub value: Option<Written>,
+    /// `fails: refused`: it must fail with this kind of failure.
+    pub fails: Option<Spanned<String>>,
     /// Where the bytes come from.
     pub source: Option<String>,
     /// The whole entry.

@@ -22,4 +22,7 @@ pub mod value;
 
 pub use diagnostic::{Checked, Diagnostic, Label, Report, Severity};
 pub use source::{Position, SourceFile, SourceId, Sources, Span, Spanned};
-pub use value::{Condition, Expression, Field, Named, Shape, ValueSpec, ValueType, Written};
+pub use value::{
+    AxisSource, Condition, Expression, Field, Named, SeriesPoints, Shape, ValueSpec, ValueType,
+    Written,
+};

@@ -162,7 +162,29 @@ pub enum Shape {
         x: Spanned<Unit>,
         /// Unit of the ordinate.
         y: Spanned<Unit>,
+        /// Where the numbers stand in a JSON message; `None`: arrays named `x` and `y`.
+        points: Option<SeriesPoints>,
     },
+}
+
+/// Where the numbers of a curve stand in a JSON message, in the axes' units.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesPoints {
+    /// Abscissa.
+    pub x: AxisSource,
+    /// Ordinate.
+    pub y: AxisSource,
+}
+
+/// Where the numbers of one axis come from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AxisSource {
+    /// `x: {unit: nm, at: [410, 440]}`: always the same.
+    At(Vec<Spanned<f64>>),
+    /// `x: {unit: nm, json: wavelength_nm}`: an array at this path.
+    Array(Spanned<String>),
+    /// `y: {unit: "1", json: [ch410, ch440]}`: one number at each of these paths.
+    Each(Vec<Spanned<String>>),
 }
 
 /// One value of a record.

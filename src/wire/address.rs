@@ -4,7 +4,7 @@
 //! serial:/dev/serial/by-id/pump-1
 //! tcp://192.168.4.20:10001
 //! modbus+tcp://192.168.4.11:502?unit=1
-//! modbus+rtu:/dev/ttyUSB0?unit=2
+//! modbus+serial:/dev/ttyUSB0?unit=2
 //! mqtt://user@broker.lab:1883/sdl-demo/picow/7
 //! ```
 
@@ -63,6 +63,11 @@ pub enum Endpoint {
         /// `mqtts://`.
         tls: bool,
     },
+    /// Nothing: every action is done at once. For measuring what labloop itself costs.
+    Null {
+        /// Tells one from another.
+        name: String,
+    },
 }
 
 /// Why a text is not an address.
@@ -78,7 +83,7 @@ pub struct AddressError {
 }
 
 const FORMS: &str = "`serial:/dev/...`, `tcp://host:port`, `modbus+tcp://host:502?unit=1`, \
-                     `modbus+rtu:/dev/...?unit=1` or `mqtt://host:1883/base`";
+                     `modbus+serial:/dev/...?unit=1` or `mqtt://host:1883/base`";
 
 impl Address {
     /// Reads an address.
@@ -95,8 +100,8 @@ impl Address {
                 let path = device_path(rest).map_err(|reason| fail(reason, try_))?;
                 Endpoint::Serial { path }
             }
-            "modbus+rtu" => {
-                let try_ = "`modbus+rtu:/dev/serial/by-id/...?unit=1`";
+            "modbus+serial" => {
+                let try_ = "`modbus+serial:/dev/serial/by-id/...?unit=1`";
                 let (rest, unit) = unit_of(rest, 1..=247).map_err(|reason| fail(reason, try_))?;
                 let path = device_path(rest).map_err(|reason| fail(reason, try_))?;
                 Endpoint::ModbusRtu { path, unit }
@@ -138,6 +143,7 @@ impl Address {
                     host_port(authority, Some(usual)).map_err(|reason| fail(reason, try_))?;
                 Endpoint::Mqtt { host, port, base: base.to_owned(), user, tls }
             }
+            "null" => Endpoint::Null { name: rest.to_owned() },
             other => return Err(fail(&format!("`{other}:` is no scheme"), FORMS)),
         };
         Ok(Address { text: text.to_owned(), endpoint })
@@ -147,12 +153,13 @@ impl Address {
     pub fn line(&self) -> String {
         match &self.endpoint {
             Endpoint::Serial { path } => format!("serial:{path}"),
-            Endpoint::ModbusRtu { path, .. } => format!("modbus+rtu:{path}"),
+            Endpoint::ModbusRtu { path, .. } => format!("modbus+serial:{path}"),
             Endpoint::Tcp { host, port } => format!("tcp://{host}:{port}"),
             Endpoint::ModbusTcp { host, port, .. } => format!("modbus+tcp://{host}:{port}"),
             Endpoint::Mqtt { host, port, tls, .. } => {
                 format!("mqtt{}://{host}:{port}", if *tls { "s" } else { "" })
             }
+            Endpoint::Null { name } => format!("null:{name}"),
         }
     }
 }
@@ -231,7 +238,7 @@ mod tests {
             "tcp://h:0",
             "tcp://h:70000",
             "modbus+tcp://h?u=1",
-            "modbus+rtu:/dev/x?unit=0",
+            "modbus+serial:/dev/x?unit=0",
             "mqtt://",
             "mqtt://a:b@h/x",
             "mqtt://h/+/x",

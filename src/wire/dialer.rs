@@ -158,6 +158,7 @@ impl Dialer {
                 "this build has no TLS; use mqtt:// on a trusted network",
             )),
             Endpoint::Mqtt { host, port, .. } => open_tcp(host, *port).await.map(Port::Tcp),
+            Endpoint::Null { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 }
