@@ -12,13 +12,17 @@
 //! the bytes, and never stops at the first mistake.
 
 pub mod campaign;
+pub mod codes;
 pub mod diagnostic;
 pub mod instrument;
 pub mod lab;
+mod plain;
 pub mod protocol;
 pub mod source;
+pub mod tree;
 mod unit_standin;
 pub mod value;
+mod yaml;
 
 pub use diagnostic::{Checked, Diagnostic, Label, Report, Severity};
 pub use source::{Position, SourceFile, SourceId, Sources, Span, Spanned};

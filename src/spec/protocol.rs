@@ -243,4 +243,3 @@ impl Protocol {
         self.results.iter().find(|r| r.name.value == name)
     }
 }
-

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 /// Exponents of the seven SI base units, in the order m, kg, s, A, K, mol, cd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 pub struct Dimension(pub [i8; 7]);
 
 /// A number in coherent SI units with its dimension.
