@@ -18,6 +18,7 @@ pub mod instrument;
 pub mod lab;
 mod plain;
 pub mod protocol;
+pub mod render;
 pub mod source;
 pub mod tree;
 mod unit_standin;

@@ -108,7 +108,8 @@ pub fn parse(file: &SourceFile, report: &mut Report) -> Option<Node> {
             Err(error) => {
                 // A tab explains the error that the parser then finds somewhere near it.
                 if !tabs {
-                    let diagnostic = syntax_diagnostic(file, &error);
+                    let open = builder.open_bracket(file);
+                    let diagnostic = syntax_diagnostic(file, &error, open);
                     builder.report.push(diagnostic);
                 }
                 return None;
@@ -292,6 +293,13 @@ impl<'r> Builder<'r> {
         NodeKind::Scalar { text, quoted: false }
     }
 
+    /// The innermost `[` or `{` that is not closed yet.
+    fn open_bracket(&self, file: &SourceFile) -> Option<Span> {
+        let start = self.stack.last()?.start;
+        let open = file.slice(start..start + 1);
+        matches!(open, "[" | "{").then(|| Span::new(self.source, start..start + 1))
+    }
+
     fn expects_key(&self) -> bool {
         matches!(self.stack.last(), Some(Frame { content: Content::Map { key: None, .. }, .. }))
     }
@@ -409,7 +417,7 @@ impl<'r> Builder<'r> {
 }
 
 /// A syntax error in the words of the person who made it.
-fn syntax_diagnostic(file: &SourceFile, error: &SyntaxError) -> Diagnostic {
+fn syntax_diagnostic(file: &SourceFile, error: &SyntaxError, open: Option<Span>) -> Diagnostic {
     let mut at = error.at.min(file.text.len());
     if at >= file.text.trim_end().len() {
         at = file.text.trim_end().len().saturating_sub(1);
@@ -427,6 +435,15 @@ fn syntax_diagnostic(file: &SourceFile, error: &SyntaxError) -> Diagnostic {
         .label("not in quotes")
         .reason("nothing after this place was checked")
         .fix(format!("\"{text}\""));
+    }
+    // An error on a later line than the bracket that is still open: the bracket was forgotten.
+    if let Some(open) = open
+        && file.position(open.start).line < file.position(span.start).line
+    {
+        return Diagnostic::error(codes::YAML_SYNTAX, open, "close this bracket")
+            .label("opened here")
+            .also(span, "still open here, where the structure breaks")
+            .reason("nothing after this place was checked");
     }
     let message = match error.problem {
         Problem::Tab => "indent with spaces instead of the tab".to_owned(),
@@ -447,9 +464,14 @@ fn syntax_diagnostic(file: &SourceFile, error: &SyntaxError) -> Diagnostic {
             "put the text in quotes, or begin a new line: a second `key:` cannot stand here"
                 .to_owned()
         }
+        Problem::Deep => format!("nest less deeply: {MAX_DEPTH} levels are the most"),
         Problem::Other => format!("this is not YAML: {}", error.detail),
     };
-    let code = if error.problem == Problem::Tab { codes::TAB } else { codes::YAML_SYNTAX };
+    let code = match error.problem {
+        Problem::Tab => codes::TAB,
+        Problem::Deep => codes::TOO_LARGE,
+        _ => codes::YAML_SYNTAX,
+    };
     Diagnostic::error(code, span, message)
         .label("the structure breaks here")
         .reason(format!("the parser says: {}; nothing after this place was checked", error.detail))
@@ -485,3 +507,7 @@ fn bare_expression(file: &SourceFile, at: usize) -> Option<Range<usize>> {
         None
     })
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

@@ -67,6 +67,8 @@ pub(super) enum Problem {
     Indentation,
     /// `key: value: value`.
     Colon,
+    /// Deeper than the parser reads.
+    Deep,
     /// Anything else.
     Other,
 }
@@ -150,6 +152,7 @@ fn syntax_error(error: &granit_parser::ScanError) -> SyntaxError {
         | ErrorKind::SimpleKeyExpected
         | ErrorKind::InvalidSimpleKey
         | ErrorKind::MappingKeyNotAllowed => Problem::Colon,
+        ErrorKind::RecursionLimitExceeded => Problem::Deep,
         _ => Problem::Other,
     };
     SyntaxError {
