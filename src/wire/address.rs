@@ -187,7 +187,11 @@ fn host_port(text: &str, usual: Option<u16>) -> Result<(String, u16), &'static s
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (text, None),
     };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if bracketed.is_none() && host.contains([':', '[', ']']) {
+        return Err("an IPv6 address stands in brackets");
+    }
+    let host = bracketed.unwrap_or(host);
     if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "/?#@".contains(c)) {
         return Err("the host is missing or has characters no host has");
     }

@@ -3,9 +3,15 @@
 //! Architecture invariant: nothing here knows an instrument or a protocol, and nothing here ever
 //! sends the same bytes twice by itself.
 pub mod address;
+pub mod backoff;
 pub mod clock;
 pub mod dialer;
+pub mod modbus;
+pub mod mqtt;
+mod mqtt_codec;
+pub mod printable;
 
 pub use address::{Address, AddressError, Endpoint};
+pub use backoff::Backoff;
 pub use clock::{Clock, Tick};
 pub use dialer::{Dialer, Parity, Port, SerialSettings};

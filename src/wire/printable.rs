@@ -1,0 +1,78 @@
+//! Bytes as people read them, and back.
+
+/// Longest text kept of one message in a trace.
+pub const LONGEST: usize = 2_000;
+
+/// Printable ASCII as it is, the rest as `\r`, `\n`, `\t`, `\\` or `\x02`. Cut at [`LONGEST`]
+/// characters, with the number of bytes left out.
+pub fn printable(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().min(LONGEST) + 8);
+    for (at, byte) in bytes.iter().enumerate() {
+        if text.len() >= LONGEST {
+            text.push_str(&format!("... ({} more bytes)", bytes.len() - at));
+            break;
+        }
+        match byte {
+            b'\r' => text.push_str("\\r"),
+            b'\n' => text.push_str("\\n"),
+            b'\t' => text.push_str("\\t"),
+            b'\\' => text.push_str("\\\\"),
+            b' '..=b'~' => text.push(char::from(*byte)),
+            other => text.push_str(&format!("\\x{other:02x}")),
+        }
+    }
+    text
+}
+
+/// Bytes as pairs of hexadecimal digits with spaces, for frames that hold no text.
+pub fn hex(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    for (at, byte) in bytes.iter().enumerate() {
+        if text.len() >= LONGEST {
+            text.push_str(&format!(" ... ({} more bytes)", bytes.len() - at));
+            break;
+        }
+        if at > 0 {
+            text.push(' ');
+        }
+        text.push_str(&format!("{byte:02X}"));
+    }
+    text
+}
+
+/// The bytes of a text whose characters are all below U+0100, one byte each. Definitions write
+/// control characters this way (`"\x02"` in YAML); `None` when another character stands in it.
+pub fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+}
+
+/// Bytes as a text of the characters U+0000 to U+00FF, the inverse of [`bytes_of`].
+pub fn text_of(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn control_bytes_are_shown_by_name() {
+        assert_eq!(printable(b"\x0200S\x03\r\n\\"), "\\x0200S\\x03\\r\\n\\\\");
+        assert_eq!(hex(&[1, 0xfb]), "01 FB");
+    }
+
+    #[test]
+    fn a_flood_is_cut() {
+        assert!(printable(&[0; 100_000]).len() < LONGEST + 40);
+        assert!(hex(&[0; 100_000]).len() < LONGEST + 40);
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_bytes_are_inverse(bytes: Vec<u8>) {
+            prop_assert_eq!(bytes_of(&text_of(&bytes)), Some(bytes));
+        }
+    }
+}
