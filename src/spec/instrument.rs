@@ -26,8 +26,6 @@ pub struct Instrument {
     pub model: Option<String>,
     /// For people.
     pub doc: Option<String>,
-    /// What it can do to the world.
-    pub hazards: Vec<Spanned<Hazard>>,
     /// What the lab must say about one unit.
     pub config: Vec<ValueSpec>,
     /// How to talk to it.
@@ -36,8 +34,9 @@ pub struct Instrument {
     pub status: Option<Status>,
     /// What the device calls its errors.
     pub errors: Vec<ErrorCode>,
-    /// How to make sure that this is the device.
-    pub identify: Option<Identify>,
+    /// Asked after each connect to make sure that this is the device: `send` with `parse`, or
+    /// `read`; a reply that does not match ends the connection.
+    pub identify: Vec<Operation>,
     /// Sent after each connect; harmless only.
     pub on_connect: Vec<Operation>,
     /// What can be read.
@@ -81,7 +80,7 @@ pub struct Connection {
     /// Longest wait for a reply, in wall time.
     pub reply_timeout: Spanned<Duration>,
     /// Least time between two messages.
-    pub gap: Option<Spanned<Duration>>,
+    pub min_gap: Option<Spanned<Duration>>,
     /// The whole section.
     pub span: Span,
 }
@@ -102,15 +101,17 @@ pub enum Wire {
 pub struct Bytes {
     /// Settings of the serial port; `None`: only TCP.
     pub serial: Option<Serial>,
-    /// Put before each message; may hold templates such as `{config.address}`.
-    pub send_start: Option<Spanned<String>>,
+    /// Whether it also speaks over a TCP socket (`tcp: {}`).
+    pub tcp: bool,
+    /// Bus address before each message, a template over `config`: `address: {send, reply}`.
+    pub send_prefix: Option<Spanned<String>>,
     /// Put after each message.
     pub send_end: Spanned<String>,
     /// Frame of a reply.
     pub reply: ReplyFrame,
     /// Check sum, a name the driver knows.
     pub checksum: Option<Spanned<String>>,
-    /// Template that every reply must begin with, such as the address: `"{address:02d}"`.
+    /// Bus address that every reply must begin with, a template over `config`.
     pub reply_prefix: Option<Spanned<String>>,
 }
 
@@ -148,7 +149,7 @@ pub struct ReplyFrame {
     /// How it ends.
     pub end: ReplyEnd,
     /// Longest reply in bytes; a longer one is a framing error.
-    pub max_bytes: Option<Spanned<u32>>,
+    pub max_length: Option<Spanned<u32>>,
 }
 
 /// How a reply ends.
@@ -180,8 +181,10 @@ pub struct Mqtt {
     pub v5: bool,
     /// 0 or 1.
     pub qos: u8,
+    /// Keep-alive of the connection.
+    pub keep_alive: Option<Spanned<Duration>>,
     /// Topic (below the base) that says whether the device is there.
-    pub online: Option<MqttOnline>,
+    pub liveness: Option<Liveness>,
     /// Data older than this count as stale.
     pub max_age: Option<Spanned<Duration>>,
     /// Commands expire at the broker after this.
@@ -190,7 +193,7 @@ pub struct Mqtt {
 
 /// Birth and last will of a device.
 #[derive(Debug, Clone, PartialEq)]
-pub struct MqttOnline {
+pub struct Liveness {
     /// Topic.
     pub topic: Spanned<String>,
     /// Payload while there.
@@ -206,6 +209,8 @@ pub struct Status {
     pub field: Spanned<String>,
     /// Text of the status -> class.
     pub map: Vec<Named<Spanned<StatusClass>>>,
+    /// What stands after an alarm status, and what is to be done.
+    pub alarms: Vec<ErrorCode>,
 }
 
 /// What a status means.
@@ -249,15 +254,6 @@ pub enum ErrorClass {
     Operator,
     /// Nothing helps.
     Fatal,
-}
-
-/// How to make sure that this is the device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Identify {
-    /// What is asked.
-    pub ask: Ask,
-    /// Pattern that the answer must match.
-    pub expect: Spanned<String>,
 }
 
 /// How a value is asked for.
@@ -342,7 +338,8 @@ pub enum RegisterType {
     Bool,
 }
 
-/// Order of the bytes of a value, A the most significant.
+/// Order of the bytes of a value, A the most significant. `AB` and `BA` of single registers are
+/// read as `Abcd` and `Badc`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WordOrder {
     /// Big end first.
@@ -383,6 +380,10 @@ pub struct Property {
     pub max_age: Option<Spanned<Duration>>,
     /// Words of the device -> our words.
     pub map: Vec<Named<Spanned<String>>>,
+    /// Words of the device for units, read by `{unit}` in `parse` -> our units.
+    pub units: Vec<Named<Spanned<Unit>>>,
+    /// For a boolean: true while the status of the reply is one of these.
+    pub status: Vec<Spanned<StatusClass>>,
     /// Outside of this the sensor is broken, not the world.
     pub min: Option<Spanned<Quantity>>,
     /// See `min`.
@@ -414,6 +415,8 @@ pub struct Action {
     pub takes: Takes,
     /// Sent when it is stopped half-way.
     pub on_cancel: Vec<Operation>,
+    /// What it starts that goes on after its last reply: heat, flow, motion...
+    pub starts: Vec<Spanned<Hazard>>,
     /// Whether this action ends what the device does (stop, off), so that a run that ends with it
     /// has left the device safe.
     pub stops: bool,
@@ -467,10 +470,12 @@ pub struct Takes {
 pub enum Operation {
     /// A message over bytes.
     Send {
-        /// Template.
-        text: Spanned<String>,
+        /// Templates, usually one: the first is sent whose numbers survive their format.
+        texts: Vec<Spanned<String>>,
         /// What is expected back.
         reply: ReplyKind,
+        /// The status of the reply must be one of these; empty = any but error and alarm.
+        expect: Vec<Spanned<StatusClass>>,
         /// Pattern of the reply; its `value` is the answer of the action.
         parse: Option<Spanned<String>>,
         /// Asked first: the message is left out when the device says that it is so already.
@@ -502,7 +507,8 @@ pub enum Operation {
     Publish {
         /// Topic below the base; template.
         topic: Spanned<String>,
-        /// JSON with expressions over `args`, `config` and `command.id`.
+        /// JSON with expressions over `args`, `config` and `command.id`; plain numbers and
+        /// true/false stay what they are, quoted ones are texts.
         payload: Written,
         /// The message that answers it.
         reply: Option<TopicReply>,
@@ -575,8 +581,8 @@ pub enum Done {
     Poll {
         /// Message, template; empty is a message too.
         send: Spanned<String>,
-        /// Status class, or a text that the parsed value equals.
-        until: Spanned<String>,
+        /// Status classes, one of which ends the action.
+        until: Vec<Spanned<StatusClass>>,
         /// How often, in lab time.
         every: Spanned<Duration>,
     },
@@ -696,6 +702,15 @@ pub enum ExampleOf {
 }
 
 impl Instrument {
+    /// What its actions can start, each once.
+    pub fn hazards(&self) -> Vec<Hazard> {
+        let mut all: Vec<Hazard> =
+            self.actions.iter().flat_map(|a| a.starts.iter().map(|h| h.value)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
     /// An action by name.
     pub fn action(&self, name: &str) -> Option<&Action> {
         self.actions.iter().find(|a| a.name.value == name)

@@ -68,7 +68,7 @@ fn a_file_that_cannot_be_read_says_what_to_do() {
         ("with: {port: ${ params.x }}\n", codes::YAML_SYNTAX, "${ params.x }"),
         ("a: [1, 2\nb: 3\n", codes::YAML_SYNTAX, "["),
         ("a: b: c\n", codes::YAML_SYNTAX, ":"),
-        ("a: \"x\n", codes::YAML_SYNTAX, "x"),
+        ("a: \"x\n", codes::YAML_SYNTAX, "\""),
         ("a: 1\n---\nb: 2\n", codes::MANY_DOCUMENTS, "---"),
         ("", codes::SCHEMA, ""),
         ("# only a comment\n", codes::SCHEMA, ""),
