@@ -1,0 +1,53 @@
+//! The pure core: decides every step of every run.
+//!
+//! State changes only by applying records, and records are all that the journal keeps; so state
+//! rebuilt from the journal equals the state that was. What is lost in a crash on purpose: live
+//! signals, timers and claims, which are derived anew.
+//!
+//! ```text
+//!            StartRun                    body done / failed / stop
+//!   (new) ------------> Body ------------------------------> Finally
+//!                        |  abort                               |
+//!                        v                                      v
+//!                       Safe  <-----------------------------  (done)
+//!                        |  every started instrument confirmed, or said to be not
+//!                        v
+//!                       Over
+//! ```
+mod advance;
+mod claims;
+mod doubt;
+mod machine;
+mod plan;
+mod record;
+mod run;
+mod scope;
+mod signals;
+#[cfg(test)]
+mod tests;
+mod wake;
+
+pub use machine::{Action, Command, Core, Event, Failure, Output};
+pub use plan::Plan;
+pub use record::{Ending, Record, Resolution, StepRef};
+pub use run::{Phase, Run, StepKey, StepState, Status};
+pub use signals::{Signal, Signals};
+
+/// Lab time in nanoseconds since the first start of the state folder's first engine.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default,
+    serde::Serialize, serde::Deserialize,
+)]
+pub struct Tick(pub u64);
+
+impl Tick {
+    /// This much later; saturates after 584 years.
+    pub fn after(self, duration: std::time::Duration) -> Tick {
+        Tick(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time from `earlier` to this; zero if it is not earlier.
+    pub fn since(self, earlier: Tick) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}

@@ -1,0 +1,295 @@
+//! What the journal keeps of runs: facts, in the order they were decided or learnt.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::run::StepKey;
+use crate::compiler::graph::{Effect, FailureKind};
+use crate::expr::Value;
+
+/// A step of a run, by its durable path and by its index in the run's stored graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepRef {
+    /// `run/steady[2]/spectrum`.
+    pub path: String,
+    /// Node and loop counters; valid only with the graph the run was started with.
+    pub key: StepKey,
+}
+
+/// What became of an attempt whose effect was in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// It had its effect.
+    Done,
+    /// It had no effect; it may be sent again.
+    NotDone,
+    /// Nobody can tell, or only part of it happened: the sample is discarded.
+    Discard,
+}
+
+/// How a run, or its body, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// All steps done, all results there.
+    Complete,
+    /// A step failed.
+    Failed,
+    /// The sample is lost or in doubt: results must not be used, the experiment may run anew.
+    Invalid,
+    /// Ended by a person after the step under way; `finally` ran.
+    Stopped,
+    /// Ended by a person or a trip at once; safe state only.
+    Aborted,
+}
+
+/// One fact about a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// A run began.
+    RunStarted {
+        /// Run.
+        run: String,
+        /// Hash of its compiled graph, which is stored beside the journal.
+        graph: String,
+    },
+    /// Claims were given to a block.
+    Held {
+        /// Run.
+        run: String,
+        /// Block.
+        step: StepRef,
+    },
+    /// A step that sends nothing (wait, wait_until, ask, analyse) began.
+    Begun {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+    },
+    /// A command is about to be sent. Durable before the first byte.
+    Intent {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+        /// From 1.
+        attempt: u32,
+        /// Instrument.
+        instrument: String,
+        /// Action of its definition.
+        action: String,
+        /// Arguments as sent.
+        args: BTreeMap<String, Value>,
+        /// What sending twice would do.
+        effect: Effect,
+        /// Reading of the witness just before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline: Option<Value>,
+    },
+    /// What became of a command, as the instrument or the wire told.
+    Outcome {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+        /// Attempt of the intent.
+        attempt: u32,
+        /// Value the action returned, or why it failed.
+        result: Result<Option<Value>, super::machine::Failure>,
+        /// Bytes sent and received, for people; bounded by the driver.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
+    },
+    /// A command in doubt was resolved.
+    Resolved {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+        /// Attempt of the intent.
+        attempt: u32,
+        /// What it came to.
+        resolution: Resolution,
+        /// Reading or word it rests on.
+        evidence: String,
+        /// `witness`, `policy` or a person's name.
+        by: String,
+    },
+    /// A step that sends nothing ended.
+    Ended {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+        /// Its value, or why it failed.
+        result: Result<Option<Value>, super::machine::Failure>,
+    },
+    /// A branch or the end of a loop round was decided.
+    Decided {
+        /// Run.
+        run: String,
+        /// Block.
+        step: StepRef,
+        /// The condition.
+        holds: bool,
+    },
+    /// A failed step will be tried again.
+    Retrying {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+    },
+    /// A failed step was passed over (`on_error: continue`).
+    PassedOver {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+    },
+    /// A question for a person stands open.
+    Question {
+        /// Run.
+        run: String,
+        /// Step it is about.
+        step: StepRef,
+        /// Text.
+        question: String,
+        /// Answers to choose from.
+        options: Vec<String>,
+    },
+    /// A question was answered.
+    Answer {
+        /// Run.
+        run: String,
+        /// Step it is about.
+        step: StepRef,
+        /// One of the options.
+        answer: String,
+        /// Who, or `deadline`.
+        by: String,
+    },
+    /// A person paused or resumed the run.
+    Paused {
+        /// Run.
+        run: String,
+        /// Whether it is paused now.
+        paused: bool,
+        /// Who.
+        by: String,
+    },
+    /// The body ended; `finally` follows unless the run was aborted.
+    BodyEnded {
+        /// Run.
+        run: String,
+        /// How.
+        ending: Ending,
+        /// Step, condition or person that ended it; empty when complete.
+        cause: String,
+        /// Results in the units of the protocol; empty unless complete.
+        results: BTreeMap<String, Value>,
+    },
+    /// `finally` ended.
+    FinallyEnded {
+        /// Run.
+        run: String,
+        /// Steps of it that failed.
+        failed: Vec<String>,
+        /// Instruments whose safe state is sent now, in order.
+        make_safe: Vec<String>,
+    },
+    /// The safe state of an instrument was sent and confirmed, or not.
+    MadeSafe {
+        /// Run.
+        run: String,
+        /// Instrument.
+        instrument: String,
+        /// Read back from the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+    },
+    /// The run is over.
+    RunEnded {
+        /// Run.
+        run: String,
+        /// How.
+        ending: Ending,
+        /// Why, if not complete.
+        cause: String,
+        /// Instruments that were not confirmed safe.
+        not_confirmed: Vec<String>,
+    },
+}
+
+impl Record {
+    /// Run the record is about.
+    pub fn run(&self) -> &str {
+        match self {
+            Record::RunStarted { run, .. }
+            | Record::Held { run, .. }
+            | Record::Begun { run, .. }
+            | Record::Intent { run, .. }
+            | Record::Outcome { run, .. }
+            | Record::Resolved { run, .. }
+            | Record::Ended { run, .. }
+            | Record::Decided { run, .. }
+            | Record::Retrying { run, .. }
+            | Record::PassedOver { run, .. }
+            | Record::Question { run, .. }
+            | Record::Answer { run, .. }
+            | Record::Paused { run, .. }
+            | Record::BodyEnded { run, .. }
+            | Record::FinallyEnded { run, .. }
+            | Record::MadeSafe { run, .. }
+            | Record::RunEnded { run, .. } => run,
+        }
+    }
+}
+
+impl Ending {
+    /// As shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ending::Complete => "complete",
+            Ending::Failed => "failed",
+            Ending::Invalid => "invalid",
+            Ending::Stopped => "stopped",
+            Ending::Aborted => "aborted",
+        }
+    }
+}
+
+impl Resolution {
+    /// As shown to people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Resolution::Done => "done",
+            Resolution::NotDone => "not done",
+            Resolution::Discard => "discard",
+        }
+    }
+}
+
+/// Kinds of failure that say nothing about whether the command had its effect are left to
+/// [`super::machine::Failure::effect_unknown`]; this is the text for people.
+pub(super) fn failure_name(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Timeout => "timeout",
+        FailureKind::BadReply => "bad reply",
+        FailureKind::Refused => "refused",
+        FailureKind::Busy => "busy",
+        FailureKind::Alarm => "alarm",
+        FailureKind::Link => "no connection",
+        FailureKind::Gate => "stopped at the gate",
+        FailureKind::Lag => "time limit between steps broken",
+        FailureKind::Condition => "condition not met",
+        FailureKind::NoValue => "no value",
+        FailureKind::Person => "ended by a person",
+        FailureKind::Internal => "internal",
+    }
+}
