@@ -1,1 +1,15 @@
-//! store
+//! Journal, documents, telemetry, export.
+//!
+//! `journal.db` holds the append-only, hash-chained record of everything decided, sent, received
+//! and concluded, and the documents (compiled graphs, YAML texts) it refers to by hash.
+//! `telemetry.db` holds what was measured between decisions; it may lose its last second in a
+//! power loss, the journal may not.
+//!
+//! Architecture invariant: this module never looks inside a run; it keeps texts and their order.
+pub mod journal;
+pub mod lock;
+pub mod telemetry;
+
+pub use journal::{Document, Durability, Entry, Journal, JournalError, StoredEntry, Verified};
+pub use lock::{LockError, StateLock};
+pub use telemetry::{Telemetry, TelemetryWriter};

@@ -236,6 +236,8 @@ pub struct Core {
     pub(super) baselines: BTreeMap<(String, StepKey), Value>,
     pub(super) doubts: BTreeMap<(String, StepKey), Doubt>,
     pub(super) out: Output,
+    /// Runs that wait for claims, with what they want.
+    pub(super) blocked: BTreeMap<String, BTreeSet<String>>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
 }
@@ -256,6 +258,7 @@ impl Core {
             baselines: BTreeMap::new(),
             doubts: BTreeMap::new(),
             out: Output::default(),
+            blocked: BTreeMap::new(),
             stirred: BTreeSet::new(),
         }
     }
@@ -428,7 +431,7 @@ impl Core {
     ) {
         let Some(step) = self.runs.get(run).and_then(|r| {
             let state = r.steps.get(key)?;
-            let under_way = matches!(state.status, Status::Open | Status::Waiting);
+            let under_way = matches!(state.status, Status::Open | Status::Waiting | Status::Deciding);
             let alive = matches!(r.phase, Phase::Body | Phase::Finally);
             (under_way && alive).then(|| r.step_ref(key))
         }) else {
@@ -519,7 +522,9 @@ impl Core {
                 let active = matches!(run.phase, Phase::Body | Phase::Finally);
                 let block = run.graph.node(key.node).is_some_and(|n| n.kind.is_block());
                 let open_block = block && state.is_some_and(|s| s.status == Status::Open);
-                if active && !open_block && in_phase(run, &key) {
+                // A leaf whose `on_error` steps run is brought on by them.
+                let handled = !block && state.is_some_and(|s| s.open_children > 0);
+                if active && !open_block && !handled && in_phase(run, &key) {
                     run.ready.insert(key);
                 }
             }

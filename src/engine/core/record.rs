@@ -144,6 +144,15 @@ pub enum Record {
         /// Step.
         step: StepRef,
     },
+    /// The steps of `on_error: {do: ...}` of a failed step began.
+    Handling {
+        /// Run.
+        run: String,
+        /// Step that failed.
+        step: StepRef,
+        /// Group that runs now; if it ends well, the failed step counts as passed over.
+        handler: StepRef,
+    },
     /// A failed step was passed over (`on_error: continue`).
     PassedOver {
         /// Run.
@@ -239,6 +248,7 @@ impl Record {
             | Record::Ended { run, .. }
             | Record::Decided { run, .. }
             | Record::Retrying { run, .. }
+            | Record::Handling { run, .. }
             | Record::PassedOver { run, .. }
             | Record::Question { run, .. }
             | Record::Answer { run, .. }

@@ -127,6 +127,8 @@ pub struct Run {
     pub finally_failed: Vec<String>,
     /// Instruments whose safe state is awaited.
     pub making_safe: BTreeSet<String>,
+    /// `finally` is over and the instruments to make safe are known.
+    pub safe_listed: bool,
     /// Instruments that did not confirm.
     pub not_confirmed: Vec<String>,
 }
@@ -149,6 +151,7 @@ impl Run {
             settled: BTreeSet::new(),
             finally_failed: Vec::new(),
             making_safe: BTreeSet::new(),
+            safe_listed: false,
             not_confirmed: Vec::new(),
         }
     }
@@ -223,6 +226,15 @@ impl Run {
                 let wait = self.node(&step.key).and_then(|n| n.retry.as_ref()).map(|r| r.wait);
                 self.restart(&step.key, now, now.after(wait.unwrap_or_default()));
             }
+            Record::Handling { step, handler, .. } => {
+                self.ready.remove(&step.key);
+                if let Some(state) = self.steps.get_mut(&step.key) {
+                    state.status = Status::Open;
+                    state.since = now;
+                    state.open_children = 1;
+                }
+                self.enter(handler.key.clone(), now, None);
+            }
             Record::PassedOver { step, .. } => self.finish(&step.key, Status::PassedOver, now),
             Record::Question { step, .. } => {
                 self.ready.remove(&step.key);
@@ -242,6 +254,7 @@ impl Run {
             }
             Record::FinallyEnded { failed, make_safe, .. } => {
                 self.phase = Phase::Safe;
+                self.safe_listed = true;
                 self.finally_failed.clone_from(failed);
                 self.making_safe = make_safe.iter().cloned().collect();
                 self.ready.clear();
@@ -455,9 +468,11 @@ impl Run {
 
     /// Back to waiting. What ran inside a block is forgotten, so that it runs anew.
     fn restart(&mut self, key: &StepKey, now: Tick, earliest: Tick) {
+        let block = self.node(key).is_some_and(|n| n.kind.is_block());
         let inside: Vec<StepKey> = self
             .steps
             .keys()
+            .filter(|_| block)
             .filter(|k| k.rounds.starts_with(&key.rounds) && self.is_inside(k.node, key.node))
             .cloned()
             .collect();
@@ -613,7 +628,10 @@ impl Run {
                 self.enter_body(key, Some(round + 1), now);
             }
             _ => {
-                self.finish(key, Status::Done, now);
+                // A leaf has a body only while the steps of its `on_error` run.
+                let status =
+                    if node.kind.is_block() { Status::Done } else { Status::PassedOver };
+                self.finish(key, status, now);
                 if key.node.0 == 0 || Some(key.node) == graph.finally {
                     self.ready.insert(key.clone());
                 }

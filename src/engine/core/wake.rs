@@ -1,0 +1,135 @@
+//! Time and conditions: what a timer or a new reading brings back to the list of decisions.
+
+use std::time::Duration;
+
+use super::advance::run_timer;
+use super::machine::{Core, Failure};
+use super::record::Record;
+use super::run::{Phase, Status, StepKey};
+use super::scope::Scope;
+use super::Tick;
+use crate::compiler::graph::{FailureKind, NodeKind};
+use crate::expr::{self, Value};
+
+impl Core {
+    /// Brings back every step whose timer has run out.
+    pub(super) fn due(&mut self, now: Tick) {
+        while let Some((at, ..)) = self.timers.first()
+            && *at <= now
+        {
+            let Some((_, id, key)) = self.timers.pop_first() else { return };
+            if key == run_timer() {
+                self.safe_states_overdue(&id, now);
+                continue;
+            }
+            let Some(run) = self.runs.get_mut(&id) else { continue };
+            let Some(state) = run.steps.get(&key) else { continue };
+            let alive = match run.phase {
+                Phase::Body | Phase::Finally => true,
+                Phase::Draining => state.status == Status::Sent,
+                Phase::Safe | Phase::Over => false,
+            };
+            if alive && !matches!(state.status, Status::Done | Status::PassedOver) {
+                run.ready.insert(key);
+                self.stirred.insert(id);
+            }
+        }
+    }
+
+    fn safe_states_overdue(&mut self, id: &str, now: Tick) {
+        let Some(run) = self.runs.get(id) else { return };
+        if run.phase != Phase::Safe {
+            return;
+        }
+        for instrument in run.making_safe.clone() {
+            self.emit(
+                Record::MadeSafe {
+                    run: id.to_owned(),
+                    instrument,
+                    confirmed: false,
+                    detail: "no answer in time".to_owned(),
+                },
+                now,
+            );
+        }
+    }
+
+    /// Looks at the conditions that are waited for, after a reading of `instrument`.
+    pub(super) fn look_at_conditions(&mut self, instrument: Option<&str>, now: Tick) {
+        if self.watching.is_empty() {
+            return;
+        }
+        let concerned: Vec<(String, StepKey)> = self
+            .watching
+            .keys()
+            .filter(|(id, _)| {
+                instrument.is_none_or(|name| {
+                    self.runs.get(id).is_some_and(|r| r.graph.roles.values().any(|i| i == name))
+                })
+            })
+            .cloned()
+            .collect();
+        for (id, key) in concerned {
+            self.look_at(&id, &key, now);
+        }
+    }
+
+    /// Looks at one condition. True if its step ended.
+    pub(super) fn look_at(&mut self, id: &str, key: &StepKey, now: Tick) -> bool {
+        let place = (id.to_owned(), key.clone());
+        let Some(run) = self.runs.get(id) else { return false };
+        let (Some(state), Some(node)) = (run.steps.get(key), run.node(key)) else { return false };
+        let NodeKind::WaitUntil { condition, stable_for } = &node.kind else { return false };
+        if state.status != Status::Open {
+            self.watching.remove(&place);
+            return false;
+        }
+        let scope = Scope::new(self, run, key, now);
+        let (holds, why) = match expr::eval(&condition.expr, &scope) {
+            Ok(Value::Bool(holds)) => (holds, String::new()),
+            Ok(Value::Missing(why)) => (false, format!(" ({why})")),
+            Ok(_) => (false, " (it is not true or false)".to_owned()),
+            Err(error) => (false, format!(" ({})", error.message)),
+        };
+        let deadline = node.deadline.map(|d| state.since.after(d));
+        let since = match self.watching.get(&place).copied().flatten() {
+            Some(since) if holds => Some(since),
+            _ if holds => Some(now),
+            _ => None,
+        };
+        if let Some(since) = since
+            && now.since(since) >= *stable_for
+        {
+            self.watching.remove(&place);
+            self.end_open(id, key, Ok(None), now);
+            return true;
+        }
+        if let Some(limit) = deadline
+            && now >= limit
+        {
+            let failure = Failure::without_effect(
+                FailureKind::Condition,
+                format!(
+                    "`{}` was not met for {:.0} s within {:.0} s{why}",
+                    condition.text,
+                    stable_for.as_secs_f64(),
+                    node.deadline.unwrap_or(Duration::ZERO).as_secs_f64()
+                ),
+            );
+            self.watching.remove(&place);
+            self.end_open(id, key, Err(failure), now);
+            return true;
+        }
+        let stable_at = since.map(|s| s.after(*stable_for));
+        let next = match (stable_at, deadline) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.watching.insert(place, since);
+        match next {
+            Some(at) => self.sleep_until(id, key, at),
+            None => self.sleep(id, key),
+        }
+        false
+    }
+}
