@@ -1,2 +1,7 @@
-//! Parses the command line and nothing else.
-fn main() {}
+//! Parses the command line, nothing else.
+
+use clap::Parser;
+
+
+    labloop::cli::run(labloop::cli::Cli::parse())
+}

@@ -1,1 +1,49 @@
-//! cli
+//! The command line: one file per subcommand. Human text to stderr, data to stdout.
+
+mod args;
+mod check;
+mod completion;
+mod exit;
+mod explain;
+mod export;
+mod graph;
+mod instrument;
+mod launch;
+mod output;
+mod progress;
+mod resume;
+mod run;
+mod schema;
+mod simulator;
+mod status;
+mod summary;
+mod verify;
+
+pub mod optimize;
+
+pub use args::Cli;
+pub use exit::Exit;
+
+use args::Command;
+
+/// Runs one command line and says how it ended.
+pub fn run(cli: Cli) -> Exit {
+    let json = cli.json;
+    match cli.command {
+        Command::Check(args) => check::run(&args, json),
+        Command::Graph(args) => graph::run(&args),
+        Command::Run(args) => run::run(&args, json),
+        Command::Resume(args) => resume::run(&args, json),
+        Command::Status(args) => status::run(&args, json),
+        Command::Export(args) => export::run(&args),
+        Command::Verify(args) => verify::run(&args, json),
+        Command::Instrument(args) => instrument::run(&args, json),
+        Command::Simulator(args) => simulator::run(&args),
+        Command::Optimize => {
+            Exit::from_code(optimize::run(std::io::stdin().lock(), std::io::stdout().lock()))
+        }
+        Command::Schema(args) => schema::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Completion(args) => completion::run(&args),
+    }
+}

@@ -10,4 +10,3 @@
 //! records that came with it are durable (intent before effect).
 pub mod campaign;
 pub mod core;
-pub mod shell;

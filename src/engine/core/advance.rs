@@ -123,7 +123,7 @@ impl Core {
         now: Tick,
     ) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
-        let (Some(state), Some(node)) = (run.steps.get(key), run.node(key)) else { return false };
+        let (Some(state), id_of) = (run.steps.get(key), key.node) else { return false };
         if run.paused && run.phase == Phase::Body {
             return false;
         }
@@ -149,7 +149,7 @@ impl Core {
             return verdict;
         }
         let Some(run) = self.runs.get(id) else { return false };
-        let Some(node) = run.graph.node(node.id) else { return false };
+        let Some(node) = run.graph.node(id_of) else { return false };
         let wanted = run.plan.claims(key.node);
         if !self.claims.available(id, wanted, reserved) {
             reserved.extend(wanted.iter().cloned());
@@ -241,6 +241,7 @@ impl Core {
                     key: key.clone(),
                     instrument: instrument.clone(),
                     property: witness.property.clone(),
+                    since: now,
                 });
                 // Nobody else may move the instrument between this reading and the command.
                 let wanted = run.plan.claims(key.node).to_vec();

@@ -105,6 +105,8 @@ impl Core {
             return false;
         }
         let Some(run) = self.runs.get(id) else { return false };
+        // Restarts count from the intent on, not from the failure that may have hidden one.
+        let since = run.steps.get(key).and_then(|s| s.sent).unwrap_or(now);
         if let Some(NodeKind::Action { instrument, witness: Some(witness), .. }) =
             run.node(key).map(|n| &n.kind)
             && !self.asked.contains(&place)
@@ -114,6 +116,7 @@ impl Core {
                 key: key.clone(),
                 instrument: instrument.clone(),
                 property: witness.property.clone(),
+                since,
             });
             self.asked.insert(place);
         }

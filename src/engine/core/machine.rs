@@ -36,6 +36,8 @@ pub enum Event {
         run: String,
         /// What to execute.
         graph: Arc<Graph>,
+        /// Hash of the document that keeps the graph beside the journal.
+        document: String,
     },
     /// An outcome of a command.
     Outcome {
@@ -175,6 +177,8 @@ pub enum Action {
         instrument: String,
         /// Property.
         property: String,
+        /// A restart of the instrument since then makes the reading worthless.
+        since: Tick,
     },
     /// Call an analysis function and answer with [`Event::Analysed`].
     Analyse {
@@ -364,9 +368,9 @@ impl Core {
 
     fn take(&mut self, event: Event, now: Tick) {
         match event {
-            Event::StartRun { run, graph } => {
+            Event::StartRun { run, graph, document } => {
                 let hash = graph.hash.clone();
-                let record = Record::RunStarted { run, graph: hash };
+                let record = Record::RunStarted { run, graph: hash, document };
                 self.apply(&record, now, || Some(graph));
                 self.out.records.push(record);
             }

@@ -23,8 +23,6 @@ mod record;
 mod run;
 mod scope;
 mod signals;
-#[cfg(test)]
-mod tests;
 mod wake;
 
 pub use machine::{Action, Command, Core, Event, Failure, Output};

@@ -53,8 +53,10 @@ pub enum Record {
     RunStarted {
         /// Run.
         run: String,
-        /// Hash of its compiled graph, which is stored beside the journal.
+        /// Content hash of its compiled graph.
         graph: String,
+        /// Hash of the document beside the journal that keeps the graph.
+        document: String,
     },
     /// Claims were given to a block.
     Held {

@@ -58,6 +58,8 @@ pub struct StepState {
     pub latest: Option<Tick>,
     /// First intent or begin.
     pub started: Option<Tick>,
+    /// Last intent.
+    pub sent: Option<Tick>,
     /// Intents so far.
     pub attempts: u32,
     /// Failures so far.
@@ -205,6 +207,7 @@ impl Run {
                     state.status = Status::Sent;
                     state.since = now;
                     state.started.get_or_insert(now);
+                    state.sent = Some(now);
                     state.attempts = *attempt;
                     state.baseline.clone_from(baseline);
                     state.args.clone_from(args);
@@ -286,6 +289,7 @@ impl Run {
                 earliest,
                 latest,
                 started: None,
+                sent: None,
                 attempts: 0,
                 failures: 0,
                 failure: None,

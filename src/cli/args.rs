@@ -1,0 +1,299 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A self-driving laboratory runtime.
+///
+/// Exit codes: 0 done; 1 a run failed; 2 usage; 3 YAML did not compile; 4 no feasible schedule;
+/// 5 instrument unreachable; 6 ended by a person; 7 safety trip; 8 budget spent without the goal;
+/// 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "labloop", version, max_term_width = 100)]
+pub struct Cli {
+    /// Machine-readable output on stdout.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Find every mistake in YAML files before anything moves.
+    Check(CheckArgs),
+    /// Show the compiled graph of a protocol.
+    Graph(GraphArgs),
+    /// Run a campaign or a protocol.
+    Run(RunArgs),
+    /// Go on with what was under way when labloop last ended.
+    Resume(ResumeArgs),
+    /// Say what is going on, or was.
+    Status(StatusArgs),
+    /// Write results, telemetry and provenance for other programs.
+    Export(ExportArgs),
+    /// Check that the journal was not changed.
+    Verify(StateArgs),
+    /// Show or check instrument definitions.
+    Instrument(InstrumentArgs),
+    /// Run the virtual instruments of a lab on real wires.
+    Simulator(SimulatorArgs),
+    /// Use the planner from any program: JSON lines on stdin and stdout.
+    Optimize,
+    /// Print the JSON Schema of a kind of document, for editors.
+    Schema(SchemaArgs),
+    /// Explain an error code.
+    Explain(ExplainArgs),
+    /// Print a completion script for a shell.
+    Completion(CompletionArgs),
+}
+
+/// `labloop check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Files and folders.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+/// `labloop graph`
+#[derive(Debug, Args)]
+pub struct GraphArgs {
+    /// Protocol.
+    pub protocol: PathBuf,
+    /// Lab to compile it for.
+    #[arg(long)]
+    pub lab: PathBuf,
+    /// Value of a parameter, such as `temperature="80 degC"`; others take their default or middle.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    pub format: GraphFormat,
+}
+
+/// Forms of a graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// Indented lines.
+    Text,
+    /// Mermaid flowchart.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+    /// The graph itself.
+    Json,
+}
+
+/// Where state lives.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// Folder of journal, telemetry and lock.
+    #[arg(long, env = "LABLOOP_STATE", default_value = ".labloop", value_name = "DIR")]
+    pub state: PathBuf,
+}
+
+/// How time passes and where the instruments are.
+#[derive(Debug, Args)]
+pub struct TimeArgs {
+    /// Use virtual instruments instead of those of the lab file.
+    #[arg(long)]
+    pub simulate: bool,
+    /// With --simulate: lab seconds per second on real wires, or `max` for a virtual clock and
+    /// in-memory wires.
+    #[arg(long, default_value = "1", value_name = "N|max", value_parser = parse_speed)]
+    pub speed: Speed,
+}
+
+/// `--speed`
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Speed {
+    /// Lab seconds per wall second.
+    Times(f64),
+    /// Virtual clock.
+    Max,
+}
+
+fn parse_speed(text: &str) -> Result<Speed, String> {
+    if text == "max" {
+        return Ok(Speed::Max);
+    }
+    match text.parse::<f64>() {
+        Ok(n) if (0.01..=1000.0).contains(&n) => Ok(Speed::Times(n)),
+        _ => Err("a number from 0.01 to 1000, or `max`".to_owned()),
+    }
+}
+
+/// `labloop run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Campaign or protocol.
+    pub document: PathBuf,
+    /// Lab, instead of the one the campaign names.
+    #[arg(long)]
+    pub lab: Option<PathBuf>,
+    /// Value of a protocol's parameter, such as `temperature="80 degC"`.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of the planner, instead of the campaign's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Number of experiments, instead of the campaign's budget.
+    #[arg(long, value_name = "N")]
+    pub experiments: Option<u32>,
+    /// Time.
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop resume`
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// Campaign or run in the journal; the last one if not given.
+    pub id: Option<String>,
+    /// Time.
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Campaign; all if not given.
+    pub id: Option<String>,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Campaign or run; the last campaign if not given.
+    pub id: Option<String>,
+    /// How to write it.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub format: ExportFormat,
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = ExportWhat::Experiments)]
+    pub what: ExportWhat,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Forms of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Comma-separated values, one header line.
+    Csv,
+    /// One JSON document.
+    Json,
+}
+
+/// Parts of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportWhat {
+    /// One row per experiment: parameters, results, prediction, verdict.
+    Experiments,
+    /// One row per command sent.
+    Steps,
+    /// One row per reading.
+    Telemetry,
+}
+
+/// `labloop instrument`
+#[derive(Debug, Args)]
+pub struct InstrumentArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: InstrumentCommand,
+}
+
+/// Subcommands of `labloop instrument`.
+#[derive(Debug, Subcommand)]
+pub enum InstrumentCommand {
+    /// Names of the definitions that are built in.
+    List,
+    /// Actions, properties and limits of a definition.
+    Show {
+        /// Name such as `newera-ne1000`, or a file.
+        name: String,
+    },
+    /// Check definitions against the golden bytes they carry.
+    Check {
+        /// Files and folders; the built-in ones if none is given.
+        paths: Vec<PathBuf>,
+    },
+}
+
+/// `labloop simulator`
+#[derive(Debug, Args)]
+pub struct SimulatorArgs {
+    /// Lab file.
+    pub lab: PathBuf,
+    /// Lab seconds per second.
+    #[arg(long, default_value_t = 1.0)]
+    pub speed: f64,
+    /// Seed of noise and faults.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Use free ports and terminals instead of the addresses of the lab file, and write which.
+    #[arg(long)]
+    pub anywhere: bool,
+    /// Run an MQTT broker at the lab's MQTT address instead of using the one there.
+    #[arg(long)]
+    pub broker: bool,
+    /// Write {"pid", "endpoints"} here once everything answers.
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// End this many seconds after the last connection was closed.
+    #[arg(long, value_name = "SECONDS")]
+    pub linger: Option<f64>,
+    /// Append every command that has an effect to this file, as it is received.
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// `labloop schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Kind of document.
+    #[arg(value_parser = ["protocol", "instrument", "lab", "campaign"])]
+    pub kind: String,
+}
+
+/// `labloop explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Code such as LL0312.
+    pub code: String,
+}
+
+/// `labloop completion`
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// Shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// Shells with a completion script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}

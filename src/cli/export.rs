@@ -1,0 +1,233 @@
+//! `labloop export`: results, commands and telemetry for other programs.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::args::{ExportArgs, ExportFormat, ExportWhat};
+use super::status::plain;
+use super::{Exit, output};
+use crate::engine::campaign::{Conclusion, Experiment};
+use crate::engine::shell::{CampaignHistory, History, RunHistory};
+use crate::store::{Journal, Telemetry};
+
+pub(super) fn run(args: &ExportArgs) -> Exit {
+    match export(args) {
+        Ok(text) => {
+            output::data(&text);
+            Exit::Done
+        }
+        Err(message) => {
+            output::error(message);
+            Exit::Usage
+        }
+    }
+}
+
+fn export(args: &ExportArgs) -> Result<String, String> {
+    let folder = &args.state.state;
+    let journal = Journal::open_read_only(folder).map_err(|e| e.to_string())?;
+    let history = History::read(&journal, None).map_err(|e| e.to_string())?;
+    let id = args.id.as_deref();
+    let campaign = history.campaign_named(id);
+    let name = match (campaign, id) {
+        (Some(campaign), _) => campaign.machine.id.clone(),
+        (None, Some(id)) if history.runs.contains_key(id) => id.to_owned(),
+        (None, Some(id)) => return Err(format!("there is no campaign or run `{id}`; see `labloop status`")),
+        (None, None) => match history.runs.keys().next_back() {
+            Some(run) => run.clone(),
+            None => return Err("nothing has been run with this state folder".to_owned()),
+        },
+    };
+    let runs: Vec<&RunHistory> = history
+        .runs
+        .values()
+        .filter(|r| {
+            r.run == name || r.run.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.'))
+        })
+        .collect();
+    match (args.what, args.format) {
+        (ExportWhat::Experiments, format) => {
+            let campaign = campaign.ok_or_else(|| {
+                format!("`{name}` is a single run; export it with --what steps or --what telemetry")
+            })?;
+            Ok(match format {
+                ExportFormat::Csv => experiments_csv(campaign),
+                ExportFormat::Json => format!("{:#}\n", experiments_json(campaign, &journal)),
+            })
+        }
+        (ExportWhat::Steps, ExportFormat::Csv) => Ok(steps_csv(&runs)),
+        (ExportWhat::Steps, ExportFormat::Json) => Ok(format!("{:#}\n", steps_json(&runs))),
+        (ExportWhat::Telemetry, format) => telemetry(folder, &history, &runs, format),
+    }
+}
+
+fn names<'a>(
+    experiments: &'a [Experiment],
+    of: impl Fn(&'a Experiment) -> Vec<&'a String>,
+) -> Vec<&'a String> {
+    experiments.iter().flat_map(of).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn experiments_csv(campaign: &CampaignHistory) -> String {
+    let experiments = &campaign.machine.experiments;
+    let parameters = names(experiments, |e| e.hypothesis.parameters.keys().collect());
+    let results = names(experiments, |e| match &e.conclusion {
+        Some(Conclusion::Measured { results }) => results.keys().collect(),
+        _ => Vec::new(),
+    });
+    let predicted = names(experiments, |e| e.hypothesis.predictions.keys().collect());
+    let mut header = vec!["experiment".to_owned(), "status".to_owned()];
+    header.extend(parameters.iter().map(|n| (*n).clone()));
+    header.extend(results.iter().map(|n| (*n).clone()));
+    for name in &predicted {
+        header.push(format!("{name}_predicted"));
+        header.push(format!("{name}_predicted_sd"));
+    }
+    header.extend(["verdict", "runs", "reason"].map(str::to_owned));
+    let mut text = header.join(",") + "\n";
+    for experiment in experiments {
+        let (status, measured) = match &experiment.conclusion {
+            Some(Conclusion::Measured { results }) => ("measured", Some(results)),
+            Some(Conclusion::Failed { .. }) => ("failed", None),
+            None => ("open", None),
+        };
+        let mut row = vec![experiment.number.to_string(), status.to_owned()];
+        row.extend(
+            parameters
+                .iter()
+                .map(|n| experiment.hypothesis.parameters.get(*n).map(plain).unwrap_or_default()),
+        );
+        row.extend(results.iter().map(|n| {
+            measured.and_then(|m| m.get(*n)).map(f64::to_string).unwrap_or_default()
+        }));
+        for name in &predicted {
+            let p = experiment.hypothesis.predictions.get(*name);
+            row.push(p.map(|p| p.mean.to_string()).unwrap_or_default());
+            row.push(p.map(|p| p.sd.to_string()).unwrap_or_default());
+        }
+        let verdict = experiment.verdict.and_then(|v| serde_json::to_value(v).ok());
+        row.push(verdict.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default());
+        row.push(experiment.runs.len().to_string());
+        row.push(experiment.hypothesis.reason.clone());
+        text.push_str(&row.iter().map(|c| output::csv_cell(c)).collect::<Vec<_>>().join(","));
+        text.push('\n');
+    }
+    text
+}
+
+fn experiments_json(campaign: &CampaignHistory, journal: &Journal) -> serde_json::Value {
+    let experiments: Vec<_> = campaign
+        .machine
+        .experiments
+        .iter()
+        .map(|e| {
+            json!({
+                "experiment": e.number, "hypothesis": e.hypothesis, "conclusion": e.conclusion,
+                "verdict": e.verdict,
+                "runs": e.runs.iter().map(|r| json!({
+                    "run": r.run, "ending": r.ending, "cause": r.cause, "results": r.results,
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "campaign": campaign.machine.id, "name": campaign.name, "seed": campaign.seed,
+        "started": output::wall(campaign.wall_ms), "ended": campaign.machine.ended,
+        "sources": campaign.bundle, "journal_head": journal.head(), "experiments": experiments,
+    })
+}
+
+fn steps_csv(runs: &[&RunHistory]) -> String {
+    let mut text =
+        "run,step,attempt,instrument,action,arguments,effect,start_s,end_s,outcome\n".to_owned();
+    for run in runs {
+        for step in &run.steps {
+            let args: Vec<String> =
+                step.args.iter().map(|(name, value)| format!("{name}={}", plain(value))).collect();
+            let effect = serde_json::to_value(step.effect).ok();
+            let row = [
+                run.run.clone(),
+                step.path.clone(),
+                step.attempt.to_string(),
+                step.instrument.clone(),
+                step.action.clone(),
+                args.join("; "),
+                effect.and_then(|e| e.as_str().map(str::to_owned)).unwrap_or_default(),
+                format!("{:.3}", step.at.since(run.started).as_secs_f64()),
+                step.until
+                    .map(|u| format!("{:.3}", u.since(run.started).as_secs_f64()))
+                    .unwrap_or_default(),
+                step.outcome.clone(),
+            ];
+            text.push_str(&row.iter().map(|c| output::csv_cell(c)).collect::<Vec<_>>().join(","));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn steps_json(runs: &[&RunHistory]) -> serde_json::Value {
+    runs.iter()
+        .map(|run| {
+            let steps: Vec<_> = run
+                .steps
+                .iter()
+                .map(|s| {
+                    json!({
+                        "step": s.path, "attempt": s.attempt, "instrument": s.instrument,
+                        "action": s.action, "arguments": s.args, "effect": s.effect,
+                        "start_s": s.at.since(run.started).as_secs_f64(),
+                        "end_s": s.until.map(|u| u.since(run.started).as_secs_f64()),
+                        "outcome": s.outcome, "value": s.value,
+                    })
+                })
+                .collect();
+            json!({"run": run.run, "ending": run.ending, "graph": run.graph, "steps": steps})
+        })
+        .collect()
+}
+
+fn telemetry(
+    folder: &std::path::Path,
+    history: &History,
+    runs: &[&RunHistory],
+    format: ExportFormat,
+) -> Result<String, String> {
+    let store = Telemetry::open(folder).map_err(|e| e.to_string())?;
+    let Some(store) = store else { return Err("there is no telemetry here".to_owned()) };
+    let mut rows = Vec::new();
+    for signal in store.signals().map_err(|e| e.to_string())? {
+        for run in runs {
+            let to = run.ended.unwrap_or(history.last_tick);
+            let points =
+                store.read(&signal, run.started.0, to.0).map_err(|e| e.to_string())?;
+            rows.extend(points.into_iter().map(|p| {
+                let seconds = (p.tick.saturating_sub(run.started.0)) as f64 / 1e9;
+                (run.run.clone(), signal.clone(), seconds, p.value)
+            }));
+        }
+    }
+    Ok(match format {
+        ExportFormat::Csv => {
+            let mut text = "run,signal,time_s,value_si\n".to_owned();
+            for (run, signal, seconds, value) in rows {
+                text.push_str(&format!(
+                    "{},{},{seconds:.3},{value}\n",
+                    output::csv_cell(&run),
+                    output::csv_cell(&signal)
+                ));
+            }
+            text
+        }
+        ExportFormat::Json => {
+            let rows: Vec<_> = rows
+                .into_iter()
+                .map(|(run, signal, seconds, value)| {
+                    json!({"run": run, "signal": signal, "time_s": seconds, "value_si": value})
+                })
+                .collect();
+            format!("{}\n", serde_json::Value::Array(rows))
+        }
+    })
+}

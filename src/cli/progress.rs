@@ -1,0 +1,292 @@
+//! What a person sees while a campaign runs: one line that is redrawn on a terminal, plain lines
+//! elsewhere, JSON lines with --json.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Instant;
+
+use super::output;
+use super::summary::{ending_text, reason_text};
+use crate::engine::campaign::{Conclusion, Verdict};
+use crate::engine::shell::{Observer, Progress};
+
+/// What the display needs to know of the campaign.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// First objective, its unit and whether more is better.
+    pub objective: Option<(String, String, bool)>,
+    /// Experiments at most.
+    pub experiments: u32,
+    /// Experiments concluded before this engine began.
+    pub done: u32,
+    /// Lab seconds per wall second; `None` on a virtual clock.
+    pub speed: Option<f64>,
+    /// Units parameters are shown in.
+    pub units: BTreeMap<String, String>,
+}
+
+struct Display {
+    plan: Plan,
+    live: bool,
+    colour: bool,
+    json: bool,
+    best: Option<f64>,
+    concluded: u32,
+    began: Instant,
+    began_at: u32,
+    experiment: u32,
+    shown: bool,
+}
+
+/// An observer that writes to stderr (or JSON lines to stdout).
+pub(super) fn observer(plan: Plan, json: bool, best: Option<f64>) -> Observer {
+    let mut display = Display {
+        live: output::terminal() && !json,
+        colour: output::colour(),
+        json,
+        best,
+        concluded: plan.done,
+        began: Instant::now(),
+        began_at: plan.done,
+        experiment: 0,
+        shown: false,
+        plan,
+    };
+    Box::new(move |progress| display.take(progress))
+}
+
+impl Display {
+    fn take(&mut self, progress: &Progress) {
+        if self.json {
+            if let Some(line) = as_json(progress) {
+                output::data(&format!("{line}\n"));
+            }
+            return;
+        }
+        match progress {
+            Progress::Proposed { experiment, hypothesis } => {
+                self.experiment = *experiment;
+                let parameters: Vec<String> = hypothesis
+                    .parameters
+                    .iter()
+                    .map(|(name, value)| format!("{name} {}", self.value(name, value)))
+                    .collect();
+                let prediction = match (&self.plan.objective, hypothesis.predictions.is_empty()) {
+                    (Some((name, unit, _)), false) => hypothesis
+                        .predictions
+                        .get(name)
+                        .map(|p| format!("; expects {name} {:.1} ± {:.1} {unit}", p.mean, 1.96 * p.sd))
+                        .unwrap_or_default(),
+                    _ => String::new(),
+                };
+                self.line(&format!(
+                    "{:>3}/{} {}{prediction}",
+                    experiment,
+                    self.plan.experiments,
+                    parameters.join(", ")
+                ));
+                self.line(&self.dim(&format!("       {}", hypothesis.reason)));
+            }
+            Progress::RunStarted { run, .. } => self.status(&format!("run {run} begins")),
+            Progress::Step { path, what, .. } => {
+                let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
+                self.status(&format!("{path}{what}"));
+            }
+            Progress::StepFailed { run, path, why } => {
+                self.line(&format!("       {run} {path} failed: {why}"));
+            }
+            Progress::Resolved { run, path, resolution, evidence } => {
+                self.line(&format!("       {run} {path} was in doubt: {resolution} ({evidence})"));
+            }
+            Progress::Question { run, path, question, options } => {
+                self.line(&format!("  ?    {run} {path}: {question}"));
+                self.line(&format!("       answer with one of: {}", options.join(" / ")));
+            }
+            Progress::RunEnded { run, ending, cause, not_confirmed } => {
+                use crate::engine::core::Ending;
+                if *ending != Ending::Complete {
+                    self.line(&format!("       run {run} {}", ending_text(*ending, cause)));
+                }
+                for instrument in not_confirmed {
+                    self.line(&format!("  !    {instrument} was NOT CONFIRMED SAFE: look at it now"));
+                }
+            }
+            Progress::Concluded { conclusion, verdict, .. } => self.concluded(conclusion, *verdict),
+            Progress::Link { instrument, up: false, detail } => {
+                self.line(&format!("  !    lost {instrument}: {detail}"));
+            }
+            Progress::Link { instrument, up: true, detail } => {
+                self.status(&format!("{instrument} is connected ({detail})"));
+            }
+            Progress::Alarm { instrument, detail } => {
+                self.line(&format!("  !    {instrument}: {detail}"));
+            }
+            Progress::CampaignEnded { reason } => {
+                self.clear();
+                self.line(&format!("Campaign over: {}.", reason_text(reason)));
+            }
+        }
+    }
+
+    fn concluded(&mut self, conclusion: &Conclusion, verdict: Verdict) {
+        self.concluded += 1;
+        let Conclusion::Measured { results } = conclusion else {
+            if let Conclusion::Failed { cause } = conclusion {
+                self.line(&format!("       failed: {cause}"));
+            }
+            return;
+        };
+        let Some((name, unit, more)) = self.plan.objective.clone() else { return };
+        let Some(value) = results.get(&name).copied() else { return };
+        let better = self.best.is_none_or(|best| if more { value > best } else { value < best });
+        if better {
+            self.best = Some(value);
+        }
+        let verdict = match verdict {
+            Verdict::Supported => ", as predicted",
+            Verdict::Refuted => ", prediction refuted",
+            Verdict::Inconclusive => "",
+        };
+        let best = self.best.unwrap_or(value);
+        let mark = if better { self.bold(" <- best so far") } else { format!("  best {best:.2}") };
+        self.line(&format!("       {name} {value:.2} {unit}{verdict}{mark}{}", self.time_left()));
+    }
+
+    fn time_left(&self) -> String {
+        let done = self.concluded.saturating_sub(self.began_at);
+        if done == 0 || self.plan.speed.is_none() {
+            return String::new();
+        }
+        let left = self.plan.experiments.saturating_sub(self.concluded);
+        let each = self.began.elapsed().as_secs_f64() / f64::from(done);
+        if left == 0 {
+            return String::new();
+        }
+        format!("  ({} left)", output::duration(each * f64::from(left)))
+    }
+
+    fn value(&self, name: &str, value: &crate::expr::Value) -> String {
+        let unit = self.plan.units.get(name).and_then(|u| crate::units::Unit::parse(u).ok());
+        match (value.as_quantity(), unit) {
+            (Some(quantity), Some(unit)) => {
+                let number = quantity.in_unit(&unit).unwrap_or(quantity.value);
+                format!("{} {}", significant(number), unit.symbol)
+            }
+            (Some(quantity), None) => significant(quantity.value),
+            _ => super::status::plain(value),
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.clear();
+        output::say(text);
+    }
+
+    /// The line under the last one, redrawn in place; not shown where nothing can be redrawn.
+    fn status(&mut self, text: &str) {
+        if !self.live {
+            return;
+        }
+        let mut out = std::io::stderr().lock();
+        let head = format!("{:>3}/{} ", self.experiment, self.plan.experiments);
+        let cut: String = format!("{head}{text}").chars().take(100).collect();
+        let _ = write!(out, "\r\x1b[2K{cut}");
+        let _ = out.flush();
+        self.shown = true;
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[2K");
+        }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Four significant digits, without an exponent where that is short.
+pub(super) fn significant(number: f64) -> String {
+    if number == 0.0 || !number.is_finite() {
+        return format!("{number}");
+    }
+    let places = 3 - number.abs().log10().floor() as i32;
+    if (0..=6).contains(&places) {
+        let text = format!("{number:.*}", places as usize);
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
+        }
+    } else if places < 0 && places > -6 {
+        format!("{number:.0}")
+    } else {
+        format!("{number:.3e}")
+    }
+}
+
+fn as_json(progress: &Progress) -> Option<serde_json::Value> {
+    use serde_json::json;
+    Some(match progress {
+        Progress::Proposed { experiment, hypothesis } => {
+            json!({"event": "proposed", "experiment": experiment, "hypothesis": hypothesis})
+        }
+        Progress::RunStarted { run, expected_s } => {
+            json!({"event": "run_started", "run": run, "expected_s": expected_s})
+        }
+        Progress::Step { run, path, what } => {
+            json!({"event": "step", "run": run, "step": path, "what": what})
+        }
+        Progress::StepFailed { run, path, why } => {
+            json!({"event": "step_failed", "run": run, "step": path, "why": why})
+        }
+        Progress::Resolved { run, path, resolution, evidence } => json!({
+            "event": "resolved", "run": run, "step": path, "resolution": resolution,
+            "evidence": evidence,
+        }),
+        Progress::Question { run, path, question, options } => json!({
+            "event": "question", "run": run, "step": path, "question": question,
+            "options": options,
+        }),
+        Progress::RunEnded { run, ending, cause, not_confirmed } => json!({
+            "event": "run_ended", "run": run, "ending": ending, "cause": cause,
+            "not_confirmed_safe": not_confirmed,
+        }),
+        Progress::Concluded { experiment, conclusion, verdict } => json!({
+            "event": "concluded", "experiment": experiment, "conclusion": conclusion,
+            "verdict": verdict,
+        }),
+        Progress::Link { instrument, up, detail } => {
+            json!({"event": "link", "instrument": instrument, "up": up, "detail": detail})
+        }
+        Progress::Alarm { instrument, detail } => {
+            json!({"event": "alarm", "instrument": instrument, "detail": detail})
+        }
+        Progress::CampaignEnded { reason } => json!({"event": "campaign_ended", "reason": reason}),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::significant;
+
+    #[test]
+    fn numbers_are_shown_with_four_digits() {
+        for (number, text) in [
+            (0.0, "0"),
+            (12.3456, "12.35"),
+            (100.0, "100"),
+            (0.001_234_56, "0.001235"),
+            (123_456.0, "123456"),
+            (1.5e-9, "1.500e-9"),
+        ] {
+            assert_eq!(significant(number), text);
+        }
+    }
+}

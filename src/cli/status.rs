@@ -1,0 +1,172 @@
+//! `labloop status`: what is going on, or was.
+
+use serde_json::json;
+
+use super::args::StatusArgs;
+use super::summary::{ending_text, reason_text};
+use super::{Exit, output};
+use crate::engine::campaign::Conclusion;
+use crate::engine::shell::History;
+use crate::expr::Value;
+use crate::store::{Journal, StateLock};
+
+pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
+    let history = Journal::open_read_only(&args.state.state)
+        .and_then(|journal| History::read(&journal, None));
+    let history = match history {
+        Ok(history) => history,
+        Err(error) => {
+            output::error(error.to_string());
+            return Exit::Usage;
+        }
+    };
+    if let Some(id) = &args.id
+        && history.campaign_named(Some(id)).is_none()
+        && !history.runs.contains_key(id)
+    {
+        let known: Vec<&str> = history.campaigns.iter().map(|c| c.machine.id.as_str()).collect();
+        output::error(format!("there is no campaign or run `{id}`; there is {}", known.join(", ")));
+        return Exit::Usage;
+    }
+    // The lock is only looked at: if it can be had, no engine is at work.
+    let working = StateLock::take(&args.state.state).is_err();
+    if json {
+        output::data(&format!("{:#}\n", as_json(&history, args.id.as_deref(), working)));
+    } else {
+        output::data(&as_text(&history, args.id.as_deref(), working));
+    }
+    Exit::Done
+}
+
+fn wanted(id: Option<&str>, name: &str) -> bool {
+    id.is_none_or(|id| id == name || name.strip_prefix(id).is_some_and(|r| r.starts_with('.')))
+}
+
+fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
+    let mut text = String::new();
+    text.push_str(if working { "An engine is at work.\n" } else { "No engine is at work.\n" });
+    for campaign in history.campaigns.iter().filter(|c| wanted(id, &c.machine.id)) {
+        let machine = &campaign.machine;
+        let state = match (&machine.ended, working) {
+            (Some(reason), _) => reason_text(reason),
+            (None, true) => "running".to_owned(),
+            (None, false) => "interrupted; `labloop resume` goes on".to_owned(),
+        };
+        text.push_str(&format!(
+            "{}  {} of {} experiments concluded, since {}: {state}\n",
+            machine.id,
+            machine.concluded(),
+            machine.experiments.len(),
+            output::wall(campaign.wall_ms),
+        ));
+        for experiment in &machine.experiments {
+            let outcome = match &experiment.conclusion {
+                Some(Conclusion::Measured { results }) => results
+                    .iter()
+                    .map(|(name, value)| format!("{name} {value:.4}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+                Some(Conclusion::Failed { cause }) => format!("failed: {cause}"),
+                None if experiment.runs.is_empty() => "waits".to_owned(),
+                None => "under way".to_owned(),
+            };
+            let runs = match experiment.runs.len() {
+                0 | 1 => String::new(),
+                n => format!(" ({n} runs)"),
+            };
+            text.push_str(&format!("  {:>3}  {outcome}{runs}\n", experiment.number));
+        }
+    }
+    for run in history.runs.values().filter(|r| wanted(id, &r.run)) {
+        let in_campaign = history.campaigns.iter().any(|c| wanted(Some(&c.machine.id), &run.run));
+        if in_campaign && run.ending.is_some() && id.is_none() {
+            continue;
+        }
+        let state = match run.ending {
+            Some(ending) => ending_text(ending, &run.cause),
+            None => "open".to_owned(),
+        };
+        let took = output::duration(run.duration(history.last_tick).as_secs_f64());
+        text.push_str(&format!("run {}  {state}, {took} of lab time\n", run.run));
+        for (path, (question, options)) in &run.questions {
+            text.push_str(&format!(
+                "  asks at {path}: {question}\n    answers: {}\n",
+                options.join(" / ")
+            ));
+        }
+        if id.is_some() {
+            for step in &run.steps {
+                text.push_str(&format!(
+                    "  {:<40} {}.{} {}\n",
+                    step.path,
+                    step.instrument,
+                    step.action,
+                    if step.outcome.is_empty() { "in doubt" } else { &step.outcome },
+                ));
+            }
+        }
+    }
+    text
+}
+
+fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Value {
+    let campaigns: Vec<_> = history
+        .campaigns
+        .iter()
+        .filter(|c| wanted(id, &c.machine.id))
+        .map(|c| {
+            let experiments: Vec<_> = c
+                .machine
+                .experiments
+                .iter()
+                .map(|e| {
+                    json!({
+                        "experiment": e.number,
+                        "hypothesis": e.hypothesis,
+                        "runs": e.runs.iter().map(|r| json!({
+                            "run": r.run, "ending": r.ending, "cause": r.cause,
+                            "results": r.results,
+                        })).collect::<Vec<_>>(),
+                        "conclusion": e.conclusion,
+                        "verdict": e.verdict,
+                    })
+                })
+                .collect();
+            json!({
+                "campaign": c.machine.id, "name": c.name, "seed": c.seed,
+                "started": output::wall(c.wall_ms), "ended": c.machine.ended,
+                "experiments": experiments,
+            })
+        })
+        .collect();
+    let runs: Vec<_> = history
+        .runs
+        .values()
+        .filter(|r| wanted(id, &r.run))
+        .map(|r| {
+            json!({
+                "run": r.run, "ending": r.ending, "cause": r.cause, "graph": r.graph,
+                "lab_seconds": r.duration(history.last_tick).as_secs_f64(),
+                "results": r.results,
+                "questions": r.questions.iter().map(|(path, (question, options))| json!({
+                    "step": path, "question": question, "options": options,
+                })).collect::<Vec<_>>(),
+                "commands": r.steps.len(),
+            })
+        })
+        .collect();
+    json!({"working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs})
+}
+
+/// A value for a table.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Missing(_) => String::new(),
+        Value::Bool(b) => b.to_string(),
+        Value::Text(text) => text.to_string(),
+        Value::Quantity(quantity) => format!("{quantity}"),
+        Value::List(_) | Value::Record(_) | Value::Series(_) => {
+            serde_json::to_string(value).unwrap_or_default()
+        }
+    }
+}

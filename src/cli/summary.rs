@@ -1,0 +1,144 @@
+//! The end of a campaign in words: best point, how sure, how well calibrated, where the data are.
+
+use std::path::Path;
+
+use super::output;
+use super::progress::significant;
+use crate::engine::campaign::{Campaign, Conclusion, EndReason, Experiment, Verdict};
+use crate::engine::core::Ending;
+
+/// How a run ended, in words.
+pub(super) fn ending_text(ending: Ending, cause: &str) -> String {
+    match (ending, cause.is_empty()) {
+        (Ending::Complete, _) | (_, true) => ending.as_str().to_owned(),
+        (Ending::Invalid, false) => format!("invalid, the sample is discarded: {cause}"),
+        (_, false) => format!("{}: {cause}", ending.as_str()),
+    }
+}
+
+/// Why a campaign ended, in words.
+pub(super) fn reason_text(reason: &EndReason) -> String {
+    match reason {
+        EndReason::Goal(condition) => format!("the goal is reached ({condition})"),
+        EndReason::BudgetSpent(what) => format!("the budget is spent ({what})"),
+        EndReason::SpaceExhausted(why) => format!("there is nothing left to try ({why})"),
+        EndReason::Failures(count) => format!(
+            "{count} experiments failed in a row; look at the lab, then `labloop resume` goes on"
+        ),
+        EndReason::Person(who) => format!("{who}; `labloop resume` goes on"),
+        EndReason::Internal(why) => why.clone(),
+    }
+}
+
+/// The experiment with the best value of an objective.
+pub(super) fn best<'a>(
+    campaign: &'a Campaign,
+    objective: &str,
+    more_is_better: bool,
+) -> Option<(&'a Experiment, f64)> {
+    let mut best: Option<(&Experiment, f64)> = None;
+    for experiment in &campaign.experiments {
+        let Some(Conclusion::Measured { results }) = &experiment.conclusion else { continue };
+        let Some(value) = results.get(objective).copied() else { continue };
+        let better = best.is_none_or(|(_, b)| if more_is_better { value > b } else { value < b });
+        if better {
+            best = Some((experiment, value));
+        }
+    }
+    best
+}
+
+/// Share of predicted experiments whose result lay in the central interval of that width.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Coverage {
+    /// Experiments with a prediction and a result.
+    pub predicted: usize,
+    /// Within the central 50, 80 and 95 %.
+    pub within: [usize; 3],
+}
+
+/// How often the predictions of one objective came true.
+pub(super) fn coverage(campaign: &Campaign, objective: &str) -> Coverage {
+    // Half-widths of central normal intervals of 50, 80 and 95 %, in sd.
+    const HALF: [f64; 3] = [0.6745, 1.2816, 1.9600];
+    let mut coverage = Coverage { predicted: 0, within: [0; 3] };
+    for experiment in &campaign.experiments {
+        let Some(Conclusion::Measured { results }) = &experiment.conclusion else { continue };
+        let (Some(value), Some(p)) =
+            (results.get(objective), experiment.hypothesis.predictions.get(objective))
+        else {
+            continue;
+        };
+        if p.sd <= 0.0 {
+            continue;
+        }
+        coverage.predicted += 1;
+        let z = ((value - p.mean) / p.sd).abs();
+        for (count, half) in coverage.within.iter_mut().zip(HALF) {
+            *count += usize::from(z <= half);
+        }
+    }
+    coverage
+}
+
+/// Prints the end of a campaign for people.
+pub(super) fn print(
+    campaign: &Campaign,
+    objective: Option<&(String, String, bool)>,
+    show: impl Fn(&Experiment) -> String,
+    surest: Option<String>,
+    state: &Path,
+) {
+    let failed = campaign
+        .experiments
+        .iter()
+        .filter(|e| matches!(e.conclusion, Some(Conclusion::Failed { .. })))
+        .count();
+    let reruns: usize =
+        campaign.experiments.iter().map(|e| e.runs.len().saturating_sub(1)).sum();
+    output::say("");
+    output::say(format!(
+        "{}: {} experiments concluded, {failed} failed, {reruns} runs repeated.",
+        campaign.id,
+        campaign.concluded()
+    ));
+    if let Some((name, unit, more)) = objective {
+        if let Some((experiment, value)) = best(campaign, name, *more) {
+            output::say(format!(
+                "Best measured: {name} {} {unit} in experiment {} ({}).",
+                significant(value),
+                experiment.number,
+                show(experiment)
+            ));
+        }
+        if let Some(surest) = surest {
+            output::say(surest);
+        }
+        let c = coverage(campaign, name);
+        if c.predicted > 0 {
+            let part = |n: usize| format!("{n} of {}", c.predicted);
+            output::say(format!(
+                "Calibration: results fell into the predicted 50 / 80 / 95 % intervals in {} / {} / {} \
+                 predictions.",
+                part(c.within[0]),
+                part(c.within[1]),
+                part(c.within[2])
+            ));
+        }
+        let tally = |v: Verdict| {
+            campaign.experiments.iter().filter(|e| e.verdict == Some(v)).count()
+        };
+        output::say(format!(
+            "Hypotheses: {} supported, {} refuted, {} inconclusive.",
+            tally(Verdict::Supported),
+            tally(Verdict::Refuted),
+            tally(Verdict::Inconclusive)
+        ));
+    }
+    output::say(format!(
+        "The data: {}; `labloop export {} --state {}` writes them as a table.",
+        state.join("journal.db").display(),
+        campaign.id,
+        state.display()
+    ));
+}

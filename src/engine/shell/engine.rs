@@ -1,0 +1,585 @@
+//! The loop: take what arrived, decide, make durable, perform.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
+use super::entries::{EngineRecord, Fact};
+use super::instruments::Instruments;
+use super::progress::{Observer, Progress};
+use crate::compiler::graph::Graph;
+use crate::driver::Notice;
+use crate::engine::campaign::{
+    Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
+};
+use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, Tick};
+use crate::store::{Document, Entry, Journal, JournalError, TelemetryWriter};
+use crate::wire::Clock;
+
+/// Events taken into one commit; more wait for the next.
+const BATCH: usize = 1_024;
+/// Telemetry is written at least this often (lab time).
+const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
+
+/// What may arrive from outside.
+#[derive(Debug)]
+pub enum Input {
+    /// From a driver.
+    Notice(Notice),
+    /// From a person.
+    Control(Control),
+}
+
+/// What a person may ask of the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// To one run, or all if `None`.
+    Command {
+        /// Run.
+        run: Option<String>,
+        /// What.
+        command: Command,
+        /// Who.
+        by: String,
+    },
+    /// The answer to a question.
+    Answer {
+        /// Run.
+        run: String,
+        /// Step.
+        path: String,
+        /// One of the options.
+        answer: String,
+        /// Who.
+        by: String,
+    },
+}
+
+/// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The journal failed: nothing may be sent any more.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A fact could not be written down.
+    #[error("a fact could not be written into the journal: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// The planner cannot go on.
+    #[error("the planner cannot go on: {0}")]
+    Brain(#[from] BrainError),
+    /// All senders of the inbox are gone while runs are open.
+    #[error("the drivers are gone")]
+    Deserted,
+}
+
+/// What an engine is made of.
+pub struct EngineSetup<I> {
+    /// Journal, open for writing.
+    pub journal: Journal,
+    /// Telemetry, if wanted.
+    pub telemetry: Option<TelemetryWriter>,
+    /// Lab time.
+    pub clock: Clock,
+    /// The lab.
+    pub instruments: I,
+    /// What arrives.
+    pub inbox: mpsc::Receiver<Input>,
+    /// Who watches.
+    pub observer: Observer,
+    /// The pure core, with its history applied when resuming.
+    pub core: Core,
+}
+
+/// A campaign being run.
+pub(super) struct Search {
+    pub(super) machine: Campaign,
+    brain: Option<Box<dyn Brain>>,
+    compile: Compile,
+    goal: Goal,
+    objectives: Vec<String>,
+    /// The brain thinks on a thread of its own and comes back with its answer.
+    thinking: Option<tokio::task::JoinHandle<Thought>>,
+}
+
+type Thought = (Box<dyn Brain>, Result<Proposal, BrainError>);
+
+/// A request to an instrument under way.
+#[derive(Debug, Clone)]
+pub(super) enum Pending {
+    Command { run: String, key: crate::engine::core::StepKey, attempt: u32 },
+    Witness { run: String, key: crate::engine::core::StepKey, instrument: String, since: Tick },
+}
+
+/// How the engine's work ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finished {
+    /// Of a campaign.
+    pub campaign: Option<EndReason>,
+    /// Of the last run.
+    pub last_run: Option<Ending>,
+    /// Instruments not confirmed safe at the end of any run.
+    pub not_confirmed: Vec<String>,
+}
+
+/// The engine.
+pub struct Engine<I> {
+    pub(super) core: Core,
+    pub(super) clock: Clock,
+    pub(super) instruments: I,
+    pub(super) pending: HashMap<String, Pending>,
+    /// Safe states under way: instrument -> runs that wait for it.
+    pub(super) making_safe: BTreeMap<String, Vec<String>>,
+    /// When each instrument was last seen to have restarted.
+    pub(super) rebooted: BTreeMap<String, Tick>,
+    /// Events made by the shell itself, taken before anything from outside.
+    pub(super) own: VecDeque<Event>,
+    journal: Journal,
+    telemetry: Option<TelemetryWriter>,
+    telemetry_flushed: Tick,
+    inbox: mpsc::Receiver<Input>,
+    pub(super) observer: Observer,
+    pub(super) search: Option<Search>,
+    entries: Vec<Entry>,
+    documents: Vec<Document>,
+    actions: Vec<crate::engine::core::Action>,
+    told: Vec<Progress>,
+    finished: Finished,
+}
+
+impl<I: Instruments> Engine<I> {
+    /// An engine that has not begun.
+    pub fn new(setup: EngineSetup<I>) -> Engine<I> {
+        Engine {
+            core: setup.core,
+            telemetry_flushed: setup.clock_now(),
+            clock: setup.clock,
+            instruments: setup.instruments,
+            pending: HashMap::new(),
+            making_safe: BTreeMap::new(),
+            rebooted: BTreeMap::new(),
+            own: VecDeque::new(),
+            journal: setup.journal,
+            telemetry: setup.telemetry,
+            inbox: setup.inbox,
+            observer: setup.observer,
+            search: None,
+            entries: Vec::new(),
+            documents: Vec::new(),
+            actions: Vec::new(),
+            told: Vec::new(),
+            finished: Finished { campaign: None, last_run: None, not_confirmed: Vec::new() },
+        }
+    }
+
+    /// Notes that an engine took the folder. `epoch` is one more than the last in the journal.
+    pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
+        let record = EngineRecord::Started {
+            epoch,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            time: time.to_owned(),
+            speed: self.clock.speed(),
+        };
+        self.note(Fact::Engine(record))?;
+        self.commit()
+    }
+
+    /// Gives the engine a campaign. `new`: its first facts, or `None` when it is taken up again.
+    pub fn set_campaign(
+        &mut self,
+        mut machine: Campaign,
+        brain: Box<dyn Brain>,
+        compile: Compile,
+        goal: Goal,
+        objectives: Vec<String>,
+        begin: CampaignRecord,
+    ) -> Result<(), EngineError> {
+        machine.apply(&begin, self.now());
+        self.note(Fact::Campaign(machine.id.clone(), begin))?;
+        self.search =
+            Some(Search { machine, brain: Some(brain), compile, goal, objectives, thinking: None });
+        Ok(())
+    }
+
+    /// Keeps a document with the next commit.
+    pub fn keep(&mut self, document: Document) {
+        self.documents.push(document);
+    }
+
+    /// Starts a run outside of any campaign.
+    pub fn start_run(&mut self, run: String, graph: Arc<Graph>) -> Result<(), EngineError> {
+        let document = self.keep_graph(&graph)?;
+        self.own.push_back(Event::StartRun { run, graph, document });
+        Ok(())
+    }
+
+    /// Resolves what was under way when the last engine died. Call once the links are up.
+    pub fn recover(&mut self) {
+        self.own.push_back(Event::Recovered);
+    }
+
+    /// The journal, for reading while the engine rests.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The campaign, for reading while the engine rests.
+    pub fn campaign(&self) -> Option<&Campaign> {
+        self.search.as_ref().map(|s| &s.machine)
+    }
+
+    /// Whether anything is left to do.
+    fn is_idle(&self) -> bool {
+        self.own.is_empty()
+            && self.core.open_runs().next().is_none()
+            && self.search.as_ref().is_none_or(|s| s.machine.ended.is_some())
+    }
+
+    pub(super) fn now(&self) -> Tick {
+        Tick(self.clock.now().0)
+    }
+
+    /// Works until every run is over and the campaign, if there is one, has ended.
+    pub async fn work(&mut self) -> Result<Finished, EngineError> {
+        loop {
+            self.take_own()?;
+            self.go_on_with_campaign()?;
+            self.commit()?;
+            self.perform();
+            if !self.own.is_empty() {
+                continue;
+            }
+            if self.is_idle() {
+                self.flush_telemetry();
+                return Ok(self.finished.clone());
+            }
+            self.wait().await?;
+        }
+    }
+
+    fn take_own(&mut self) -> Result<(), EngineError> {
+        for _ in 0..BATCH {
+            let Some(event) = self.own.pop_front() else { break };
+            self.step(event)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for something to happen and takes all of it.
+    ///
+    /// Cancel safety: `recv` and the sleep lose nothing when dropped; the thought is awaited by
+    /// reference and stays where it is.
+    async fn wait(&mut self) -> Result<(), EngineError> {
+        let wake = self.core.next_wake();
+        let clock = self.clock.clone();
+        let sleep = async {
+            match wake {
+                Some(tick) => clock.sleep_until(crate::wire::Tick(tick.0)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let thought = async {
+            match self.search.as_mut().and_then(|s| s.thinking.as_mut()) {
+                Some(thinking) => thinking.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            input = self.inbox.recv() => match input {
+                Some(input) => self.take(input)?,
+                None => return Err(EngineError::Deserted),
+            },
+            thought = thought => {
+                let thought = thought
+                    .map_err(|error| BrainError(format!("its thread ended: {error}")))?;
+                self.take_thought(thought)?;
+            }
+            () = sleep => self.step(Event::Wake)?,
+        }
+        for _ in 0..BATCH {
+            match self.inbox.try_recv() {
+                Ok(input) => self.take(input)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, input: Input) -> Result<(), EngineError> {
+        match input {
+            Input::Notice(notice) => {
+                if let Some(event) = self.translate(notice) {
+                    self.step(event)?;
+                }
+            }
+            Input::Control(Control::Answer { run, path, answer, by }) => {
+                self.step(Event::Answer { run, path, answer, by })?;
+            }
+            Input::Control(Control::Command { run, command, by }) => {
+                let runs: Vec<String> = match run {
+                    Some(run) => vec![run],
+                    None => self.core.open_runs().map(|r| r.id.clone()).collect(),
+                };
+                let none_open = runs.is_empty();
+                for run in runs {
+                    self.step(Event::Command { run, command, by: by.clone() })?;
+                }
+                // Between two runs there is nothing to stop but the campaign itself.
+                if none_open && matches!(command, Command::Stop | Command::Abort) {
+                    self.end_campaign(EndReason::Person(format!("ended by {by}")))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One event through the core; its records and actions are collected for the next commit.
+    fn step(&mut self, event: Event) -> Result<(), EngineError> {
+        let now = self.now();
+        let output = self.core.step(event, now);
+        for record in output.records {
+            self.tell(&record);
+            let over = match &record {
+                Record::RunEnded { run, ending, cause, not_confirmed } => {
+                    Some((run.clone(), *ending, cause.clone(), not_confirmed.clone()))
+                }
+                _ => None,
+            };
+            self.note(Fact::Run(record))?;
+            if let Some((run, ending, cause, not_confirmed)) = over {
+                self.run_over(&run, ending, cause, not_confirmed)?;
+            }
+        }
+        self.actions.extend(output.actions);
+        Ok(())
+    }
+
+    fn run_over(
+        &mut self,
+        run: &str,
+        ending: Ending,
+        cause: String,
+        not_confirmed: Vec<String>,
+    ) -> Result<(), EngineError> {
+        self.finished.last_run = Some(ending);
+        self.finished.not_confirmed.extend(not_confirmed);
+        let results = self.results_of(run);
+        if let Some(experiment) =
+            self.search.as_ref().and_then(|s| s.machine.experiment_of(run))
+        {
+            let run = run.to_owned();
+            let record = CampaignRecord::RunOver { experiment, run, ending, cause, results };
+            self.note_campaign(record)?;
+        }
+        self.core.forget(run);
+        Ok(())
+    }
+
+    /// Results of a run in the units its protocol gives them.
+    fn results_of(&self, run: &str) -> BTreeMap<String, f64> {
+        let Some(run) = self.core.run(run).filter(|r| r.phase == Phase::Over) else {
+            return BTreeMap::new();
+        };
+        let mut results = BTreeMap::new();
+        for spec in &run.graph.results {
+            let value = run.results.get(&spec.name);
+            if let Some(number) = value.and_then(|v| super::perform::in_unit(v, &spec.unit)) {
+                results.insert(spec.name.clone(), number);
+            }
+        }
+        results
+    }
+
+    fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
+        let tick = self.clock.now().0;
+        let wall_ms = self.clock.wall().as_millisecond();
+        self.entries.push(fact.entry(tick, wall_ms)?);
+        Ok(())
+    }
+
+    fn note_campaign(&mut self, record: CampaignRecord) -> Result<(), EngineError> {
+        let now = self.now();
+        let Some(search) = self.search.as_mut() else { return Ok(()) };
+        search.machine.apply(&record, now);
+        let id = search.machine.id.clone();
+        match &record {
+            CampaignRecord::Proposed { experiment, hypothesis } => {
+                self.told.push(Progress::Proposed {
+                    experiment: *experiment,
+                    hypothesis: hypothesis.clone(),
+                });
+            }
+            CampaignRecord::Concluded { experiment, conclusion, verdict } => {
+                self.told.push(Progress::Concluded {
+                    experiment: *experiment,
+                    conclusion: conclusion.clone(),
+                    verdict: *verdict,
+                });
+            }
+            CampaignRecord::Ended { reason } => {
+                self.finished.campaign = Some(reason.clone());
+                self.told.push(Progress::CampaignEnded { reason: reason.clone() });
+            }
+            _ => {}
+        }
+        self.note(Fact::Campaign(id, record))
+    }
+
+    /// Keeps a graph with the next commit; the hash it is found by. (The graph's own hash leaves
+    /// out the places in files, this one covers the whole text.)
+    fn keep_graph(&mut self, graph: &Graph) -> Result<String, EngineError> {
+        let document = Document::new("graph", serde_json::to_string(graph)?);
+        let hash = document.hash.clone();
+        self.documents.push(document);
+        Ok(hash)
+    }
+
+    /// Lets the campaign decide until there is nothing it can do now.
+    fn go_on_with_campaign(&mut self) -> Result<(), EngineError> {
+        loop {
+            let now = self.now();
+            let Some(search) = self.search.as_mut() else { return Ok(()) };
+            let Some(decision) = search.machine.decide(now) else { return Ok(()) };
+            match decision {
+                Decision::Propose(count) => {
+                    let Some(mut brain) = search.brain.take() else { return Ok(()) };
+                    search.machine.proposing = true;
+                    search.thinking = Some(tokio::task::spawn_blocking(move || {
+                        let proposal = brain.propose(count);
+                        (brain, proposal)
+                    }));
+                    return Ok(());
+                }
+                Decision::StartRun { experiment, run } => self.assign(experiment, run)?,
+                Decision::Conclude { experiment, conclusion } => {
+                    if search.brain.is_none() {
+                        // The brain is thinking; it learns when it is back.
+                        return Ok(());
+                    }
+                    self.conclude(experiment, conclusion)?;
+                }
+                Decision::End(reason) => self.end_campaign(reason)?,
+            }
+        }
+    }
+
+    fn assign(&mut self, experiment: u32, run: String) -> Result<(), EngineError> {
+        let Some(search) = self.search.as_ref() else { return Ok(()) };
+        let Some(found) = search.machine.experiment(experiment) else { return Ok(()) };
+        match (search.compile)(&found.hypothesis.parameters) {
+            Ok(graph) => {
+                let document = self.keep_graph(&graph)?;
+                let record = CampaignRecord::Assigned { experiment, run: run.clone() };
+                self.note_campaign(record)?;
+                self.told.push(Progress::RunStarted {
+                    run: run.clone(),
+                    expected_s: crate::scheduler::expected_duration(&graph).as_secs_f64(),
+                });
+                self.step(Event::StartRun { run, graph, document })
+            }
+            Err(why) => {
+                let cause = format!("the protocol does not compile for its parameters: {why}");
+                self.conclude(experiment, Conclusion::Failed { cause })
+            }
+        }
+    }
+
+    fn conclude(&mut self, experiment: u32, conclusion: Conclusion) -> Result<(), EngineError> {
+        let Some(search) = self.search.as_mut() else { return Ok(()) };
+        let Some(found) = search.machine.experiment(experiment) else { return Ok(()) };
+        let hypothesis: Hypothesis = found.hypothesis.clone();
+        let verdict = verdict(&hypothesis, &search.objectives, &conclusion);
+        if let Some(brain) = search.brain.as_mut() {
+            brain.learn(&hypothesis, &conclusion)?;
+        }
+        self.note_campaign(CampaignRecord::Concluded { experiment, conclusion, verdict })?;
+        let goal = self.search.as_ref().and_then(|s| (s.goal)(&s.machine.experiments));
+        match goal {
+            Some(goal) => self.end_campaign(EndReason::Goal(goal)),
+            None => Ok(()),
+        }
+    }
+
+    fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
+        if self.search.as_ref().is_some_and(|s| s.machine.ended.is_none()) {
+            self.note_campaign(CampaignRecord::Ended { reason })?;
+        }
+        Ok(())
+    }
+
+    fn take_thought(&mut self, (brain, proposal): Thought) -> Result<(), EngineError> {
+        let Some(search) = self.search.as_mut() else { return Ok(()) };
+        search.thinking = None;
+        search.brain = Some(brain);
+        search.machine.proposing = false;
+        if search.machine.ended.is_some() {
+            return Ok(());
+        }
+        let first = u32::try_from(search.machine.experiments.len()).unwrap_or(u32::MAX);
+        match proposal? {
+            Proposal::Experiments(list) => {
+                for (experiment, hypothesis) in (first.saturating_add(1)..).zip(list) {
+                    self.note_campaign(CampaignRecord::Proposed { experiment, hypothesis })?;
+                }
+                Ok(())
+            }
+            Proposal::Exhausted(why) => self.end_campaign(EndReason::SpaceExhausted(why)),
+        }
+    }
+
+    /// Makes everything noted so far durable, then tells the observer.
+    fn commit(&mut self) -> Result<(), EngineError> {
+        self.journal.append(&self.entries, &self.documents)?;
+        self.entries.clear();
+        self.documents.clear();
+        for told in std::mem::take(&mut self.told) {
+            (self.observer)(&told);
+        }
+        Ok(())
+    }
+
+    /// Performs the actions whose records are durable now.
+    fn perform(&mut self) {
+        for action in std::mem::take(&mut self.actions) {
+            self.perform_one(action);
+        }
+    }
+
+    pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
+        let Some(telemetry) = self.telemetry.as_mut() else { return };
+        let due = Tick(point.tick).since(self.telemetry_flushed) >= TELEMETRY_EVERY;
+        let written = telemetry
+            .push(signal, point)
+            .and_then(|()| if due { telemetry.flush() } else { Ok(()) });
+        if due {
+            self.telemetry_flushed = Tick(point.tick);
+        }
+        if let Err(error) = written {
+            // Telemetry gives way before the journal does: say so once and go on without it.
+            tracing::warn!(%error, "telemetry is no longer written");
+            self.telemetry = None;
+        }
+    }
+
+    fn flush_telemetry(&mut self) {
+        if let Some(telemetry) = self.telemetry.as_mut()
+            && let Err(error) = telemetry.flush()
+        {
+            tracing::warn!(%error, "the last telemetry was not written");
+        }
+    }
+
+    pub(super) fn told(&mut self, progress: Progress) {
+        self.told.push(progress);
+    }
+}
+
+impl<I> EngineSetup<I> {
+    fn clock_now(&self) -> Tick {
+        Tick(self.clock.now().0)
+    }
+}

@@ -1,0 +1,124 @@
+//! Facts as journal entries and back.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::campaign::CampaignRecord;
+use crate::engine::core::Record;
+use crate::store::{Entry, Journal, JournalError, StoredEntry};
+
+/// Entries read at a time when a journal is gone through.
+const PAGE: usize = 5_000;
+
+/// Anything the journal keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fact {
+    /// An engine took the state folder.
+    Engine(EngineRecord),
+    /// About a campaign.
+    Campaign(String, CampaignRecord),
+    /// About a run.
+    Run(Record),
+}
+
+/// Facts about engines.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineRecord {
+    /// An engine took the state folder; the number is its fencing epoch.
+    Started {
+        /// From 1, one more for each engine.
+        epoch: u64,
+        /// Version of labloop.
+        version: String,
+        /// `real`, `scaled` or `virtual`.
+        time: String,
+        /// Lab seconds per wall second.
+        speed: f64,
+    },
+}
+
+impl Fact {
+    /// As an entry of the journal.
+    ///
+    /// Errors: a value that JSON cannot hold, such as an infinite number.
+    pub fn entry(&self, tick: u64, wall_ms: i64) -> Result<Entry, serde_json::Error> {
+        let (subject, kind, body) = match self {
+            Fact::Engine(record) => {
+                ("engine".to_owned(), "engine_started", serde_json::to_string(record)?)
+            }
+            Fact::Campaign(id, record) => {
+                (id.clone(), campaign_kind(record), serde_json::to_string(record)?)
+            }
+            Fact::Run(record) => {
+                (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
+            }
+        };
+        Ok(Entry { tick, wall_ms, subject, kind, body })
+    }
+
+    /// From an entry of the journal.
+    pub fn read(entry: &StoredEntry) -> Result<Fact, JournalError> {
+        let fact = match entry.kind.as_str() {
+            "engine_started" => serde_json::from_str(&entry.body).map(Fact::Engine),
+            kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
+                .map(|record| Fact::Campaign(entry.subject.clone(), record)),
+            _ => serde_json::from_str(&entry.body).map(Fact::Run),
+        };
+        fact.map_err(|error| JournalError::Broken {
+            path: "journal.db".into(),
+            seq: entry.seq,
+            what: format!("this labloop cannot read it ({error}); was it written by another version?"),
+        })
+    }
+}
+
+fn campaign_kind(record: &CampaignRecord) -> &'static str {
+    match record {
+        CampaignRecord::Started { .. } => "campaign_started",
+        CampaignRecord::Resumed { .. } => "campaign_resumed",
+        CampaignRecord::Proposed { .. } => "campaign_proposed",
+        CampaignRecord::Assigned { .. } => "campaign_assigned",
+        CampaignRecord::RunOver { .. } => "campaign_run_over",
+        CampaignRecord::Concluded { .. } => "campaign_concluded",
+        CampaignRecord::Ended { .. } => "campaign_ended",
+    }
+}
+
+fn run_kind(record: &Record) -> &'static str {
+    match record {
+        Record::RunStarted { .. } => "run_started",
+        Record::Held { .. } => "held",
+        Record::Begun { .. } => "begun",
+        Record::Intent { .. } => "intent",
+        Record::Outcome { .. } => "outcome",
+        Record::Resolved { .. } => "resolved",
+        Record::Ended { .. } => "ended",
+        Record::Decided { .. } => "decided",
+        Record::Retrying { .. } => "retrying",
+        Record::Handling { .. } => "handling",
+        Record::PassedOver { .. } => "passed_over",
+        Record::Question { .. } => "question",
+        Record::Answer { .. } => "answer",
+        Record::Paused { .. } => "paused",
+        Record::BodyEnded { .. } => "body_ended",
+        Record::FinallyEnded { .. } => "finally_ended",
+        Record::MadeSafe { .. } => "made_safe",
+        Record::RunEnded { .. } => "run_ended",
+    }
+}
+
+/// Goes through a journal in order.
+pub fn read_facts(
+    journal: &Journal,
+    mut each: impl FnMut(&StoredEntry, Fact),
+) -> Result<(), JournalError> {
+    let mut after = 0;
+    loop {
+        let page = journal.read(after, PAGE)?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = last.seq;
+        for entry in &page {
+            each(entry, Fact::read(entry)?);
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! What the journal tells, gathered for resuming, `status` and `export`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entries::{EngineRecord, Fact, read_facts};
+use crate::compiler::graph::{Effect, Graph};
+use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
+use crate::engine::core::{Core, Ending, Phase, Record, Tick};
+use crate::expr::Value;
+use crate::store::{Journal, JournalError};
+
+/// Everything the journal tells.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Campaigns by name in the journal, in order of their start.
+    pub campaigns: Vec<CampaignHistory>,
+    /// Runs by name.
+    pub runs: BTreeMap<String, RunHistory>,
+    /// Fencing epoch of the last engine; 0 if there was none.
+    pub epoch: u64,
+    /// Latest lab time.
+    pub last_tick: Tick,
+    /// Wall time of the last entry, milliseconds since 1970.
+    pub last_wall_ms: i64,
+    /// `real`, `scaled` or `virtual`: the time the last engine ran on.
+    pub time: String,
+    /// Its lab seconds per wall second.
+    pub speed: f64,
+}
+
+/// One campaign.
+#[derive(Debug)]
+pub struct CampaignHistory {
+    /// Its state; the rules are those of [`unbounded`] until the caller sets them.
+    pub machine: Campaign,
+    /// Name in its file.
+    pub name: String,
+    /// Hash of the document with all its texts.
+    pub bundle: String,
+    /// Seed of its planner.
+    pub seed: u64,
+    /// When it began, milliseconds since 1970.
+    pub wall_ms: i64,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct RunHistory {
+    /// Name.
+    pub run: String,
+    /// Content hash of its graph.
+    pub graph: String,
+    /// Document that keeps it.
+    pub document: String,
+    /// When it began.
+    pub started: Tick,
+    /// When it began, milliseconds since 1970.
+    pub wall_ms: i64,
+    /// When it ended.
+    pub ended: Option<Tick>,
+    /// How it ended.
+    pub ending: Option<Ending>,
+    /// Why, if not complete.
+    pub cause: String,
+    /// Results in coherent SI units.
+    pub results: BTreeMap<String, Value>,
+    /// Commands, in order of their intents.
+    pub steps: Vec<StepHistory>,
+    /// Questions that stand open: step and text with its options.
+    pub questions: BTreeMap<String, (String, Vec<String>)>,
+}
+
+/// One command of a run.
+#[derive(Debug, Clone)]
+pub struct StepHistory {
+    /// Step.
+    pub path: String,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Instrument.
+    pub instrument: String,
+    /// Action.
+    pub action: String,
+    /// Arguments.
+    pub args: BTreeMap<String, Value>,
+    /// Effect class.
+    pub effect: Effect,
+    /// When its intent was noted.
+    pub at: Tick,
+    /// When its outcome was known.
+    pub until: Option<Tick>,
+    /// `done`, the failure, or how a doubt was resolved; empty while open.
+    pub outcome: String,
+    /// What it returned.
+    pub value: Option<Value>,
+}
+
+impl History {
+    /// Goes through a journal. With `core`, also brings back the state of every open run.
+    pub fn read(journal: &Journal, mut core: Option<&mut Core>) -> Result<History, JournalError> {
+        let mut history = History { time: "real".to_owned(), speed: 1.0, ..History::default() };
+        let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
+        let mut problem = None;
+        read_facts(journal, |entry, fact| {
+            let now = Tick(entry.tick);
+            history.last_tick = history.last_tick.max(now);
+            history.last_wall_ms = entry.wall_ms;
+            match &fact {
+                Fact::Engine(EngineRecord::Started { epoch, time, speed, .. }) => {
+                    history.epoch = *epoch;
+                    history.time.clone_from(time);
+                    history.speed = *speed;
+                }
+                Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
+                Fact::Run(record) => {
+                    history.run(record, now, entry.wall_ms);
+                    if let Some(core) = core.as_deref_mut() {
+                        let lookup = || match graph_of(journal, record, &mut graphs) {
+                            Ok(graph) => graph,
+                            Err(error) => {
+                                problem = Some(error);
+                                None
+                            }
+                        };
+                        core.apply(record, now, lookup);
+                        if core.run(record.run()).is_some_and(|r| r.phase == Phase::Over) {
+                            core.forget(record.run());
+                        }
+                    }
+                }
+            }
+        })?;
+        match problem {
+            Some(error) => Err(error),
+            None => Ok(history),
+        }
+    }
+
+    /// The last campaign, or the one of that name.
+    pub fn campaign_named(&self, id: Option<&str>) -> Option<&CampaignHistory> {
+        match id {
+            None => self.campaigns.last(),
+            Some(id) => self.campaigns.iter().find(|c| c.machine.id == id),
+        }
+    }
+
+    /// Name for the next campaign or run of this name: `name-1`, `name-2`, ...
+    pub fn next_id(&self, name: &str) -> String {
+        let taken = |id: &str| {
+            self.campaigns.iter().any(|c| c.machine.id == id) || self.runs.contains_key(id)
+        };
+        (1u32..).map(|n| format!("{name}-{n}")).find(|id| !taken(id)).unwrap_or_default()
+    }
+
+    /// Runs that are not over.
+    pub fn open_runs(&self) -> impl Iterator<Item = &RunHistory> {
+        self.runs.values().filter(|r| r.ending.is_none())
+    }
+
+    fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
+        if let CampaignRecord::Started { name, bundle, seed, .. } = record {
+            self.campaigns.push(CampaignHistory {
+                machine: Campaign::new(id.to_owned(), unbounded()),
+                name: name.clone(),
+                bundle: bundle.clone(),
+                seed: *seed,
+                wall_ms,
+            });
+        }
+        if let Some(found) = self.campaigns.iter_mut().find(|c| c.machine.id == id) {
+            found.machine.apply(record, now);
+        }
+    }
+
+    fn run(&mut self, record: &Record, now: Tick, wall_ms: i64) {
+        if let Record::RunStarted { run, graph, document } = record {
+            self.runs.insert(
+                run.clone(),
+                RunHistory {
+                    run: run.clone(),
+                    graph: graph.clone(),
+                    document: document.clone(),
+                    started: now,
+                    wall_ms,
+                    ended: None,
+                    ending: None,
+                    cause: String::new(),
+                    results: BTreeMap::new(),
+                    steps: Vec::new(),
+                    questions: BTreeMap::new(),
+                },
+            );
+            return;
+        }
+        let Some(run) = self.runs.get_mut(record.run()) else { return };
+        match record {
+            Record::Intent { step, attempt, instrument, action, args, effect, .. } => {
+                run.steps.push(StepHistory {
+                    path: step.path.clone(),
+                    attempt: *attempt,
+                    instrument: instrument.clone(),
+                    action: action.clone(),
+                    args: args.clone(),
+                    effect: *effect,
+                    at: now,
+                    until: None,
+                    outcome: String::new(),
+                    value: None,
+                });
+            }
+            Record::Outcome { step, attempt, result, .. } => {
+                if let Some(found) = run.attempt(&step.path, *attempt) {
+                    found.until = Some(now);
+                    match result {
+                        Ok(value) => {
+                            found.outcome = "done".to_owned();
+                            found.value.clone_from(value);
+                        }
+                        Err(failure) => found.outcome.clone_from(&failure.message),
+                    }
+                }
+            }
+            Record::Resolved { step, attempt, resolution, by, .. } => {
+                if let Some(found) = run.attempt(&step.path, *attempt) {
+                    found.until = Some(now);
+                    found.outcome = format!("{} (by {by})", resolution.as_str());
+                }
+                run.questions.remove(&step.path);
+            }
+            Record::Question { step, question, options, .. } => {
+                run.questions.insert(step.path.clone(), (question.clone(), options.clone()));
+            }
+            Record::Answer { step, .. } => {
+                run.questions.remove(&step.path);
+            }
+            Record::BodyEnded { results, .. } => run.results.clone_from(results),
+            Record::RunEnded { ending, cause, .. } => {
+                run.ended = Some(now);
+                run.ending = Some(*ending);
+                run.cause.clone_from(cause);
+                run.questions.clear();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl RunHistory {
+    fn attempt(&mut self, path: &str, attempt: u32) -> Option<&mut StepHistory> {
+        self.steps.iter_mut().rev().find(|s| s.path == path && s.attempt == attempt)
+    }
+
+    /// How long it took, or has taken so far.
+    pub fn duration(&self, now: Tick) -> Duration {
+        self.ended.unwrap_or(now).since(self.started)
+    }
+}
+
+/// Rules that stop nothing; for looking at the past.
+fn unbounded() -> Rules {
+    Rules {
+        experiments: u32::MAX,
+        time: None,
+        parallel: 1,
+        batch: 1,
+        replicates: 1,
+        pause_after: 0,
+    }
+}
+
+fn graph_of(
+    journal: &Journal,
+    record: &Record,
+    known: &mut BTreeMap<String, Arc<Graph>>,
+) -> Result<Option<Arc<Graph>>, JournalError> {
+    let Record::RunStarted { document, .. } = record else { return Ok(None) };
+    if let Some(graph) = known.get(document) {
+        return Ok(Some(Arc::clone(graph)));
+    }
+    let broken = |what: String| JournalError::Broken { path: "journal.db".into(), seq: 0, what };
+    let text = journal
+        .document(document)?
+        .ok_or_else(|| broken(format!("the graph {document} of a run is missing")))?;
+    let graph: Graph = serde_json::from_str(&text)
+        .map_err(|error| broken(format!("the graph {document} cannot be read: {error}")))?;
+    let graph = Arc::new(graph);
+    known.insert(document.clone(), Arc::clone(&graph));
+    Ok(Some(graph))
+}

@@ -1,0 +1,42 @@
+//! What the engine needs of instruments. The drivers' fleet is one; benches use one that answers
+//! at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::driver;
+use crate::expr::Value;
+
+/// A command, read or safe state was not accepted; nothing was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
+/// A lab's instruments, as the engine sees them. Every accepted command or read is answered by
+/// exactly one notice; every safe state by one.
+pub trait Instruments: Send {
+    /// Sends a command of an attempt.
+    fn send(
+        &self,
+        attempt: &str,
+        instrument: &str,
+        action: &str,
+        args: BTreeMap<String, Value>,
+        deadline: Duration,
+    ) -> Result<(), Refused>;
+
+    /// Reads a property.
+    fn read(&self, attempt: &str, instrument: &str, property: &str) -> Result<(), Refused>;
+
+    /// Sends the safe state, ahead of everything that waits.
+    fn safe_state(&self, instrument: &str) -> Result<(), Refused>;
+
+    /// How long a reading of a property may be used.
+    fn max_age(&self, instrument: &str, property: &str) -> Duration;
+}
+
+impl From<driver::SendError> for Refused {
+    fn from(error: driver::SendError) -> Refused {
+        Refused(error.to_string())
+    }
+}

@@ -1,0 +1,27 @@
+//! The dispatcher around the pure core: time, journal, instruments, planner.
+//!
+//! One task owns the state. It takes what has arrived, lets the core decide, makes all resulting
+//! records durable in one commit and only then performs the actions. While a commit is under way
+//! further events queue up and share the next one (group commit).
+//!
+//! ```text
+//!   notices, commands, timers -> [inbox] -> core.step -> journal.append -> instruments.send
+//!                                   ^                                            |
+//!                                   +--------------------------------------------+
+//! ```
+//!
+//! Architecture invariant: knows no HTTP and no terminal; tells what happens to an observer.
+mod brain;
+mod engine;
+mod entries;
+mod history;
+mod instruments;
+mod perform;
+mod progress;
+
+pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
+pub use engine::{Control, Engine, EngineError, EngineSetup, Finished, Input};
+pub use entries::{Fact, read_facts};
+pub use history::{History, RunHistory, StepHistory};
+pub use instruments::{Instruments, Refused};
+pub use progress::{Observer, Progress};

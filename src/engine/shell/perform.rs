@@ -1,0 +1,230 @@
+//! Actions of the core to the instruments, notices of the instruments to the core.
+
+use super::engine::{Engine, Pending};
+use super::instruments::Instruments;
+use super::progress::Progress;
+use crate::analysis;
+use crate::compiler::graph::FailureKind;
+use crate::driver::{self, Notice, Outcome, Sent};
+use crate::engine::core::{Action, Event, Failure, Reading, Record, Signal, StepKey, Tick};
+use crate::expr::Value;
+use crate::store::telemetry::Point;
+use crate::units::Unit;
+
+/// Longest wire trace kept with an outcome.
+const TRACE_MAX: usize = 4_000;
+
+impl<I: Instruments> Engine<I> {
+    pub(super) fn perform_one(&mut self, action: Action) {
+        match action {
+            Action::Send { run, step, attempt, instrument, action, args, deadline } => {
+                let id = format!("{run}/{}#{attempt}", step.path);
+                let pending =
+                    Pending::Command { run: run.clone(), key: step.key.clone(), attempt };
+                self.pending.insert(id.clone(), pending);
+                if let Err(refused) =
+                    self.instruments.send(&id, &instrument, &action, args, deadline)
+                {
+                    self.pending.remove(&id);
+                    let failure = Failure::without_effect(FailureKind::Link, refused.0);
+                    let (key, result, trace) = (step.key, Err(failure), String::new());
+                    self.own.push_back(Event::Outcome { run, key, attempt, result, trace });
+                }
+            }
+            Action::ReadWitness { run, key, instrument, property, since } => {
+                let id = format!("{run}/{}:{}?{property}", key.node.0, rounds(&key));
+                let pending = Pending::Witness {
+                    run: run.clone(),
+                    key: key.clone(),
+                    instrument: instrument.clone(),
+                    since,
+                };
+                self.pending.insert(id.clone(), pending);
+                if let Err(refused) = self.instruments.read(&id, &instrument, &property) {
+                    self.pending.remove(&id);
+                    let reading = Err(Failure::without_effect(FailureKind::Link, refused.0));
+                    self.own.push_back(Event::Witnessed { run, key, reading });
+                }
+            }
+            Action::Analyse { run, key, function, inputs } => {
+                let result = analysis::call(&function, &inputs).map_err(|error| {
+                    Failure::without_effect(FailureKind::NoValue, error.to_string())
+                });
+                self.own.push_back(Event::Analysed { run, key, result });
+            }
+            Action::MakeSafe { run, instrument } => {
+                let waiting = self.making_safe.entry(instrument.clone()).or_default();
+                waiting.push(run.clone());
+                if waiting.len() > 1 {
+                    return;
+                }
+                if let Err(refused) = self.instruments.safe_state(&instrument) {
+                    self.making_safe.remove(&instrument);
+                    let (confirmed, detail) = (false, refused.0);
+                    self.own.push_back(Event::MadeSafe { run, instrument, confirmed, detail });
+                }
+            }
+        }
+    }
+
+    /// A notice as an event of the core, if it is one.
+    pub(super) fn translate(&mut self, notice: Notice) -> Option<Event> {
+        match notice {
+            Notice::Outcome { attempt, outcome } => self.outcome(&attempt, outcome),
+            Notice::Sample { instrument, property, value, at } => {
+                if let Some(number) = value.as_quantity() {
+                    let signal = format!("{instrument}.{property}");
+                    self.measure(&signal, Point { tick: at.0, value: number.value });
+                }
+                let max_age = self.instruments.max_age(&instrument, &property);
+                let signal = Signal { value, at: Tick(at.0), max_age };
+                Some(Event::Sample { instrument, property, signal })
+            }
+            Notice::Link { instrument, up, detail } => {
+                self.told(Progress::Link { instrument: instrument.clone(), up, detail });
+                (!up).then_some(Event::LinkLost { instrument })
+            }
+            Notice::Rebooted { instrument, detail } => {
+                self.rebooted.insert(instrument.clone(), self.now());
+                self.told(Progress::Alarm { instrument, detail });
+                None
+            }
+            Notice::Alarm { instrument, detail } => {
+                self.told(Progress::Alarm { instrument, detail });
+                None
+            }
+            Notice::SafeState { instrument, confirmed, detail, .. } => {
+                for run in self.making_safe.remove(&instrument).unwrap_or_default() {
+                    self.own.push_back(Event::MadeSafe {
+                        run,
+                        instrument: instrument.clone(),
+                        confirmed,
+                        detail: detail.clone(),
+                    });
+                }
+                self.own.pop_front()
+            }
+        }
+    }
+
+    fn outcome(&mut self, attempt: &str, outcome: Outcome) -> Option<Event> {
+        let pending = self.pending.remove(attempt)?;
+        let (result, trace) = match outcome {
+            Outcome::Done { value, trace } => (Ok(value), trace),
+            Outcome::Failed { kind, message, effect, trace } => {
+                let effect_unknown = effect == Sent::Unknown;
+                (Err(Failure { kind: kind_of(kind), message, effect_unknown }), trace)
+            }
+        };
+        match pending {
+            Pending::Command { run, key, attempt } => {
+                let trace = text_of(&trace);
+                Some(Event::Outcome { run, key, attempt, result, trace })
+            }
+            Pending::Witness { run, key, instrument, since } => {
+                let rebooted = self.rebooted.get(&instrument).is_some_and(|at| *at >= since);
+                let now = self.now();
+                let busy = match self.core.signals().value(&instrument, "status", now) {
+                    Value::Text(status) if &*status == "busy" => Some(true),
+                    Value::Text(_) => Some(false),
+                    _ => None,
+                };
+                let reading = result.and_then(|value| match value {
+                    Some(value) => Ok(Reading { value, rebooted, busy }),
+                    None => Err(Failure::without_effect(
+                        FailureKind::NoValue,
+                        "the witness has no value",
+                    )),
+                });
+                Some(Event::Witnessed { run, key, reading })
+            }
+        }
+    }
+
+    /// What people may want to see of a record.
+    pub(super) fn tell(&mut self, record: &Record) {
+        let progress = match record {
+            Record::Intent { run, step, instrument, action, .. } => Progress::Step {
+                run: run.clone(),
+                path: step.path.clone(),
+                what: format!("{instrument}.{action}"),
+            },
+            Record::Begun { run, step } | Record::Held { run, step } => {
+                let (run, path) = (run.clone(), step.path.clone());
+                Progress::Step { run, path, what: String::new() }
+            }
+            Record::Outcome { run, step, result: Err(failure), .. }
+            | Record::Ended { run, step, result: Err(failure) } => Progress::StepFailed {
+                run: run.clone(),
+                path: step.path.clone(),
+                why: failure.message.clone(),
+            },
+            Record::Resolved { run, step, resolution, evidence, .. } => Progress::Resolved {
+                run: run.clone(),
+                path: step.path.clone(),
+                resolution: resolution.as_str().to_owned(),
+                evidence: evidence.clone(),
+            },
+            Record::Question { run, step, question, options } => Progress::Question {
+                run: run.clone(),
+                path: step.path.clone(),
+                question: question.clone(),
+                options: options.clone(),
+            },
+            Record::RunEnded { run, ending, cause, not_confirmed } => Progress::RunEnded {
+                run: run.clone(),
+                ending: *ending,
+                cause: cause.clone(),
+                not_confirmed: not_confirmed.clone(),
+            },
+            _ => return,
+        };
+        self.told(progress);
+    }
+}
+
+fn rounds(key: &StepKey) -> String {
+    key.rounds.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
+}
+
+fn text_of(trace: &[driver::Exchange]) -> String {
+    let mut text = String::new();
+    for exchange in trace {
+        if text.len() + exchange.text.len() > TRACE_MAX {
+            text.push_str("…\n");
+            break;
+        }
+        text.push_str(match exchange.way {
+            driver::Way::Out => "> ",
+            driver::Way::In => "< ",
+        });
+        text.push_str(&exchange.text);
+        text.push('\n');
+    }
+    text
+}
+
+fn kind_of(kind: driver::FailureKind) -> FailureKind {
+    match kind {
+        driver::FailureKind::Timeout => FailureKind::Timeout,
+        driver::FailureKind::BadReply => FailureKind::BadReply,
+        driver::FailureKind::Refused => FailureKind::Refused,
+        driver::FailureKind::Busy => FailureKind::Busy,
+        driver::FailureKind::Alarm => FailureKind::Alarm,
+        driver::FailureKind::Link => FailureKind::Link,
+        driver::FailureKind::Gate => FailureKind::Gate,
+        driver::FailureKind::Person => FailureKind::Person,
+        driver::FailureKind::Internal => FailureKind::Internal,
+    }
+}
+
+/// A value as a number in a unit; `None` if it is not one of that dimension.
+pub(super) fn in_unit(value: &Value, unit: &str) -> Option<f64> {
+    let quantity = value.as_quantity()?;
+    let number = if unit.is_empty() {
+        quantity.dim.is_none().then_some(quantity.value)
+    } else {
+        quantity.in_unit(&Unit::parse(unit).ok()?)
+    };
+    number.filter(|n| n.is_finite())
+}

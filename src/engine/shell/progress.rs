@@ -1,0 +1,108 @@
+//! What the engine tells whoever watches.
+
+use crate::engine::campaign::{Conclusion, EndReason, Hypothesis, Verdict};
+use crate::engine::core::Ending;
+
+/// Something happened that people may want to see. Already durable when told.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Progress {
+    /// An experiment was proposed.
+    Proposed {
+        /// From 1.
+        experiment: u32,
+        /// What is expected.
+        hypothesis: Hypothesis,
+    },
+    /// A run began.
+    RunStarted {
+        /// Run.
+        run: String,
+        /// Predicted duration, lab seconds.
+        expected_s: f64,
+    },
+    /// A step began.
+    Step {
+        /// Run.
+        run: String,
+        /// Path.
+        path: String,
+        /// What it does, `pump_1.start`.
+        what: String,
+    },
+    /// A step failed.
+    StepFailed {
+        /// Run.
+        run: String,
+        /// Path.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// A doubt was resolved.
+    Resolved {
+        /// Run.
+        run: String,
+        /// Path.
+        path: String,
+        /// done, not done, discard.
+        resolution: String,
+        /// By what.
+        evidence: String,
+    },
+    /// A person is asked.
+    Question {
+        /// Run.
+        run: String,
+        /// Path.
+        path: String,
+        /// Text.
+        question: String,
+        /// Answers.
+        options: Vec<String>,
+    },
+    /// A run is over.
+    RunEnded {
+        /// Run.
+        run: String,
+        /// How.
+        ending: Ending,
+        /// Why, if not complete.
+        cause: String,
+        /// Instruments not confirmed safe.
+        not_confirmed: Vec<String>,
+    },
+    /// An experiment is over.
+    Concluded {
+        /// From 1.
+        experiment: u32,
+        /// What it brought.
+        conclusion: Conclusion,
+        /// What became of its hypothesis.
+        verdict: Verdict,
+    },
+    /// An instrument came or went.
+    Link {
+        /// Instrument.
+        instrument: String,
+        /// Now up?
+        up: bool,
+        /// Why.
+        detail: String,
+    },
+    /// An instrument reports something a person should know.
+    Alarm {
+        /// Instrument.
+        instrument: String,
+        /// What.
+        detail: String,
+    },
+    /// The campaign is over.
+    CampaignEnded {
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Gets told what happens, on the engine's own task: must be quick and must not block.
+pub type Observer = Box<dyn FnMut(&Progress) + Send>;
