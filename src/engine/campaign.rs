@@ -472,14 +472,7 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules {
-            experiments: 2,
-            time: None,
-            parallel: 1,
-            batch: 1,
-            replicates: 1,
-            pause_after: 2,
-        }
+        Rules { experiments: 2, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 2 }
     }
 
     fn hypothesis() -> Hypothesis {
@@ -518,7 +511,9 @@ mod tests {
             seen.push(match &decision {
                 Decision::Propose(n) => format!("propose {n}"),
                 Decision::StartRun { run, .. } => format!("run {run}"),
-                Decision::Conclude { conclusion: Conclusion::Measured { .. }, .. } => "measured".into(),
+                Decision::Conclude { conclusion: Conclusion::Measured { .. }, .. } => {
+                    "measured".into()
+                }
                 Decision::Conclude { .. } => "failed".into(),
                 Decision::End(reason) => format!("end {reason:?}"),
             });
@@ -529,10 +524,8 @@ mod tests {
                     campaign.apply(&record, Tick(1));
                 }
                 Decision::StartRun { experiment, run } => {
-                    campaign.apply(
-                        &CampaignRecord::Assigned { experiment, run: run.clone() },
-                        Tick(1),
-                    );
+                    campaign
+                        .apply(&CampaignRecord::Assigned { experiment, run: run.clone() }, Tick(1));
                     over(&mut campaign, experiment, &run, *endings.next().unwrap());
                 }
                 Decision::Conclude { experiment, conclusion } => {
@@ -550,8 +543,14 @@ mod tests {
     fn a_lost_sample_gets_a_new_run_of_the_same_experiment() {
         let (seen, campaign) = play(&[Ending::Invalid, Ending::Complete, Ending::Complete]);
         let expected = [
-            "propose 1", "run c.1.1", "run c.1.2", "measured", "propose 1", "run c.2.1",
-            "measured", "end BudgetSpent(\"2 experiments\")",
+            "propose 1",
+            "run c.1.1",
+            "run c.1.2",
+            "measured",
+            "propose 1",
+            "run c.2.1",
+            "measured",
+            "end BudgetSpent(\"2 experiments\")",
         ];
         assert_eq!(seen, expected);
         assert_eq!(campaign.experiments[0].verdict, Some(Verdict::Supported));
@@ -564,7 +563,9 @@ mod tests {
         let (seen, mut campaign) = play(&[Ending::Stopped]);
         assert_eq!(seen.last().unwrap(), "end Person(\"because\")");
         campaign.apply(&CampaignRecord::Resumed { version: "x".into() }, Tick(2));
-        assert!(matches!(campaign.decide(Tick(2)), Some(Decision::StartRun { run, .. }) if run == "c.1.2"));
+        assert!(
+            matches!(campaign.decide(Tick(2)), Some(Decision::StartRun { run, .. }) if run == "c.1.2")
+        );
     }
 
     #[test]

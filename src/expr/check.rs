@@ -125,9 +125,7 @@ fn visit(node: &Node, env: &dyn TypeEnv, errors: &mut Vec<ExprError>) -> Type {
                 (Type::Unknown, _) => no,
                 (_, Type::Unknown) => yes,
                 (a, b) if a == b => yes,
-                (a, b) => {
-                    wrong(node, errors, format!("the two choices differ: {a} and {b}"))
-                }
+                (a, b) => wrong(node, errors, format!("the two choices differ: {a} and {b}")),
             }
         }
         Kind::Call(name, args) => {
@@ -240,11 +238,7 @@ fn binary(
 pub(super) type Mismatch = (ErrorKind, String, Option<String>);
 
 /// Type of `left operator right`.
-pub(super) fn result_type(
-    operator: Operator,
-    left: &Type,
-    right: &Type,
-) -> Result<Type, Mismatch> {
+pub(super) fn result_type(operator: Operator, left: &Type, right: &Type) -> Result<Type, Mismatch> {
     use Operator as O;
     use Type::{Bool, List, Quantity, Text, Unknown};
     let symbol = operator.symbol();
@@ -263,7 +257,11 @@ pub(super) fn result_type(
         (O::In, Unknown, _) | (O::In, _, Unknown) => Ok(Bool),
         (_, Unknown, _) | (_, _, Unknown) => Ok(Unknown),
         (O::In, item, List(of)) => {
-            if **of == *item || **of == Unknown { Ok(Bool) } else { bad(None) }
+            if **of == *item || **of == Unknown {
+                Ok(Bool)
+            } else {
+                bad(None)
+            }
         }
         (O::Equal | O::Unequal, Text, Text) | (O::Equal | O::Unequal, Bool, Bool) => Ok(Bool),
         (O::Add, Quantity { dim: a, point: true }, Quantity { dim: b, point: true }) if a == b => {
@@ -303,15 +301,13 @@ pub(super) fn result_type(
             if a != b {
                 bad(None)
             } else if p != q {
-                bad(Some("compare a temperature in degC with one in degC, a difference with one in K"))
+                bad(Some(
+                    "compare a temperature in degC with one in degC, a difference with one in K",
+                ))
             } else {
                 Ok(Bool)
             }
         }
-        _ => Err((
-            ErrorKind::Type,
-            format!("`{symbol}` cannot join a {left} and a {right}"),
-            None,
-        )),
+        _ => Err((ErrorKind::Type, format!("`{symbol}` cannot join a {left} and a {right}"), None)),
     }
 }

@@ -171,10 +171,10 @@ fn visit(node: &Node, env: &dyn Env) -> Result<Value, ExprError> {
                         format!("there is no item {} in a list of {}", q.value, items.len()),
                     );
                 }
-                items.get(at as usize).cloned().map_or_else(
-                    || fail(ErrorKind::Value, "there is no such item".to_owned()),
-                    Ok,
-                )
+                items
+                    .get(at as usize)
+                    .cloned()
+                    .map_or_else(|| fail(ErrorKind::Value, "there is no such item".to_owned()), Ok)
             }
             (list, index) => fail(
                 ErrorKind::Type,
@@ -282,17 +282,15 @@ fn binary(node: &Node, operator: Operator, a: Value, b: Value) -> Result<Value, 
             let point = x.point && !y.point;
             finite(node, Quantity { value: x.value - y.value, dim: x.dim, point })
         }
-        Operator::Mul => finite(
-            node,
-            Quantity::new(x.value * y.value, x.dim.mul(y.dim).unwrap_or(zero)),
-        ),
+        Operator::Mul => {
+            finite(node, Quantity::new(x.value * y.value, x.dim.mul(y.dim).unwrap_or(zero)))
+        }
         Operator::Div if y.value == 0.0 => {
             Err(ExprError::new(ErrorKind::Value, node.span(), "division by zero"))
         }
-        Operator::Div => finite(
-            node,
-            Quantity::new(x.value / y.value, x.dim.div(y.dim).unwrap_or(zero)),
-        ),
+        Operator::Div => {
+            finite(node, Quantity::new(x.value / y.value, x.dim.div(y.dim).unwrap_or(zero)))
+        }
         Operator::Equal => Ok(Value::Bool(x.value == y.value)),
         Operator::Unequal => Ok(Value::Bool(x.value != y.value)),
         Operator::Less => Ok(Value::Bool(x.value < y.value)),

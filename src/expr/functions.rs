@@ -81,9 +81,9 @@ pub(super) fn type_of(name: &str, args: &[Type]) -> Result<Type, Problem> {
             match args.first() {
                 Some(Type::List(item)) => Ok(spread(name, item)),
                 Some(Type::Series { x, y }) => Ok(match name {
-                    "slope" => y
-                        .div(*x)
-                        .map_or(Type::Unknown, |dim| Type::Quantity { dim, point: false }),
+                    "slope" => {
+                        y.div(*x).map_or(Type::Unknown, |dim| Type::Quantity { dim, point: false })
+                    }
                     _ => Type::Quantity { dim: *y, point: false },
                 }),
                 Some(Type::Unknown) => Ok(Type::Unknown),
@@ -159,7 +159,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Problem> {
         ("round", Some(_), Some(_), _) => Err(wrong(ErrorKind::Value, "`round` to steps of zero")),
         ("round", Some(a), None, _) => Ok(quantity(a.value.round(), a)),
         ("exp", Some(a), ..) => Ok(quantity(a.value.exp(), a)),
-        ("ln" | "log10" | "sqrt", Some(a), ..) if a.value < 0.0 || (name != "sqrt" && a.value == 0.0) => {
+        ("ln" | "log10" | "sqrt", Some(a), ..)
+            if a.value < 0.0 || (name != "sqrt" && a.value == 0.0) =>
+        {
             Err(wrong(ErrorKind::Value, format!("`{name}` of {a}")))
         }
         ("ln", Some(a), ..) => Ok(quantity(a.value.ln(), a)),

@@ -4,8 +4,8 @@
 //! where a name appears twice. Source: Moore, Kearfott and Cloud, Introduction to Interval
 //! Analysis, SIAM 2009, chapters 2 and 5.
 
-use super::ast::{Expr, Kind, Node, Operator};
 use super::Value;
+use super::ast::{Expr, Kind, Node, Operator};
 
 /// All values from `lo` to `hi`, in coherent SI units.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -83,8 +83,7 @@ fn visit(node: &Node, env: &dyn RangeEnv) -> Option<Interval> {
             checked(yes.lo.min(no.lo), yes.hi.max(no.hi))
         }
         Kind::Call(name, args) => {
-            let args: Option<Vec<Interval>> =
-                args.iter().map(|(_, arg)| visit(arg, env)).collect();
+            let args: Option<Vec<Interval>> = args.iter().map(|(_, arg)| visit(arg, env)).collect();
             call(name, &args?)
         }
         _ => None,
@@ -104,10 +103,10 @@ fn call(name: &str, args: &[Interval]) -> Option<Interval> {
         }
         ("min" | "max", [first, rest @ ..]) => {
             let pick = if name == "min" { f64::min } else { f64::max };
-            Some(rest.iter().fold(*first, |a, b| Interval {
-                lo: pick(a.lo, b.lo),
-                hi: pick(a.hi, b.hi),
-            }))
+            Some(
+                rest.iter()
+                    .fold(*first, |a, b| Interval { lo: pick(a.lo, b.lo), hi: pick(a.hi, b.hi) }),
+            )
         }
         ("round", [_]) => rising(f64::round),
         ("exp", [_]) => rising(f64::exp),

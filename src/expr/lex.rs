@@ -66,9 +66,7 @@ pub(super) fn lex(text: &str) -> Result<Vec<Placed>, ExprError> {
             tokens.push((Token::Text(inner.to_owned()), at..at + end + 2));
             at += end + 2;
         } else if first.is_alphabetic() || first == '_' {
-            let len = rest
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(rest.len());
+            let len = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
             let word = rest.get(..len).unwrap_or_default();
             tokens.push((Token::Name(word.to_owned()), at..at + len));
             at += len;

@@ -317,9 +317,7 @@ impl Parser<'_> {
             }
             Token::Text(text) => self.node(from, to, Kind::Literal(Value::text(&text))),
             Token::Name(name) => match name.as_str() {
-                "true" | "false" => {
-                    self.node(from, to, Kind::Literal(Value::Bool(name == "true")))
-                }
+                "true" | "false" => self.node(from, to, Kind::Literal(Value::Bool(name == "true"))),
                 "and" | "or" | "in" | "not" => Err(ExprError::new(
                     ErrorKind::Syntax,
                     span,

@@ -127,8 +127,10 @@ impl Value {
                 format!("[{}]", items.join(", "))
             }
             Value::Record(fields) => {
-                let fields: Vec<String> =
-                    fields.iter().map(|(name, value)| format!("{name}: {}", value.show())).collect();
+                let fields: Vec<String> = fields
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {}", value.show()))
+                    .collect();
                 format!("{{{}}}", fields.join(", "))
             }
             Value::Series(series) => format!("a curve of {} points", series.y.len()),

@@ -337,8 +337,11 @@ impl Journal {
     /// A journal whose *end* was cut off is whole in itself: compare `head` with one kept
     /// elsewhere.
     pub fn verify(&self) -> Result<Verified, JournalError> {
-        let broken =
-            |seq, what: &str| JournalError::Broken { path: self.path.clone(), seq, what: what.into() };
+        let broken = |seq, what: &str| JournalError::Broken {
+            path: self.path.clone(),
+            seq,
+            what: what.into(),
+        };
         let fail = |source| JournalError::Database { path: self.path.clone(), source };
         let mut statement = self
             .connection
@@ -353,11 +356,8 @@ impl Journal {
             }
             let tick = u64::try_from(row.get::<_, i64>(1).map_err(fail)?).unwrap_or(0);
             let wall: i64 = row.get(2).map_err(fail)?;
-            let (subject, kind, body): (String, String, String) = (
-                row.get(3).map_err(fail)?,
-                row.get(4).map_err(fail)?,
-                row.get(5).map_err(fail)?,
-            );
+            let (subject, kind, body): (String, String, String) =
+                (row.get(3).map_err(fail)?, row.get(4).map_err(fail)?, row.get(5).map_err(fail)?);
             head = chain(&head, seq, tick, wall, &subject, &kind, &body);
             let stored: Vec<u8> = row.get(6).map_err(fail)?;
             if stored != head {

@@ -74,15 +74,15 @@ impl TelemetryWriter {
             samples.extend_from_slice(&point.tick.to_le_bytes());
             samples.extend_from_slice(&point.value.to_le_bytes());
         }
-        self.connection
-            .prepare_cached("INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![
+        self.connection.prepare_cached("INSERT INTO block VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
+            params![
                 signal,
                 i64::try_from(first.tick).unwrap_or(i64::MAX),
                 i64::try_from(last.tick).unwrap_or(i64::MAX),
                 i64::try_from(points.len()).unwrap_or(i64::MAX),
                 samples
-            ])?;
+            ],
+        )?;
         points.clear();
         Ok(())
     }

@@ -56,7 +56,8 @@ impl Quantity {
             let end = tail
                 .char_indices()
                 .find(|(i, c)| {
-                    c.is_ascii_digit() && tail.get(..*i).is_some_and(|b| b.ends_with(char::is_whitespace))
+                    c.is_ascii_digit()
+                        && tail.get(..*i).is_some_and(|b| b.ends_with(char::is_whitespace))
                 })
                 .map_or(tail.len(), |(i, _)| i);
             let (unit, next) = tail.split_at(end);

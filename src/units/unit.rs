@@ -109,8 +109,19 @@ const ATOMS: &[Atom] = &[
 ];
 
 const PREFIXES: &[(&str, f64)] = &[
-    ("da", 1e1), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("d", 1e-1), ("c", 1e-2), ("m", 1e-3),
-    ("u", 1e-6), ("µ", 1e-6), ("μ", 1e-6), ("n", 1e-9), ("p", 1e-12), ("f", 1e-15),
+    ("da", 1e1),
+    ("G", 1e9),
+    ("M", 1e6),
+    ("k", 1e3),
+    ("d", 1e-1),
+    ("c", 1e-2),
+    ("m", 1e-3),
+    ("u", 1e-6),
+    ("µ", 1e-6),
+    ("μ", 1e-6),
+    ("n", 1e-9),
+    ("p", 1e-12),
+    ("f", 1e-15),
 ];
 
 /// Temperatures on a scale: symbols, factor, offset.
@@ -123,14 +134,49 @@ const SCALES: &[(&[&str], f64, f64)] = &[
 const MISTAKES: &[(&str, &str)] = &[
     ("C", "degC (temperature) or A s (charge)"),
     ("F", "degF (temperature) or uF (capacitance)"),
-    ("cc", "mL"), ("lpm", "L/min"), ("sccm", "mL/min at a stated temperature, or mol/min"),
-    ("minutes", "min"), ("minute", "min"), ("mins", "min"), ("hours", "h"), ("hour", "h"), ("hrs", "h"),
-    ("seconds", "s"), ("second", "s"), ("secs", "s"), ("days", "d"), ("msec", "ms"),
-    ("celsius", "degC"), ("Celsius", "degC"), ("degc", "degC"), ("DegC", "degC"), ("deg_C", "degC"),
-    ("k", "K"), ("kelvin", "K"), ("RPM", "rpm"), ("Rpm", "rpm"), ("percent", "%"), ("pct", "%"),
-    ("Bar", "bar"), ("BAR", "bar"), ("PSI", "psi"), ("Psi", "psi"), ("hz", "Hz"), ("molar", "M"),
-    ("m L", "mL"), ("gram", "g"), ("grams", "g"), ("kG", "kg"), ("Kg", "kg"), ("KG", "kg"),
-    ("w", "W"), ("v", "V"), ("mV/s", "mV/s"), ("liter", "L"), ("litre", "L"), ("micron", "um"),
+    ("cc", "mL"),
+    ("lpm", "L/min"),
+    ("sccm", "mL/min at a stated temperature, or mol/min"),
+    ("minutes", "min"),
+    ("minute", "min"),
+    ("mins", "min"),
+    ("hours", "h"),
+    ("hour", "h"),
+    ("hrs", "h"),
+    ("seconds", "s"),
+    ("second", "s"),
+    ("secs", "s"),
+    ("days", "d"),
+    ("msec", "ms"),
+    ("celsius", "degC"),
+    ("Celsius", "degC"),
+    ("degc", "degC"),
+    ("DegC", "degC"),
+    ("deg_C", "degC"),
+    ("k", "K"),
+    ("kelvin", "K"),
+    ("RPM", "rpm"),
+    ("Rpm", "rpm"),
+    ("percent", "%"),
+    ("pct", "%"),
+    ("Bar", "bar"),
+    ("BAR", "bar"),
+    ("PSI", "psi"),
+    ("Psi", "psi"),
+    ("hz", "Hz"),
+    ("molar", "M"),
+    ("m L", "mL"),
+    ("gram", "g"),
+    ("grams", "g"),
+    ("kG", "kg"),
+    ("Kg", "kg"),
+    ("KG", "kg"),
+    ("w", "W"),
+    ("v", "V"),
+    ("mV/s", "mV/s"),
+    ("liter", "L"),
+    ("litre", "L"),
+    ("micron", "um"),
 ];
 
 impl Unit {
@@ -168,7 +214,8 @@ impl Unit {
             }
             let (part_dim, part_factor) = term(part, text)?;
             let combined = if divide { dim.div(part_dim) } else { dim.mul(part_dim) };
-            dim = combined.ok_or_else(|| UnitError::new(format!("`{text}` has too high powers")))?;
+            dim =
+                combined.ok_or_else(|| UnitError::new(format!("`{text}` has too high powers")))?;
             factor = if divide { factor / part_factor } else { factor * part_factor };
             let mut chars = tail.chars();
             match chars.next() {
@@ -179,7 +226,11 @@ impl Unit {
                     return Err(UnitError::new(format!(
                         "`{text}` can be read in two ways: is what follows below the line or above?"
                     ))
-                    .with(format!("{}/{}", text.split('/').next().unwrap_or(text), "…/…")));
+                    .with(format!(
+                        "{}/{}",
+                        text.split('/').next().unwrap_or(text),
+                        "…/…"
+                    )));
                 }
                 Some(_) => {}
             }
@@ -190,13 +241,7 @@ impl Unit {
 
     /// The unit without a symbol for plain numbers.
     pub fn one() -> Unit {
-        Unit {
-            symbol: String::new(),
-            dim: Dimension::NONE,
-            factor: 1.0,
-            offset: 0.0,
-            point: false,
-        }
+        Unit { symbol: String::new(), dim: Dimension::NONE, factor: 1.0, offset: 0.0, point: false }
     }
 }
 
@@ -206,9 +251,8 @@ fn term(part: &str, whole: &str) -> Result<(Dimension, f64), UnitError> {
     let Some((dim, factor)) = find(symbol) else {
         return Err(unknown(symbol, whole));
     };
-    let dim = dim
-        .powi(power)
-        .ok_or_else(|| UnitError::new(format!("`{whole}` has too high powers")))?;
+    let dim =
+        dim.powi(power).ok_or_else(|| UnitError::new(format!("`{whole}` has too high powers")))?;
     Ok((dim, factor.powi(i32::from(power))))
 }
 
@@ -235,7 +279,8 @@ fn split_power(part: &str) -> Result<(&str, i8), UnitError> {
     if part == "1" {
         return Ok((part, 1));
     }
-    for (superscript, power) in [("⁻¹", -1), ("⁻²", -2), ("⁻³", -3), ("²", 2), ("³", 3)] {
+    for (superscript, power) in [("⁻¹", -1), ("⁻²", -2), ("⁻³", -3), ("²", 2), ("³", 3)]
+    {
         if let Some(symbol) = part.strip_suffix(superscript) {
             return Ok((symbol, power));
         }

@@ -551,11 +551,7 @@ impl Core {
         for instrument in make_safe {
             self.out.actions.push(Action::MakeSafe { run: id.to_owned(), instrument });
         }
-        self.timers.insert((
-            now.after(SAFE_WAIT).after(self.slack),
-            id.to_owned(),
-            run_timer(),
-        ));
+        self.timers.insert((now.after(SAFE_WAIT).after(self.slack), id.to_owned(), run_timer()));
     }
 
     fn forget_volatile(&mut self, id: &str) {

@@ -51,12 +51,7 @@ impl Claims {
 
     /// Steps of a run that hold something, each once.
     pub fn blocks_of(&self, run: &str) -> BTreeSet<StepKey> {
-        self.held
-            .values()
-            .flatten()
-            .filter(|(r, _)| r == run)
-            .map(|(_, key)| key.clone())
-            .collect()
+        self.held.values().flatten().filter(|(r, _)| r == run).map(|(_, key)| key.clone()).collect()
     }
 
     /// Gives back all that a run held.
@@ -68,6 +63,7 @@ impl Claims {
     }
 
     /// The run that holds an instrument.
+    #[cfg(test)]
     pub fn holder(&self, instrument: &str) -> Option<&str> {
         self.held.get(instrument).and_then(|h| h.first()).map(|(run, _)| run.as_str())
     }

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
+use super::Tick;
 use super::machine::{Action, Core, Failure, Reading};
 use super::record::{Record, Resolution, StepRef};
 use super::run::{Phase, Status, StepKey};
-use super::Tick;
 use crate::compiler::graph::{Effect, NodeKind, Witness};
 use crate::expr::Value;
 
@@ -189,11 +189,14 @@ impl Core {
         let patience = witness.settle.max(PROBE_EVERY);
         let judgement = match &reading {
             Err(_) => Judgement::Again,
-            Ok(reading) => judge(witness, reading, before, expected, target, Still {
-                for_: still,
-                patience,
-                action: node.expected,
-            }),
+            Ok(reading) => judge(
+                witness,
+                reading,
+                before,
+                expected,
+                target,
+                Still { for_: still, patience, action: node.expected },
+            ),
         };
         let judgement = match judgement {
             Judgement::Again if doubt.probes >= PROBES_MAX => {
@@ -286,7 +289,8 @@ fn judge(
         None => still.for_ >= still.action.saturating_mul(2).max(still.patience),
     };
     if let Some(target) = target {
-        let near = (value - target).abs() <= WITNESS_TOLERANCE * target.abs().max(f64::MIN_POSITIVE);
+        let near =
+            (value - target).abs() <= WITNESS_TOLERANCE * target.abs().max(f64::MIN_POSITIVE);
         return match (near, at_rest) {
             (true, true) => Judgement::Done,
             (false, true) if before.is_some_and(|b| b == value) => Judgement::NotDone,

@@ -296,7 +296,12 @@ impl Core {
     }
 
     /// Takes a record of the journal into the state (recovery and replay).
-    pub fn apply(&mut self, record: &Record, now: Tick, graph: impl FnOnce() -> Option<Arc<Graph>>) {
+    pub fn apply(
+        &mut self,
+        record: &Record,
+        now: Tick,
+        graph: impl FnOnce() -> Option<Arc<Graph>>,
+    ) {
         if let Record::RunStarted { run, .. } = record
             && !self.runs.contains_key(run)
             && let Some(graph) = graph()
@@ -435,7 +440,8 @@ impl Core {
     ) {
         let Some(step) = self.runs.get(run).and_then(|r| {
             let state = r.steps.get(key)?;
-            let under_way = matches!(state.status, Status::Open | Status::Waiting | Status::Deciding);
+            let under_way =
+                matches!(state.status, Status::Open | Status::Waiting | Status::Deciding);
             let alive = matches!(r.phase, Phase::Body | Phase::Finally);
             (under_way && alive).then(|| r.step_ref(key))
         }) else {
@@ -454,7 +460,14 @@ impl Core {
         self.answer(run, &key, answer, by, now);
     }
 
-    pub(super) fn answer(&mut self, run: &str, key: &StepKey, answer: String, by: String, now: Tick) {
+    pub(super) fn answer(
+        &mut self,
+        run: &str,
+        key: &StepKey,
+        answer: String,
+        by: String,
+        now: Tick,
+    ) {
         let Some(r) = self.runs.get(run) else { return };
         let (Some(state), step) = (r.steps.get(key), r.step_ref(key)) else { return };
         let attempt = state.attempts;
@@ -495,12 +508,8 @@ impl Core {
     }
 
     pub(super) fn end_body(&mut self, id: &str, ending: Ending, cause: String, now: Tick) {
-        let record = Record::BodyEnded {
-            run: id.to_owned(),
-            ending,
-            cause,
-            results: BTreeMap::new(),
-        };
+        let record =
+            Record::BodyEnded { run: id.to_owned(), ending, cause, results: BTreeMap::new() };
         self.emit(record, now);
     }
 

@@ -28,13 +28,22 @@ mod wake;
 pub use machine::{Action, Command, Core, Event, Failure, Output};
 pub use plan::Plan;
 pub use record::{Ending, Record, Resolution, StepRef};
-pub use run::{Phase, Run, StepKey, StepState, Status};
+pub use run::{Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 
 /// Lab time in nanoseconds since the first start of the state folder's first engine.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default,
-    serde::Serialize, serde::Deserialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct Tick(pub u64);
 

@@ -581,10 +581,8 @@ impl Run {
         }
         let Some(parent) = graph.node(key.node).and_then(|n| n.parent) else { return };
         let depth = plan.loops(parent).len();
-        let parent = StepKey {
-            node: parent,
-            rounds: key.rounds.get(..depth).unwrap_or_default().to_vec(),
-        };
+        let parent =
+            StepKey { node: parent, rounds: key.rounds.get(..depth).unwrap_or_default().to_vec() };
         let Some(state) = self.steps.get_mut(&parent) else { return };
         state.open_children = state.open_children.saturating_sub(1);
         if state.open_children == 0 {
@@ -633,8 +631,7 @@ impl Run {
             }
             _ => {
                 // A leaf has a body only while the steps of its `on_error` run.
-                let status =
-                    if node.kind.is_block() { Status::Done } else { Status::PassedOver };
+                let status = if node.kind.is_block() { Status::Done } else { Status::PassedOver };
                 self.finish(key, status, now);
                 if key.node.0 == 0 || Some(key.node) == graph.finally {
                     self.ready.insert(key.clone());

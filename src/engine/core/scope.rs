@@ -1,8 +1,8 @@
 //! Names an expression can read while a run is under way.
 
+use super::Tick;
 use super::machine::Core;
 use super::run::{Run, StepKey};
-use super::Tick;
 use crate::compiler::graph::{NodeId, NodeKind};
 use crate::expr::{Env, Value};
 use crate::units::{Dimension, Quantity};
@@ -20,13 +20,8 @@ pub struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// The scope of a step.
     pub fn new(core: &'a Core, run: &'a Run, key: &'a StepKey, now: Tick) -> Scope<'a> {
-        let mut loops: Vec<(NodeId, u32)> = run
-            .plan
-            .loops(key.node)
-            .iter()
-            .copied()
-            .zip(key.rounds.iter().copied())
-            .collect();
+        let mut loops: Vec<(NodeId, u32)> =
+            run.plan.loops(key.node).iter().copied().zip(key.rounds.iter().copied()).collect();
         // The `until` of a loop sees the round that just ended.
         if run.node(key).is_some_and(|n| matches!(n.kind, NodeKind::Repeat { .. })) {
             loops.push((key.node, run.steps.get(key).map_or(0, |s| s.round)));
@@ -72,7 +67,8 @@ impl<'a> Scope<'a> {
             rounds: rounds.get(..self.run.plan.loops(*next).len())?.to_vec(),
         };
         let last = self.run.steps.get(&block)?.round;
-        let all = self.run.graph.node(*next).is_some_and(|n| matches!(n.kind, NodeKind::ForEach { .. }));
+        let all =
+            self.run.graph.node(*next).is_some_and(|n| matches!(n.kind, NodeKind::ForEach { .. }));
         let with = |round: u32| {
             let mut inner = rounds.clone();
             inner.push(round);
@@ -121,7 +117,9 @@ impl Env for Scope<'_> {
     fn value(&self, path: &[String]) -> Option<Value> {
         let rest = path.get(1..).unwrap_or_default();
         match path.first()?.as_str() {
-            "params" => field(self.run.graph.parameters.get(rest.first()?)?.clone(), rest.get(1..)?),
+            "params" => {
+                field(self.run.graph.parameters.get(rest.first()?)?.clone(), rest.get(1..)?)
+            }
             "derived" => field(self.run.graph.derived.get(rest.first()?)?.clone(), rest.get(1..)?),
             "roles" => {
                 let instrument = self.run.graph.roles.get(rest.first()?)?;
@@ -132,7 +130,11 @@ impl Env for Scope<'_> {
             "loop" => self.loop_value(rest),
             "run" if rest.first().is_some_and(|f| f == "elapsed") => {
                 let seconds = self.now.since(self.run.started).as_secs_f64();
-                Some(Value::Quantity(Quantity { value: seconds, dim: Dimension::TIME, point: false }))
+                Some(Value::Quantity(Quantity {
+                    value: seconds,
+                    dim: Dimension::TIME,
+                    point: false,
+                }))
             }
             name => {
                 let (block, round) = self.loops.iter().rev().find(|(block, _)| {

@@ -34,8 +34,7 @@ impl Signals {
             properties.insert(property.to_owned(), signal);
             return;
         }
-        self.latest
-            .insert(instrument.to_owned(), BTreeMap::from([(property.to_owned(), signal)]));
+        self.latest.insert(instrument.to_owned(), BTreeMap::from([(property.to_owned(), signal)]));
     }
 
     /// The value if it is fresh; missing with the reason otherwise.

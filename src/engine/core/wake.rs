@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::Tick;
 use super::advance::run_timer;
 use super::machine::{Core, Failure};
 use super::record::Record;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
-use super::Tick;
 use crate::compiler::graph::{FailureKind, NodeKind};
 use crate::expr::{self, Value};
 
