@@ -1,5 +1,7 @@
 //! The campaign: what to find out.
 
+pub(super) mod lower;
+
 use std::time::Duration;
 
 use crate::units::Quantity;

@@ -3,12 +3,18 @@
 //! Message templates (`RAT {rate:mL/min:4s} MM`) and reply patterns (`I{value:f}W{_:f}ML`) stay
 //! text here; `driver` reads them.
 
+mod check;
+mod connection;
+pub(super) mod lower;
+mod operation;
+pub(super) mod tables;
+
 use std::time::Duration;
 
-use crate::units::Quantity;
+use crate::units::{Quantity, Unit};
 
 use super::source::{SourceId, Span, Spanned};
-use super::unit_standin::Unit;
+
 use super::value::{Condition, Expression, Named, Shape, ValueSpec, Written};
 
 /// A definition as written.
@@ -70,6 +76,19 @@ pub enum Hazard {
     Moves,
     /// Switches power.
     Powers,
+}
+
+impl Hazard {
+    /// The word in `starts:`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Hazard::Heats => "heats",
+            Hazard::Pressurises => "pressurises",
+            Hazard::Pumps => "pumps",
+            Hazard::Moves => "moves",
+            Hazard::Powers => "powers",
+        }
+    }
 }
 
 /// How to talk to it.

@@ -1,5 +1,9 @@
 //! The lab: which instruments stand where, and what must never happen.
 
+pub(super) mod lower;
+
+pub use lower::PLANTS;
+
 use std::time::Duration;
 
 use crate::units::Quantity;

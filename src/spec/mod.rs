@@ -14,20 +14,32 @@
 pub mod campaign;
 pub mod codes;
 pub mod diagnostic;
+mod document;
 pub mod instrument;
 pub mod lab;
+mod nearest;
+mod physics;
 mod plain;
 pub mod protocol;
+mod reader;
 pub mod render;
+pub mod schema;
+mod shared;
 pub mod source;
+mod table;
 pub mod tree;
-mod unit_standin;
+pub mod types;
 pub mod value;
 mod yaml;
 
 pub use diagnostic::{Checked, Diagnostic, Label, Report, Severity};
+pub use document::{Document, Kind, lower};
+pub use nearest::nearest;
 pub use source::{Position, SourceFile, SourceId, Sources, Span, Spanned};
 pub use value::{
     AxisSource, Condition, Expression, Field, Named, SeriesPoints, Shape, ValueSpec, ValueType,
     Written,
 };
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,10 @@
 //! The protocol: what to do, in roles, not machines.
 
-use super::unit_standin::Unit;
+pub(super) mod lower;
+
+pub use lower::FAILURE_KINDS;
+
+use crate::units::Unit;
 
 use super::source::{SourceId, Span, Spanned};
 use super::value::{Condition, Expression, Named, ValueSpec, Written};
@@ -225,6 +229,29 @@ pub struct ResultDecl {
     pub doc: Option<String>,
     /// The whole entry.
     pub span: Span,
+}
+
+impl Step {
+    /// Steps that stand directly in this one, whatever its kind, those of `on_error` last.
+    pub fn children(&self) -> impl Iterator<Item = &Step> {
+        let (first, second): (&[Step], &[Step]) = match &self.kind {
+            StepKind::Group { steps, .. }
+            | StepKind::Repeat { steps, .. }
+            | StepKind::ForEach { steps, .. } => (steps, &[]),
+            StepKind::If { then, otherwise, .. } => (then, otherwise),
+            _ => (&[], &[]),
+        };
+        let branches: &[Branch] = match &self.kind {
+            StepKind::Parallel { branches, .. } => branches,
+            _ => &[],
+        };
+        let on_error: &[Step] = match &self.on_error {
+            Some(OnErrorDecl::Do(steps, _)) => steps,
+            _ => &[],
+        };
+        let branches = branches.iter().flat_map(|branch| &branch.steps);
+        first.iter().chain(second).chain(branches).chain(on_error)
+    }
 }
 
 impl Protocol {

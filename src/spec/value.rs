@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-use crate::expr::Expr;
-use crate::units::Quantity;
+use crate::expr::{ErrorKind, Expr, ExprError, Type};
+use crate::units::{Dimension, Quantity, Unit};
 
-use super::unit_standin::Unit;
-
+use super::codes;
+use super::diagnostic::Diagnostic;
 use super::source::{Span, Spanned};
 
 /// An expression (or a literal) with the place of its text.
@@ -39,6 +39,22 @@ impl Expression {
         let start = at(range.start).clamp(self.span.start, self.span.end);
         let end = at(range.end.max(range.start)).clamp(start, self.span.end);
         Span { source: self.span.source, start, end }
+    }
+}
+
+impl Expression {
+    /// A mistake of the expression as a finding at its place in the file.
+    pub fn diagnostic(&self, error: ExprError) -> Diagnostic {
+        let code = match error.kind {
+            ErrorKind::Syntax | ErrorKind::Limit => codes::EXPRESSION,
+            ErrorKind::Name if error.message.contains("function") => codes::UNKNOWN_FUNCTION,
+            ErrorKind::Name => codes::UNKNOWN_NAME,
+            ErrorKind::Unit => codes::UNKNOWN_UNIT,
+            ErrorKind::Type | ErrorKind::Dimension | ErrorKind::Value => codes::EXPRESSION_TYPE,
+        };
+        let mut diagnostic = Diagnostic::error(code, self.place(error.span), error.message);
+        diagnostic.fix = error.help;
+        diagnostic
     }
 }
 
@@ -118,6 +134,22 @@ pub struct ValueSpec {
     pub span: Span,
 }
 
+impl ValueSpec {
+    /// Its type in expressions.
+    pub fn expr_type(&self) -> Type {
+        match &self.kind {
+            ValueType::Quantity { unit } => {
+                Type::Quantity { dim: unit.value.dim, point: unit.value.point }
+            }
+            ValueType::Number | ValueType::Integer => {
+                Type::Quantity { dim: Dimension::NONE, point: false }
+            }
+            ValueType::Bool => Type::Bool,
+            ValueType::Choice { .. } | ValueType::Text => Type::Text,
+        }
+    }
+}
+
 /// Kind of value.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ValueType {
@@ -165,6 +197,24 @@ pub enum Shape {
         /// Where the numbers stand in a JSON message; `None`: arrays named `x` and `y`.
         points: Option<SeriesPoints>,
     },
+}
+
+impl Shape {
+    /// Its type in expressions.
+    pub fn expr_type(&self) -> Type {
+        match self {
+            Shape::Quantity(unit) => {
+                Type::Quantity { dim: unit.value.dim, point: unit.value.point }
+            }
+            Shape::Number | Shape::Integer => Type::Quantity { dim: Dimension::NONE, point: false },
+            Shape::Bool => Type::Bool,
+            Shape::Text => Type::Text,
+            Shape::Record(fields) => Type::Record(
+                fields.iter().map(|f| (f.name.value.clone(), f.shape.expr_type())).collect(),
+            ),
+            Shape::Series { x, y, .. } => Type::Series { x: x.value.dim, y: y.value.dim },
+        }
+    }
 }
 
 /// Where the numbers of a curve stand in a JSON message, in the axes' units.

@@ -1,0 +1,428 @@
+//! The keys of an instrument definition.
+
+use crate::spec::shared::{self, FIELDS, READING_TYPE, SERIES_ENTRY};
+use crate::spec::table::{CONDITION, NUMBER, TEXT, Table, Takes, UNIT, VALUE, key};
+
+/// Most bytes of one reply.
+pub(super) const MAX_REPLY: u32 = 1 << 20;
+/// Most registers of one request (the Modbus specification).
+pub(super) const MAX_BLOCK: u32 = 125;
+
+pub(super) static STATUS_CLASSES: &[&str] = &["busy", "ready", "error", "alarm"];
+pub(super) static ERROR_CLASSES: &[&str] =
+    &["retry", "busy", "refused", "rebooted", "reinit", "operator", "fatal"];
+pub(super) static HAZARDS: &[&str] = &["heats", "pressurises", "pumps", "moves", "powers"];
+pub(super) static EFFECTS: &[&str] = &["read", "repeatable", "verifiable", "once"];
+pub(super) static REGISTER_TYPES: &[&str] =
+    &["u16", "i16", "u32", "i32", "u64", "f32", "f64", "bool"];
+pub(super) static ORDERS: &[&str] = &["AB", "BA", "ABCD", "CDAB", "BADC", "DCBA"];
+
+static STATUS_WORD: Takes = Takes::Word(STATUS_CLASSES);
+static STATUS_WORDS: Takes = Takes::OneOrList(&STATUS_WORD);
+static OPERATION_ENTRY: Takes = Takes::Object(&OPERATION);
+const OPERATIONS: Takes = Takes::List(&OPERATION_ENTRY);
+
+/// The keys of a definition.
+pub(in crate::spec) static INSTRUMENT: Table = Table {
+    what: "an instrument definition",
+    doc: "What a model of device understands; no code, only data",
+    keys: &[
+        key("schema", Takes::Text, "Kind and version of this document").required("labloop/instrument/v1"),
+        key("name", Takes::Name, "Name of the definition").required("newera-ne1000"),
+        key("type", Takes::Name, "Type of role it can play; its required actions and properties are checked")
+            .required("syringe_pump"),
+        key("vendor", Takes::Text, "Maker"),
+        key("model", Takes::Text, "Model as the maker calls it"),
+        key("doc", Takes::Text, "For people"),
+        key("config", Takes::Map(&SETTING), "What the lab must say about one unit"),
+        key("connection", Takes::Object(&CONNECTION), "How to talk to it")
+            .required("{serial: {baud: 9600, frame: 8N1}, send_end: \"\\r\", reply: {end: \"\\r\\n\"}, reply_timeout: 500 ms}"),
+        key("status", Takes::Object(&STATUS), "Read from every reply before its value"),
+        key("errors", Takes::Map(&ERROR_ENTRY), "What the device calls its errors"),
+        key("identify", OPERATIONS, "Asked after each connect to make sure that this is the device"),
+        key("on_connect", OPERATIONS, "Sent after each connect; harmless only"),
+        key("properties", Takes::Map(&PROPERTY_ENTRY), "What can be read"),
+        key("actions", Takes::Map(&ACTION_ENTRY), "What it can do"),
+        key("safe_state", Takes::Either(&[OPERATIONS, Takes::Object(&SAFE_STATE)]), "Leaves it harmless"),
+        key("heartbeat", Takes::Object(&HEARTBEAT), "The device stops by itself if nobody talks to it"),
+        key("alarms", Takes::List(&ALARM_ENTRY), "Conditions a person must know of"),
+        key("simulate", Takes::Any, "How a simulator behaves"),
+        key("examples", Takes::List(&EXAMPLE_ENTRY), "Golden bytes from the manual"),
+    ],
+};
+
+static SETTING: Takes = Takes::Object(&shared::SETTING);
+static ERROR_ENTRY: Takes = Takes::Object(&ERROR);
+static PROPERTY_ENTRY: Takes = Takes::Object(&PROPERTY);
+static ACTION_ENTRY: Takes = Takes::Object(&ACTION);
+static ALARM_ENTRY: Takes = Takes::Object(&ALARM);
+static EXAMPLE_ENTRY: Takes = Takes::Object(&EXAMPLE);
+
+pub(super) static CONNECTION: Table = Table {
+    what: "the connection",
+    doc: "One of serial/tcp, modbus and mqtt, and how messages begin and end",
+    keys: &[
+        key("serial", Takes::Object(&SERIAL), "Settings of the serial port"),
+        key("tcp", Takes::Object(&EMPTY), "It also speaks over a TCP socket"),
+        key(
+            "modbus",
+            Takes::Object(&MODBUS),
+            "It speaks Modbus TCP, and RTU where `serial` is given",
+        ),
+        key("mqtt", Takes::Object(&MQTT), "It speaks MQTT"),
+        key("send_end", Takes::Text, "Put after each message"),
+        key("address", Takes::Object(&BUS_ADDRESS), "Bus address before each message and reply"),
+        key("reply", Takes::Object(&REPLY), "Where a reply begins and ends"),
+        key("checksum", Takes::Text, "Check sum of each message"),
+        key("reply_timeout", Takes::Time, "Longest wait for a reply").required("500 ms"),
+        key("min_gap", Takes::Time, "Least time between two messages"),
+        key(
+            "liveness",
+            Takes::Object(&LIVENESS),
+            "MQTT topic that says whether the device is there",
+        ),
+    ],
+};
+
+pub(super) static SERIAL: Table = Table {
+    what: "`serial`",
+    doc: "Settings of a serial port",
+    keys: &[
+        key("baud", Takes::Count(50, 4_000_000), "Bits per second").required("9600"),
+        key("frame", Takes::Text, "Data bits, parity (N, E, O) and stop bits").required("8N1"),
+        key(
+            "dtr_on_open",
+            Takes::Bool,
+            "Raise DTR when opening; resets an Arduino. True unless given",
+        ),
+    ],
+};
+
+pub(super) static EMPTY: Table = Table { what: "`tcp`", doc: "No settings: write {}", keys: &[] };
+
+pub(super) static MODBUS: Table = Table {
+    what: "`modbus`",
+    doc: "Modbus settings that hold for the whole device",
+    keys: &[
+        key("max_block", Takes::Count(1, MAX_BLOCK as u64), "Most registers in one request"),
+        key(
+            "write",
+            Takes::Word(&["single", "multiple"]),
+            "Write one register with function 6 or 16; multiple unless given",
+        ),
+    ],
+};
+
+pub(super) static MQTT: Table = Table {
+    what: "`mqtt`",
+    doc: "MQTT settings that hold for the whole device",
+    keys: &[
+        key("version", Takes::Word(&["5", "3.1.1"]), "Protocol version").required("5"),
+        key("qos", Takes::Count(0, 1), "Quality of service; 1 unless given"),
+        key("keep_alive", Takes::Time, "Keep-alive of the connection"),
+        key("expiry", Takes::Time, "Commands expire at the broker after this"),
+        key("max_age", Takes::Time, "Data older than this count as stale"),
+    ],
+};
+
+pub(super) static BUS_ADDRESS: Table = Table {
+    what: "`address`",
+    doc: "Bus address, as templates over config",
+    keys: &[
+        key("send", Takes::Text, "Put before each message"),
+        key("reply", Takes::Text, "Every reply must begin with it"),
+    ],
+};
+
+pub(super) static REPLY: Table = Table {
+    what: "`reply`",
+    doc: "Where a reply begins, and one of three ways to know its end",
+    keys: &[
+        key("start", Takes::Text, "First characters"),
+        key("end", Takes::Text, "Ends with these characters"),
+        key("length", Takes::Count(1, MAX_REPLY as u64), "Ends after so many bytes"),
+        key("idle", Takes::Time, "Ends with silence this long"),
+        key("max_length", Takes::Count(1, MAX_REPLY as u64), "A longer reply is an error"),
+    ],
+};
+
+pub(super) static LIVENESS: Table = Table {
+    what: "`liveness`",
+    doc: "Birth and last will of the device",
+    keys: &[
+        key("topic", Takes::Text, "Topic below the base").required("status"),
+        key("online", Takes::Text, "Payload while there").required("online"),
+        key("offline", Takes::Text, "Payload of the last will").required("offline"),
+    ],
+};
+
+pub(super) static STATUS: Table = Table {
+    what: "`status`",
+    doc: "Read from every reply before its value",
+    keys: &[
+        key("field", Takes::Text, "`letter`, or a pattern as in parse").required("letter"),
+        key("map", Takes::Map(&STATUS_WORD), "What each status means")
+            .required("{S: ready, I: busy}"),
+        key("alarms", Takes::Map(&ERROR_ENTRY), "What stands after an alarm status"),
+    ],
+};
+
+pub(super) static ERROR: Table = Table {
+    what: "an error",
+    doc: "What an error of the device means, and what is to be done",
+    keys: &[
+        key("text", Takes::Text, "For people").required("motor stalled"),
+        key("class", Takes::Word(ERROR_CLASSES), "What is to be done").required("operator"),
+    ],
+};
+
+static REGISTER_KEYS: &[crate::spec::table::Key] = &[
+    key("holding", Takes::Count(0, 65_536), "Number of a holding register"),
+    key("input", Takes::Count(0, 65_536), "Number of an input register"),
+    key("coil", Takes::Count(0, 65_536), "Number of a coil"),
+    key("discrete", Takes::Count(0, 65_536), "Number of a discrete input"),
+    key("base", Takes::Count(0, 1), "What the manual counts from"),
+    key("type", Takes::Word(REGISTER_TYPES), "Type of the value"),
+    key("order", Takes::Word(ORDERS), "Order of its bytes, A the most significant"),
+    key("scale", Takes::Number, "value = raw * scale + offset"),
+    key("offset", Takes::Number, "See scale"),
+    key("invalid", Takes::List(&NUMBER), "Raw numbers that are no measurements"),
+    key("bits", Takes::Object(&BITS), "Bits by name"),
+];
+
+pub(super) static REGISTER: Table = Table {
+    what: "a register",
+    doc: "A Modbus register; base, type and order have no default, because makers differ",
+    keys: REGISTER_KEYS,
+};
+
+static BIT: Takes = Takes::Count(0, 63);
+pub(super) static BITS: Table = Table {
+    what: "`bits`",
+    doc: "Bits of a register by name",
+    keys: &[
+        key(
+            "numbering",
+            Takes::Word(&["lsb0", "msb0"]),
+            "Whether bit 0 is the least or the most significant",
+        )
+        .required("lsb0"),
+        key("names", Takes::Map(&BIT), "Bit of each name").required("{running: 0}"),
+    ],
+};
+
+pub(super) static OPERATION: Table = Table {
+    what: "an operation",
+    doc: "One of send, write, read, publish and wait",
+    keys: &[
+        key(
+            "send",
+            Takes::OneOrList(&TEXT),
+            "Message, a template; of several the first whose numbers fit",
+        ),
+        key(
+            "reply",
+            Takes::Either(&[Takes::Word(&["none"]), Takes::Object(&TOPIC_REPLY)]),
+            "`none`, or for publish the message that answers",
+        ),
+        key("expect", STATUS_WORDS, "Status that the reply must have"),
+        key("parse", Takes::Text, "Pattern of the reply; its {value} is the answer"),
+        key(
+            "unless",
+            Takes::Object(&UNLESS),
+            "Left out when the device says that it is so already",
+        ),
+        key("write", Takes::Object(&REGISTER), "Register to write"),
+        key("read", Takes::Object(&REGISTER), "Register to read; the answer"),
+        key("value", Takes::Value, "What is written"),
+        key("unit", Takes::Unit, "Unit of the register's scaled value"),
+        key("unless_equal", Takes::Bool, "Read first, write only a difference"),
+        key("verify", Takes::Bool, "Read back and compare"),
+        key("publish", Takes::Text, "Topic below the base"),
+        key("json", Takes::Any, "JSON of the message, with ${ } over args, config and command.id"),
+        key("wait", Takes::Time, "Wait between two messages"),
+    ],
+};
+
+pub(super) static TOPIC_REPLY: Table = Table {
+    what: "`reply`",
+    doc: "The message that answers a published one",
+    keys: &[
+        key("topic", Takes::Text, "Topic of the answer, below the base").required("reply"),
+        key(
+            "correlate",
+            Takes::Either(&[Takes::Word(&["property", "next"]), Takes::Object(&CORRELATE)]),
+            "How the answer is known to be ours",
+        )
+        .required("property"),
+        key("json", Takes::Text, "Path of the value"),
+        key("error", Takes::Text, "Path of a field whose presence means failure"),
+    ],
+};
+
+pub(super) static CORRELATE: Table = Table {
+    what: "`correlate`",
+    doc: "A field of the answer that repeats command.id",
+    keys: &[key("json", Takes::OneOrList(&TEXT), "Path of the field, or several").required("id")],
+};
+
+pub(super) static UNLESS: Table = Table {
+    what: "`unless`",
+    doc: "A question whose answer makes a message unnecessary",
+    keys: &[
+        key("ask", Takes::Text, "What is asked").required("DIA"),
+        key("parse", Takes::Text, "Pattern of the answer").required("\"{value:f}\""),
+        key("unit", Takes::Unit, "Unit of the number in the answer"),
+        key("equals", Takes::Value, "What it must equal")
+            .required("\"${ config.syringe_diameter }\""),
+        key("within", Takes::Quantity, "Tolerance for numbers"),
+    ],
+};
+
+pub(super) static PROPERTY: Table = Table {
+    what: "a property",
+    doc: "What can be read: polled, plotted, logged",
+    keys: &[
+        key("doc", Takes::Text, "For people"),
+        key("unit", Takes::Unit, "Unit; makes it a physical value"),
+        key("type", READING_TYPE, "Kind of value, where it has no unit"),
+        key("fields", FIELDS, "Named values read together"),
+        key("series", SERIES_ENTRY, "A curve"),
+        key("ask", Takes::Text, "Message that asks for it"),
+        key("parse", Takes::Text, "Pattern of the reply"),
+        key("units", Takes::Map(&UNIT), "Words of the device for units, read by {unit}"),
+        key("status", STATUS_WORDS, "True while the status of the reply is one of these"),
+        key("register", Takes::Object(&REGISTER), "Register it stands in"),
+        key("topic", Takes::Text, "Topic it is published on, below the base"),
+        key("json", Takes::Text, "Path in the JSON of the message"),
+        key("value", Takes::Value, "Computed from other properties and config"),
+        key("every", Takes::Time, "Polled this often"),
+        key("max_age", Takes::Time, "Older than this counts as stale"),
+        key("map", Takes::Map(&TEXT), "Words of the device, and ours"),
+        key("min", Takes::Value, "Below this the sensor is broken"),
+        key("max", Takes::Value, "Above this the sensor is broken"),
+    ],
+};
+
+pub(super) static ACTION: Table = Table {
+    what: "an action",
+    doc: "What the instrument can do",
+    keys: &[
+        key("doc", Takes::Text, "For people"),
+        key("args", Takes::Map(&SETTING), "Arguments"),
+        key("do", OPERATIONS, "What is sent, in order").required("[{send: \"RUN\"}]"),
+        key(
+            "done",
+            Takes::Object(&DONE),
+            "How it is known that it has ended; the last reply unless given",
+        ),
+        key("returns", Takes::Object(&shared::RETURNS), "What it answers"),
+        key(
+            "effect",
+            Takes::Word(EFFECTS),
+            "What happens when it is sent twice; once unless given",
+        ),
+        key("witness", Takes::Object(&WITNESS), "Proof of whether it happened"),
+        key("takes", Takes::Object(&TAKES), "How long it takes"),
+        key("on_cancel", OPERATIONS, "Sent when it is stopped half-way"),
+        key("starts", Takes::OneOrList(&HAZARD_WORD), "What goes on after its last reply"),
+        key("stops", Takes::Bool, "Ends what the instrument does"),
+        key("require", Takes::List(&CONDITION), "Conditions over args, config and properties"),
+    ],
+};
+static HAZARD_WORD: Takes = Takes::Word(HAZARDS);
+
+pub(super) static WITNESS: Table = Table {
+    what: "a witness",
+    doc: "A property that proves whether the action happened: it rises by one argument or equals one",
+    keys: &[
+        key("property", Takes::Name, "Property to read before and after").required("dispensed"),
+        key("counts", Takes::Name, "It rises by this argument"),
+        key("equals", Takes::Name, "It equals this argument"),
+        key("settle", Takes::Time, "How long a command may still take effect").required("300 ms"),
+        key("void_if", Takes::Word(&["rebooted"]), "What makes it worthless"),
+    ],
+};
+
+pub(super) static TAKES: Table = Table {
+    what: "`takes`",
+    doc: "How long an action takes",
+    keys: &[
+        key("expected", Takes::TimeExpression, "Usually"),
+        key("timeout", Takes::TimeExpression, "At most"),
+    ],
+};
+
+pub(super) static DONE: Table = Table {
+    what: "`done`",
+    doc: "One of {poll, until, every}, {when, for, every} and {after}",
+    keys: &[
+        key("poll", Takes::Text, "Message that is asked again and again"),
+        key("until", STATUS_WORDS, "Status that ends the action"),
+        key("when", Takes::Condition, "Condition over properties and args that ends it"),
+        key("for", Takes::Time, "How long it must hold"),
+        key("every", Takes::Time, "How often it is asked"),
+        key("after", Takes::TimeExpression, "Ends after this time; there is no feedback"),
+    ],
+};
+
+pub(super) static SAFE_STATE: Table = Table {
+    what: "`safe_state`",
+    doc: "Leaves the instrument harmless",
+    keys: &[
+        key("do", OPERATIONS, "Sent in this order, each even if the one before failed")
+            .required("[{send: STP}]"),
+        key("confirm", Takes::Condition, "Read back to confirm it"),
+    ],
+};
+
+pub(super) static HEARTBEAT: Table = Table {
+    what: "`heartbeat`",
+    doc: "The device stops by itself if nobody talks to it",
+    keys: &[
+        key(
+            "arm",
+            Takes::Either(&[Takes::Text, OPERATIONS]),
+            "Message that arms it, a template over period",
+        )
+        .required("\"SAF{period:s}\""),
+        key("period", Takes::Time, "It stops after this long without a message").required("20 s"),
+        key("disarm", Takes::Either(&[Takes::Text, OPERATIONS]), "Message that ends it"),
+    ],
+};
+
+pub(super) static ALARM: Table = Table {
+    what: "an alarm",
+    doc: "A condition a person must know of",
+    keys: &[
+        key("id", Takes::Name, "Name of the alarm").required("stall"),
+        key("if", Takes::Condition, "Condition over properties and status")
+            .required("status == alarm"),
+        key("for", Takes::Time, "How long it must hold"),
+        key("severity", Takes::Word(&["low", "medium", "high", "critical"]), "How bad")
+            .required("high"),
+        key(
+            "action",
+            Takes::Word(&["none", "fail_step", "hold", "abort"]),
+            "What it does to the run; none unless given",
+        ),
+        key("doc", Takes::Text, "What to tell the person"),
+    ],
+};
+
+pub(super) static EXAMPLE: Table = Table {
+    what: "an example",
+    doc: "Golden bytes from the manual; every definition is tested against them",
+    keys: &[
+        key("action", Takes::Name, "The action it shows"),
+        key("property", Takes::Name, "The property it shows"),
+        key("safe_state", Takes::Bool, "It shows the safe state"),
+        key("config", Takes::Map(&VALUE), "Configuration it holds for"),
+        key("args", Takes::Map(&VALUE), "Arguments"),
+        key("bytes", Takes::List(&TEXT), "Sent, received, sent, received...")
+            .required("[\"STP\\r\", \"\\x0200S\\x03\"]"),
+        key("value", Takes::Any, "The value that comes out"),
+        key("fails", Takes::Name, "It must fail with this kind of failure"),
+        key("source", Takes::Text, "Where the bytes come from"),
+    ],
+};

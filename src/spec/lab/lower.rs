@@ -1,0 +1,700 @@
+//! Tree to lab: key tables, reading, and what a lab can be checked for on its own.
+
+use std::collections::BTreeMap;
+
+use crate::spec::Kind;
+use crate::spec::codes;
+use crate::spec::diagnostic::{Checked, Diagnostic};
+use crate::spec::nearest::nearest;
+use crate::spec::protocol::lower::dotted;
+use crate::spec::reader::{Fields, Item, NameForm, Reader};
+use crate::spec::shared;
+use crate::spec::source::{SourceFile, Span, Spanned};
+use crate::spec::table::{NAME, QUANTITY, TEXT, Table, Takes, VALUE, key};
+use crate::spec::tree::NodeKind;
+use crate::units::{Dimension, Quantity};
+
+use super::{
+    Estop, Interlock, InterlockAction, InterlockKind, Lab, LabInstrument, Limit, Notify, PlaceDecl,
+    SCHEMES, Secret, Simulation, Stock,
+};
+
+/// Plants the simulators know.
+pub const PLANTS: &[&str] = &["snar-flow", "light-box"];
+/// Most samples in one place.
+const MAX_CAPACITY: u32 = 1_000_000;
+
+static SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
+
+/// The keys of a lab.
+pub(in crate::spec) static LAB: Table = Table {
+    what: "a lab",
+    doc: "Which instruments stand where, and what must never happen",
+    keys: &[
+        key("schema", Takes::Text, "Kind and version of this document").required("labloop/lab/v1"),
+        key("name", Takes::Name, "Name of the lab").required("my-lab"),
+        key("doc", Takes::Text, "For people"),
+        key("instruments", Takes::Map(&INSTRUMENT_ENTRY), "The instruments").required(
+            "\n  pump_1: {use: newera-ne1000, at: \"serial:/dev/ttyUSB0\", plays: [pump]}",
+        ),
+        key("places", Takes::Map(&PLACE_ENTRY), "Where samples can stand"),
+        key("stock", Takes::Map(&STOCK_ENTRY), "What can be used up"),
+        key(
+            "interlocks",
+            Takes::List(&INTERLOCK_ENTRY),
+            "What the runtime does by itself, whatever a protocol says",
+        ),
+        key("estop", Takes::Object(&ESTOP), "The emergency stop it supervises"),
+        key("notify", Takes::Object(&NOTIFY), "Whom to tell, by severity"),
+        key("simulation", Takes::Object(&SIMULATION), "The virtual plant behind --simulate"),
+    ],
+};
+
+static INSTRUMENT_ENTRY: Takes = Takes::Object(&INSTRUMENT);
+static INSTRUMENT: Table = Table {
+    what: "an instrument of the lab",
+    doc: "One device: its definition, its address and the roles it can play",
+    keys: &[
+        key("use", Takes::Name, "Name of its definition").required("newera-ne1000"),
+        key("at", Takes::Text, "Its address").required("\"serial:/dev/ttyUSB0\""),
+        key("plays", Takes::List(&NAME), "Roles it can play"),
+        key("config", Takes::Map(&VALUE), "Values its definition asks for"),
+        key("ports", Takes::Map(&VALUE), "Position of each named port, for valves"),
+        key(
+            "limits",
+            Takes::Map(&LIMIT_MAP),
+            "Limits narrower than the definition's, by action and argument",
+        ),
+        key("secret", Takes::Text, "Where its password is kept: env:NAME or file:PATH"),
+        key("doc", Takes::Text, "For people"),
+    ],
+};
+static LIMIT_MAP: Takes = Takes::Map(&LIMIT_ENTRY);
+static LIMIT_ENTRY: Takes = Takes::Object(&LIMIT);
+static LIMIT: Table = Table {
+    what: "a limit",
+    doc: "A limit narrower than the definition's",
+    keys: &[
+        key("min", Takes::Quantity, "Smallest allowed"),
+        key("max", Takes::Quantity, "Largest allowed"),
+    ],
+};
+
+static PLACE_ENTRY: Takes = Takes::Object(&PLACE);
+static PLACE: Table = Table {
+    what: "a place",
+    doc: "Where samples can stand",
+    keys: &[
+        key("capacity", Takes::Count(1, MAX_CAPACITY as u64), "How many fit").required("24"),
+        key("holds", Takes::Name, "What fits"),
+        key("batch", Takes::Object(&BATCH), "Samples that are treated together"),
+    ],
+};
+static BATCH: Table = Table {
+    what: "a batch",
+    doc: "Samples that are treated together",
+    keys: &[
+        key("same", Takes::List(&NAME), "Parameters that all must share"),
+        key("wait_for_more", Takes::Time, "How long to wait for more before it starts"),
+    ],
+};
+
+static STOCK_ENTRY: Takes = Takes::Object(&STOCK);
+static STOCK: Table = Table {
+    what: "a stock",
+    doc: "What can be used up; give one of volume, mass, amount and count",
+    keys: &[
+        key("substance", Takes::Text, "What it is"),
+        key("in", Takes::Text, "Its solvent"),
+        key("concentration", Takes::Quantity, "Its concentration"),
+        key("volume", Takes::Quantity, "How much there is, as a volume"),
+        key("mass", Takes::Quantity, "How much there is, as a mass"),
+        key("amount", Takes::Quantity, "How much there is, in mol"),
+        key("count", Takes::Count(0, 1_000_000_000), "How many there are"),
+        key("warn_below", Takes::Quantity, "A person is told below this"),
+    ],
+};
+
+static INTERLOCK_ENTRY: Takes = Takes::Object(&INTERLOCK);
+static INTERLOCK_ACTION: Takes = Takes::Text;
+static INTERLOCK: Table = Table {
+    what: "an interlock",
+    doc: "A condition that makes the runtime act (`trip_if`, `action`) or refuse (`forbid`, `when`)",
+    keys: &[
+        key("id", Takes::Name, "Name of the interlock").required("too_hot"),
+        key("trip_if", Takes::Condition, "Acts when this holds; unknown counts as true"),
+        key("for", Takes::Time, "How long it must hold before it acts"),
+        key(
+            "action",
+            Takes::Either(&[Takes::List(&INTERLOCK_ACTION), Takes::Text]),
+            "What it does, in this order",
+        ),
+        key("latch", Takes::Bool, "Stays tripped until a person resets it; true unless given"),
+        key("forbid", Takes::Text, "Action it refuses: `instrument.action`"),
+        key("when", Takes::Condition, "While this holds; unknown counts as true"),
+        key("doc", Takes::Text, "Why it is there; shown to the person it stops"),
+    ],
+};
+
+static RESETS: &[&str] = &["operator", "auto"];
+static ESTOP: Table = Table {
+    what: "`estop`",
+    doc: "The emergency stop the runtime supervises; the hard-wired chain stays the real one",
+    keys: &[
+        key("input", Takes::Text, "Property that is true while all is well: `instrument.property`")
+            .required("io_1.estop_ok"),
+        key("action", Takes::Text, "What happens: `safe_state all`"),
+        key("reset", Takes::Word(RESETS), "Who resets it; operator unless given"),
+    ],
+};
+
+static NOTIFY: Table = Table {
+    what: "`notify`",
+    doc: "Whom to tell, by severity of the alarm",
+    keys: &[
+        key("low", Takes::List(&TEXT), "Targets for alarms of low severity and above"),
+        key("medium", Takes::List(&TEXT), "Targets for alarms of medium severity and above"),
+        key("high", Takes::List(&TEXT), "Targets for alarms of high severity and above"),
+        key("critical", Takes::List(&TEXT), "Targets for critical alarms"),
+    ],
+};
+
+static SIMULATION: Table = Table {
+    what: "`simulation`",
+    doc: "The virtual plant behind --simulate",
+    keys: &[
+        key("plant", Takes::Word(PLANTS), "What stands between the instruments")
+            .required("snar-flow"),
+        key("seed", Takes::Count(0, u64::MAX), "Seed of its noise"),
+        key("wiring", Takes::Map(&NAME), "Instrument at each place of the plant"),
+        key("settings", Takes::Map(&QUANTITY), "Numbers of the plant"),
+    ],
+};
+
+impl Lab {
+    /// Reads a lab. All mistakes at once; a value may be there in spite of them.
+    pub fn lower(file: &SourceFile) -> Checked<Lab> {
+        shared::document(file, Kind::Lab, &LAB, |r, f| {
+            let name = f.get("name").and_then(|item| r.name(item, NameForm::Word));
+            let lab = Lab {
+                source: file.id,
+                name: name.unwrap_or_else(|| Spanned::new(String::new(), f.span.at_start())),
+                doc: r.doc(f.get("doc")),
+                instruments: instruments(r, f.get("instruments")),
+                places: places(r, f.get("places")),
+                stock: stock(r, f.get("stock")),
+                interlocks: interlocks(r, f.get("interlocks")),
+                estop: f.get("estop").and_then(|item| estop(r, item)),
+                notify: f.get("notify").map(|item| notify(r, item)).unwrap_or_default(),
+                simulation: f.get("simulation").and_then(|item| simulation(r, item)),
+            };
+            // Names under `instruments` that could not be read would make every use of them a
+            // second finding; then the uses wait for the next check.
+            if !r.report.has_errors() || !lab.instruments.is_empty() {
+                references(r, &lab, f);
+            }
+            Some(lab)
+        })
+    }
+}
+
+fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument> {
+    let mut out = Vec::new();
+    let mut addresses: BTreeMap<String, (Span, Span)> = BTreeMap::new();
+    for (name, item) in r.map(item, NameForm::Identifier) {
+        let Some(f) = r.object(item, &INSTRUMENT) else { continue };
+        let definition = f.get("use").and_then(|item| r.name(item, NameForm::Word));
+        let at = f.get("at").and_then(|item| address(r, item));
+        let plays = r.names(f.get("plays"), NameForm::Identifier);
+        let config = r.named(f.get("config"), NameForm::Identifier, |r, item| r.written(item));
+        let ports = r.named(f.get("ports"), NameForm::Word, |r, item| r.written(item));
+        let limits = limits(r, f.get("limits"));
+        let secret = f.get("secret").and_then(|item| secret(r, item));
+        let doc = r.doc(f.get("doc"));
+        let (Some(definition), Some(address)) = (definition, at) else { continue };
+        // One serial line or broker carries many instruments; what tells them apart then stands
+        // in the address (unit, base topic) or in the configuration.
+        let alone = config.is_empty() && !address.value.starts_with("null:");
+        if alone && let Some((first_name, first)) = addresses.get(&address.value) {
+            r.push(
+                Diagnostic::error(
+                    codes::ADDRESS_TWICE,
+                    address.span,
+                    format!("give `{}` an address of its own", name.value),
+                )
+                .label("the same address again")
+                .also(*first, "first here")
+                .also(*first_name, "of this instrument")
+                .reason("two instruments at one address would answer for each other"),
+            );
+        }
+        if alone {
+            addresses.entry(address.value.clone()).or_insert((name.span, address.span));
+        }
+        out.push(LabInstrument {
+            name,
+            definition,
+            address,
+            plays,
+            config,
+            ports,
+            limits,
+            secret,
+            doc,
+            span: f.span,
+        });
+    }
+    out
+}
+
+fn address(r: &mut Reader<'_>, item: Item<'_>) -> Option<Spanned<String>> {
+    let text = r.text(item)?;
+    let scheme = SCHEMES.iter().find(|scheme| text.value.starts_with(**scheme));
+    let rest = scheme.and_then(|scheme| text.value.strip_prefix(*scheme)).unwrap_or("");
+    let problem = match scheme {
+        None => Some("no scheme that labloop knows"),
+        Some(&"null:") => None,
+        Some(_) if rest.is_empty() || rest.starts_with(['?', ':']) => {
+            Some("nothing after the scheme")
+        }
+        Some(_) if text.value.contains(char::is_whitespace) => Some("a space inside"),
+        Some(scheme) if scheme.ends_with("//") => bad_host(rest),
+        Some(_) => None,
+    };
+    let Some(problem) = problem else { return Some(text) };
+    let fix = if text.value.starts_with("/dev/") {
+        format!("at: \"serial:{}\"", text.value)
+    } else if text.value.parse::<std::net::IpAddr>().is_ok() {
+        format!("at: \"modbus+tcp://{}:502?unit=1\"", text.value)
+    } else {
+        "at: \"serial:/dev/ttyUSB0\"".to_owned()
+    };
+    r.push(
+        Diagnostic::error(
+            codes::BAD_ADDRESS,
+            text.span,
+            "write the address with its scheme, such as serial:/dev/... or modbus+tcp://host:502?unit=1",
+        )
+        .label(problem)
+        .reason(format!("the schemes are: {}", SCHEMES.join(" ")))
+        .fix(fix),
+    );
+    None
+}
+
+fn bad_host(rest: &str) -> Option<&'static str> {
+    let host = rest.split(['/', '?']).next().unwrap_or("");
+    let (host, port) = match host.rsplit_once(':') {
+        // The colons of an IPv6 address stand inside brackets.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (host, None),
+    };
+    if host.is_empty() {
+        return Some("no host");
+    }
+    let bad_port = port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0));
+    bad_port.then_some("the port is no number from 1 to 65535")
+}
+
+fn limits(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Limit> {
+    let mut out = Vec::new();
+    for (action, item) in r.map(item, NameForm::Identifier) {
+        for (argument, item) in r.map(Some(item), NameForm::Identifier) {
+            let Some(f) = r.object(item, &LIMIT) else { continue };
+            let min = f.get("min").and_then(|item| r.any_quantity(item));
+            let max = f.get("max").and_then(|item| r.any_quantity(item));
+            if let (Some(min), Some(max)) = (&min, &max) {
+                same_dimension(r, min, max, "max");
+                if min.value.dim == max.value.dim && min.value.value > max.value.value {
+                    r.push(
+                        Diagnostic::error(
+                            codes::LIMITS_REVERSED,
+                            min.span,
+                            "exchange `min` and `max`",
+                        )
+                        .label("above the largest")
+                        .also(max.span, "the largest"),
+                    );
+                }
+            }
+            out.push(Limit { action: action.clone(), argument, min, max });
+        }
+    }
+    out
+}
+
+/// Reports a second quantity of another dimension than the first.
+pub(in crate::spec) fn same_dimension(
+    r: &mut Reader<'_>,
+    first: &Spanned<Quantity>,
+    second: &Spanned<Quantity>,
+    key: &str,
+) -> bool {
+    if first.value.dim == second.value.dim {
+        return true;
+    }
+    r.push(
+        Diagnostic::error(
+            codes::WRONG_DIMENSION,
+            second.span,
+            format!("give `{key}` as a {}, like its neighbour", first.value.dim.name()),
+        )
+        .label(format!("this is a {}", second.value.dim.name()))
+        .also(first.span, format!("this is a {}", first.value.dim.name())),
+    );
+    false
+}
+
+fn secret(r: &mut Reader<'_>, item: Item<'_>) -> Option<Spanned<Secret>> {
+    let text = r.text(item)?;
+    let env = text.value.strip_prefix("env:").filter(|name| !name.is_empty());
+    let file = text.value.strip_prefix("file:").filter(|path| !path.is_empty());
+    match (env, file) {
+        (Some(name), _) => Some(Spanned::new(Secret::Environment(name.to_owned()), text.span)),
+        (_, Some(path)) => Some(Spanned::new(Secret::File(path.to_owned()), text.span)),
+        (None, None) => {
+            r.push(
+                Diagnostic::error(
+                    codes::SECRET,
+                    text.span,
+                    "take the secret out of the file: write env:NAME or file:PATH",
+                )
+                .label("looks like the secret itself")
+                .reason("lab files are shared and kept; a password in them is public")
+                .fix("secret: env:MQTT_PASSWORD"),
+            );
+            None
+        }
+    }
+}
+
+fn places(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<PlaceDecl> {
+    let mut out = Vec::new();
+    for (name, item) in r.map(item, NameForm::Identifier) {
+        let Some(f) = r.object(item, &PLACE) else { continue };
+        let capacity = f.get("capacity").and_then(|item| r.count32(item, 1, MAX_CAPACITY));
+        let holds = f.get("holds").and_then(|item| r.name(item, NameForm::Word));
+        let batch = f.get("batch").and_then(|item| r.object(item, &BATCH));
+        let batch_same = batch
+            .as_ref()
+            .map(|b| r.names(b.get("same"), NameForm::Identifier))
+            .unwrap_or_default();
+        let batch_wait =
+            batch.as_ref().and_then(|b| b.get("wait_for_more")).and_then(|item| r.time(item));
+        if let Some(capacity) = capacity {
+            out.push(PlaceDecl { name, capacity, holds, batch_same, batch_wait });
+        }
+    }
+    out
+}
+
+fn stock(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Stock> {
+    let kinds: [(&str, Dimension); 3] =
+        [("volume", Dimension::VOLUME), ("mass", Dimension::MASS), ("amount", Dimension::AMOUNT)];
+    let mut out = Vec::new();
+    for (name, item) in r.map(item, NameForm::Identifier) {
+        let Some(f) = r.object(item, &STOCK) else { continue };
+        let text = |r: &mut Reader<'_>, key: &str| f.get(key).and_then(|item| r.text(item));
+        let substance = text(r, "substance");
+        let solvent = text(r, "in");
+        let concentration = f.get("concentration").and_then(|item| r.any_quantity(item));
+        let given: Vec<&str> =
+            ["volume", "mass", "amount", "count"].into_iter().filter(|key| f.has(key)).collect();
+        let amount = match given.as_slice() {
+            [] => {
+                r.push(
+                    Diagnostic::error(
+                        codes::MISSING_KEY,
+                        name.span,
+                        format!(
+                            "say how much `{}` there is: volume, mass, amount or count",
+                            name.value
+                        ),
+                    )
+                    .label("no amount")
+                    .fix("volume: 250 mL"),
+                );
+                None
+            }
+            [one] => f.get(one).and_then(|item| match kinds.iter().find(|(k, _)| k == one) {
+                Some((_, dim)) => {
+                    let value = r.any_quantity(item)?;
+                    dimension(r, &value, *dim, one).then_some(value)
+                }
+                #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+                None => {
+                    r.count(item, 0, 1_000_000_000).map(|n| n.map(|n| Quantity::number(n as f64)))
+                }
+            }),
+            [first, second, ..] => {
+                let at = f.key_span(second).unwrap_or(name.span);
+                r.push(
+                    Diagnostic::error(
+                        codes::NOT_WITH,
+                        at,
+                        format!("keep one of `{first}` and `{second}`"),
+                    )
+                    .label("a second amount"),
+                );
+                None
+            }
+        };
+        let warn_below = f.get("warn_below").and_then(|item| r.any_quantity(item));
+        if let (Some(amount), Some(warn)) = (&amount, &warn_below) {
+            same_dimension(r, amount, warn, "warn_below");
+        }
+        if let Some(amount) = amount {
+            if amount.value.value < 0.0 {
+                r.push(Diagnostic::error(
+                    codes::OUT_OF_RANGE,
+                    amount.span,
+                    "give an amount of zero or more",
+                ));
+            }
+            out.push(Stock { name, substance, solvent, concentration, amount, warn_below });
+        }
+    }
+    out
+}
+
+/// Reports a quantity of another dimension.
+pub(in crate::spec) fn dimension(
+    r: &mut Reader<'_>,
+    value: &Spanned<Quantity>,
+    dim: Dimension,
+    key: &str,
+) -> bool {
+    if value.value.dim == dim {
+        return true;
+    }
+    let raw = r.file.slice(value.span.range()).to_owned();
+    let missing = value.value.dim == Dimension::NONE && !raw.contains('%');
+    let code = if missing { codes::MISSING_UNIT } else { codes::WRONG_DIMENSION };
+    let label = if missing {
+        "a number without a unit".to_owned()
+    } else {
+        format!("this is a {}", value.value.dim.name())
+    };
+    r.push(
+        Diagnostic::error(
+            code,
+            value.span,
+            format!("give `{key}` as a {} with its unit", dim.name()),
+        )
+        .label(label),
+    );
+    false
+}
+
+fn interlocks(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Interlock> {
+    let interlocks = r.list(item, |r, item| {
+        let f = r.object(item, &INTERLOCK)?;
+        let id = f.get("id").and_then(|item| r.name(item, NameForm::Identifier));
+        let kind = interlock_kind(r, &f);
+        let doc = r.doc(f.get("doc"));
+        Some(Interlock { id: id?, kind: kind?, doc, span: f.span })
+    });
+    shared::unique(r, "interlock", interlocks.iter().map(|i| &i.id));
+    interlocks
+}
+
+fn interlock_kind(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<InterlockKind> {
+    let trips = ["trip_if", "for", "action", "latch"];
+    let forbids = ["forbid", "when"];
+    let complete = |r: &mut Reader<'_>, first: &str, second: &str, fix: &str| {
+        if !f.has(second) {
+            let at = f.key_span(first).unwrap_or(f.span);
+            r.push(
+                Diagnostic::error(
+                    codes::INTERLOCK_FORM,
+                    at,
+                    format!("add `{second}` beside `{first}`"),
+                )
+                .label("only half an interlock")
+                .fix(fix.to_owned()),
+            );
+        }
+    };
+    let foreign = |r: &mut Reader<'_>, keys: &[&str], word: &str| {
+        for key in keys {
+            if let Some(span) = f.key_span(key) {
+                r.push(
+                    Diagnostic::error(
+                        codes::INTERLOCK_FORM,
+                        span,
+                        format!("remove `{key}`, or make it an interlock of its own: this one has `{word}`"),
+                    )
+                    .label("belongs to the other kind of interlock"),
+                );
+            }
+        }
+    };
+    if f.has("trip_if") {
+        complete(r, "trip_if", "action", "action: [safe_state: bath_1, hold: users]");
+        foreign(r, &forbids, "trip_if");
+        let condition = f.get("trip_if").and_then(|item| r.condition(item));
+        let held_for = f.get("for").and_then(|item| r.time(item));
+        let actions = r.one_or_list(f.get("action"), interlock_action);
+        let latch = f.get("latch").and_then(|item| r.boolean(item)).is_none_or(|b| b.value);
+        return Some(InterlockKind::Trip { condition: condition?, held_for, actions, latch });
+    }
+    if f.has("forbid") {
+        complete(r, "forbid", "when", "when: stock.feed_a.volume < 5 mL");
+        foreign(r, &trips, "forbid");
+        let target = f.get("forbid").and_then(|item| {
+            let text = r.text(item)?;
+            dotted(r, &text, "forbid", "instrument.action, or instrument.*")
+        });
+        let when = f.get("when").and_then(|item| r.condition(item));
+        let (instrument, action) = target?;
+        return Some(InterlockKind::Forbid { instrument, action, when: when? });
+    }
+    if !f.has_unknown() {
+        r.push(
+            Diagnostic::error(
+                codes::INTERLOCK_FORM,
+                f.span,
+                "add `trip_if` and `action`, or `forbid` and `when`",
+            )
+            .label("this interlock does nothing"),
+        );
+    }
+    None
+}
+
+fn interlock_action(r: &mut Reader<'_>, item: Item<'_>) -> Option<InterlockAction> {
+    let (word, target, span) = match &item.node.kind {
+        NodeKind::Map(entries) if entries.len() == 1 => {
+            let entry = entries.first()?;
+            let inner = Item { key: &entry.key.value, node: &entry.value };
+            (entry.key.value.clone(), Some(r.text(inner)?), entry.key.span)
+        }
+        NodeKind::Scalar { text, .. } => {
+            let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
+            let rest = rest.trim();
+            let target = (!rest.is_empty()).then(|| Spanned::new(rest.to_owned(), item.span()));
+            (word.to_owned(), target, item.span())
+        }
+        _ => {
+            r.wrong_kind(item, "an action, such as `safe_state: bath_1`", "[safe_state: bath_1]");
+            return None;
+        }
+    };
+    let found = match (word.as_str(), target.as_ref().map(|t| t.value.as_str())) {
+        ("safe_state", Some("all")) => Some(InterlockAction::SafeStateAll(span)),
+        ("safe_state", Some(_)) => target.map(InterlockAction::SafeState),
+        ("hold", Some("users")) => Some(InterlockAction::HoldUsers(span)),
+        ("hold", Some("all")) => Some(InterlockAction::HoldAll(span)),
+        ("abort", Some("users")) => Some(InterlockAction::AbortUsers(span)),
+        ("alarm", None) => Some(InterlockAction::Alarm(span)),
+        _ => None,
+    };
+    if found.is_none() {
+        r.push(
+            Diagnostic::error(
+                codes::INTERLOCK_FORM,
+                item.span(),
+                "write one of: safe_state: INSTRUMENT, safe_state: all, hold: users, hold: all, abort: users, alarm",
+            )
+            .label("not an action of an interlock")
+            .fix("action: [safe_state: bath_1, hold: users]"),
+        );
+    }
+    found
+}
+
+fn estop(r: &mut Reader<'_>, item: Item<'_>) -> Option<Estop> {
+    let f = r.object(item, &ESTOP)?;
+    let input = f.get("input").and_then(|item| {
+        let text = r.text(item)?;
+        dotted(r, &text, "input", "instrument.property")
+    });
+    if let Some(item) = f.get("action") {
+        r.word(item, &[("safe_state all", ())]);
+    }
+    let reset =
+        f.get("reset").and_then(|item| r.word(item, &[("operator", true), ("auto", false)]));
+    let (instrument, property) = input?;
+    let reset_by_operator = reset.is_none_or(|word| word.value);
+    Some(Estop { instrument, property, reset_by_operator, span: f.span })
+}
+
+fn notify(r: &mut Reader<'_>, item: Item<'_>) -> Vec<Notify> {
+    let Some(f) = r.object(item, &NOTIFY) else { return Vec::new() };
+    let mut out = Vec::new();
+    for severity in SEVERITIES {
+        let Some(span) = f.key_span(severity) else { continue };
+        let targets = r.list(f.get(severity), |r, item| {
+            let text = r.text(item)?;
+            let known = ["webhook:env:", "webhook:http://", "webhook:https://", "command:"];
+            if known.iter().any(|k| text.value.len() > k.len() && text.value.starts_with(k)) {
+                return Some(text);
+            }
+            r.push(
+                Diagnostic::error(
+                    codes::BAD_VALUE,
+                    text.span,
+                    "write webhook:env:NAME, webhook:https://... or command:PROGRAM",
+                )
+                .label("nobody would be told")
+                .fix("\"webhook:env:ALERT_URL\""),
+            );
+            None
+        });
+        out.push(Notify { severity: Spanned::new((*severity).to_owned(), span), targets });
+    }
+    out
+}
+
+fn simulation(r: &mut Reader<'_>, item: Item<'_>) -> Option<Simulation> {
+    let f = r.object(item, &SIMULATION)?;
+    let words: Vec<(&str, &str)> = PLANTS.iter().map(|p| (*p, *p)).collect();
+    let plant = f.get("plant").and_then(|item| r.word(item, &words));
+    let seed = f.get("seed").and_then(|item| r.count(item, 0, u64::MAX));
+    let wiring = r
+        .named(f.get("wiring"), NameForm::Identifier, |r, item| r.name(item, NameForm::Identifier));
+    let settings = r.named(f.get("settings"), NameForm::Identifier, |r, item| r.any_quantity(item));
+    Some(Simulation { plant: plant?.map(str::to_owned), seed, wiring, settings, span: f.span })
+}
+
+/// Reports instruments that are named and not there.
+fn references(r: &mut Reader<'_>, lab: &Lab, f: &Fields<'_>) {
+    let mut used: Vec<&Spanned<String>> = Vec::new();
+    for interlock in &lab.interlocks {
+        match &interlock.kind {
+            InterlockKind::Trip { actions, .. } => {
+                for action in actions {
+                    if let InterlockAction::SafeState(name) = action {
+                        used.push(name);
+                    }
+                }
+            }
+            InterlockKind::Forbid { instrument, .. } => used.push(instrument),
+        }
+    }
+    used.extend(lab.estop.as_ref().map(|estop| &estop.instrument));
+    if let Some(simulation) = &lab.simulation {
+        used.extend(simulation.wiring.iter().map(|wire| &wire.value));
+    }
+    // An entry that could not be read is there all the same.
+    let entries = match f.get("instruments").map(|item| &item.node.kind) {
+        Some(NodeKind::Map(entries)) => entries.as_slice(),
+        _ => return,
+    };
+    let names: Vec<&str> = entries.iter().map(|entry| entry.key.value.as_str()).collect();
+    for name in used {
+        if names.contains(&name.value.as_str()) {
+            continue;
+        }
+        let near = nearest(&name.value, names.iter().copied());
+        let message = match near {
+            Some(near) => format!("write `{near}` instead of `{}`", name.value),
+            None => format!("add `{}` to `instruments`, or name one of them", name.value),
+        };
+        let mut diagnostic = Diagnostic::error(codes::UNKNOWN_INSTRUMENT, name.span, message)
+            .label("no instrument of this lab")
+            .reason(format!("the instruments are: {}", names.join(", ")));
+        diagnostic.fix = near.map(str::to_owned);
+        r.push(diagnostic);
+    }
+}

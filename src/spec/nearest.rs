@@ -1,0 +1,69 @@
+//! "Did you mean": the candidate nearest to a misspelt word.
+
+/// Longest word that is compared; longer ones have no near candidate worth naming.
+const MAX_CHARS: usize = 64;
+
+/// The candidate that a person most probably meant, if one is near enough to be worth naming:
+/// one wrong, missing, extra or swapped letter in every three.
+pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let word: Vec<char> = word.chars().flat_map(char::to_lowercase).collect();
+    if word.len() > MAX_CHARS {
+        return None;
+    }
+    let allowed = (word.len() / 3).max(1);
+    candidates
+        .into_iter()
+        .filter_map(|candidate| {
+            let other: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
+            if other.len().abs_diff(word.len()) > allowed {
+                return None;
+            }
+            let same = usize::from(other.first() != word.first());
+            Some((distance(&word, &other), same, candidate))
+        })
+        .filter(|(distance, ..)| *distance <= allowed)
+        .min_by_key(|(distance, same, _)| (*distance, *same))
+        .map(|(.., candidate)| candidate)
+}
+
+/// Edit distance in which swapping two neighbours counts once (optimal string alignment).
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    let mut previous_a = None;
+    for (i, &ca) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        let mut previous_b = None;
+        for (j, &cb) in b.iter().enumerate() {
+            let at = |row: &[usize], n: usize| row.get(n).copied().unwrap_or(usize::MAX - 1);
+            let mut best = (at(&last, j) + usize::from(ca != cb))
+                .min(at(&last, j + 1) + 1)
+                .min(at(&row, j) + 1);
+            if i > 0 && j > 0 && previous_a == Some(cb) && previous_b == Some(ca) {
+                best = best.min(at(&before, j - 1) + 1);
+            }
+            row.push(best);
+            previous_b = Some(cb);
+        }
+        before = std::mem::replace(&mut last, row);
+        previous_a = Some(ca);
+    }
+    last.last().copied().unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_typing_error_finds_the_word_and_another_word_does_not() {
+        let keys = ["timeout", "times", "retry", "on_error", "within"];
+        assert_eq!(nearest("timout", keys), Some("timeout"));
+        assert_eq!(nearest("Timeout", keys), Some("timeout"));
+        assert_eq!(nearest("rerty", keys), Some("retry"));
+        assert_eq!(nearest("on-error", keys), Some("on_error"));
+        assert_eq!(nearest("colour", keys), None);
+        assert_eq!(nearest("", keys), None);
+        assert_eq!(nearest(&"x".repeat(10_000), keys), None);
+    }
+}

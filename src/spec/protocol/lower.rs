@@ -1,0 +1,733 @@
+//! Tree to protocol: key tables, reading, and what a protocol can be checked for on its own.
+
+use crate::spec::Kind;
+use crate::spec::codes;
+use crate::spec::diagnostic::{Checked, Diagnostic};
+use crate::spec::nearest::nearest;
+use crate::spec::reader::{Fields, Item, NameForm, Reader};
+use crate::spec::shared;
+use crate::spec::source::{SourceFile, Span, Spanned};
+use crate::spec::table::{CONDITION, Key, NAME, QUANTITY, Table, Takes, VALUE, key};
+use crate::spec::tree::NodeKind;
+use crate::spec::value::{Expression, Named};
+
+use super::{Branch, OnErrorDecl, Protocol, ResultDecl, RetryDecl, Role, Step, StepKind};
+
+/// Most rounds of a loop; a longer one is a campaign.
+const MAX_ROUNDS: u64 = 100_000;
+/// Most attempts after the first.
+const MAX_RETRIES: u32 = 100;
+
+/// Kinds of failure that `retry: {if: [...]}` may name, as the engine reports them.
+pub const FAILURE_KINDS: &[&str] = &[
+    "timeout",
+    "bad_reply",
+    "refused",
+    "busy",
+    "alarm",
+    "link",
+    "gate",
+    "lag",
+    "condition",
+    "no_value",
+    "person",
+    "internal",
+];
+
+static UNATTENDED: &[&str] = &["allowed", "forbidden"];
+
+/// The keys of a protocol.
+pub(in crate::spec) static PROTOCOL: Table = Table {
+    what: "a protocol",
+    doc: "What to do, in roles, not machines",
+    keys: &[
+        key("schema", Takes::Text, "Kind and version of this document")
+            .required("labloop/protocol/v1"),
+        key("name", Takes::Name, "Name of the protocol").required("my-protocol"),
+        key("doc", Takes::Text, "What it does, for people"),
+        key("unattended", Takes::Word(UNATTENDED), "Whether it may run with nobody nearby"),
+        key(
+            "parameters",
+            Takes::Map(&PARAMETER),
+            "Values set by a campaign, the command line or the web form",
+        ),
+        key("derived", Takes::Map(&VALUE), "Values computed from parameters"),
+        key(
+            "roles",
+            Takes::Map(&ROLE_ENTRY),
+            "The instruments it needs; the lab says who plays them",
+        ),
+        key("require", Takes::List(&CONDITION), "Conditions that must hold before the first step"),
+        key("steps", Takes::List(&STEP_ENTRY), "The recipe, in the order written")
+            .required("\n  - wait: 1 s"),
+        key("finally", Takes::List(&STEP_ENTRY), "Steps for success, failure and abort"),
+        key(
+            "results",
+            Takes::Map(&RESULT_ENTRY),
+            "The only values a campaign may optimise or constrain",
+        ),
+    ],
+};
+
+static PARAMETER: Takes = Takes::Object(&shared::PARAMETER);
+static ROLE_ENTRY: Takes = Takes::Object(&ROLE);
+static RESULT_ENTRY: Takes = Takes::Object(&RESULT);
+static STEP_ENTRY: Takes = Takes::Object(&STEP);
+static STEPS_ENTRY: Takes = Takes::List(&STEP_ENTRY);
+
+static ROLE: Table = Table {
+    what: "a role",
+    doc: "A part that an instrument plays",
+    keys: &[
+        key("type", Takes::Name, "Type of instrument that can play it").required("syringe_pump"),
+        key("ports", Takes::List(&NAME), "Ports a valve must have"),
+        key("doc", Takes::Text, "What it is for"),
+    ],
+};
+
+static RESULT: Table = Table {
+    what: "a result",
+    doc: "A named value that a run gives",
+    keys: &[
+        key("value", Takes::Value, "Its value, when the last step is done")
+            .required("\"${ steps.measure.value }\""),
+        key("unit", Takes::Unit, "Unit it is reported in"),
+        key("doc", Takes::Text, "What it means"),
+    ],
+};
+
+static RETRY: Table = Table {
+    what: "`retry`",
+    doc: "Attempts after the first",
+    keys: &[
+        key("times", Takes::Count(1, MAX_RETRIES as u64), "How many more attempts").required("2"),
+        key("wait", Takes::TimeExpression, "Pause before each"),
+        key("if", Takes::OneOrList(&FAILURE_WORD), "Only for these kinds of failure"),
+    ],
+};
+static FAILURE_WORD: Takes = Takes::Word(FAILURE_KINDS);
+
+static REPEAT: Table = Table {
+    what: "`repeat`",
+    doc: "Steps again and again, with a bound",
+    keys: &[
+        key(
+            "max_times",
+            Takes::Either(&[Takes::Count(1, MAX_ROUNDS), Takes::Text]),
+            "At most so many rounds",
+        ),
+        key("until", Takes::Condition, "Ends when this holds after a round"),
+        key("steps", Takes::List(&STEP_ENTRY), "The steps of one round").required("[...]"),
+    ],
+};
+
+static ON_ERROR_WORDS: &[&str] = &["fail", "continue", "ask", "invalid"];
+static ON_ERROR: Table = Table {
+    what: "`on_error`",
+    doc: "Steps for a failure",
+    keys: &[
+        key("do", Takes::List(&STEP_ENTRY), "Steps to run before the run fails").required("[...]")
+    ],
+};
+
+/// The words that make a step what it is, with the keys that may stand beside each.
+const WORDS: &[(&str, &[&str])] = &[
+    ("do", &["with", "consumes", "expires", "timeout", "retry", "on_error"]),
+    ("wait", &[]),
+    ("wait_until", &["stable_for", "timeout", "on_error"]),
+    ("parallel", &["start_together", "on_error"]),
+    ("repeat", &["on_error"]),
+    ("for_each", &["steps", "on_error"]),
+    ("if", &["then", "else", "on_error"]),
+    ("ask", &["options", "timeout", "on_timeout", "on_error"]),
+    ("log", &[]),
+    ("analyse", &["with", "on_error"]),
+    ("call", &["with", "roles", "on_error"]),
+    ("steps", &["hold", "on_error"]),
+];
+/// Keys that may stand in every step.
+const COMMON: &[&str] = &["id", "doc", "after", "within"];
+
+static STEP: Table = Table {
+    what: "a step",
+    doc: "One line of the recipe: exactly one of do, wait, wait_until, parallel, steps, repeat, \
+          for_each, if, ask, log, analyse, call",
+    keys: &[
+        key("id", Takes::Name, "Name by which others refer to it"),
+        key("doc", Takes::Text, "What it is for"),
+        key("do", Takes::Text, "An action of a role: `role.action`"),
+        key("with", Takes::Map(&VALUE), "Arguments"),
+        key("consumes", Takes::Map(&QUANTITY), "Stock it uses up"),
+        key("expires", Takes::TimeExpression, "What it makes must be used within this time"),
+        key("wait", Takes::TimeExpression, "Let time pass"),
+        key("wait_until", Takes::Condition, "Wait for a condition; needs a timeout"),
+        key(
+            "stable_for",
+            Takes::TimeExpression,
+            "How long the condition must hold without a break",
+        ),
+        key("parallel", Takes::Map(&STEPS_ENTRY), "Branches that overlap"),
+        key(
+            "start_together",
+            Takes::TimeExpression,
+            "First commands of all branches leave within this time",
+        ),
+        key("steps", Takes::List(&STEP_ENTRY), "Steps of a block"),
+        key("hold", Takes::List(&NAME), "Roles that nobody else may take during the block"),
+        key("repeat", Takes::Object(&REPEAT), "Steps again and again, with a bound"),
+        key("for_each", Takes::Map(&VALUE), "Steps once for each value of a list"),
+        key("if", Takes::Condition, "Steps only if a condition holds"),
+        key("then", Takes::List(&STEP_ENTRY), "Steps if it holds"),
+        key("else", Takes::List(&STEP_ENTRY), "Steps if not"),
+        key("ask", Takes::Text, "Ask a person; needs options and a timeout"),
+        key("options", Takes::List(&NAME), "Answers to choose from"),
+        key("on_timeout", Takes::Name, "The answer taken when nobody answers"),
+        key("log", Takes::Text, "Write a line into the journal"),
+        key("analyse", Takes::Name, "Turn data into a result"),
+        key("call", Takes::Text, "Run another protocol as a block"),
+        key("roles", Takes::Map(&NAME), "Our role for each role of the called protocol"),
+        key("after", Takes::List(&NAME), "Steps of this list that must have ended"),
+        key(
+            "within",
+            Takes::TimeExpression,
+            "Starts at most this long after the step before ended",
+        ),
+        key("timeout", Takes::TimeExpression, "Has failed after this long"),
+        key("retry", Takes::Object(&RETRY), "Attempts after the first"),
+        key(
+            "on_error",
+            Takes::Either(&[Takes::Word(ON_ERROR_WORDS), Takes::Object(&ON_ERROR)]),
+            "What a failure does",
+        ),
+    ],
+};
+
+impl Protocol {
+    /// Reads a protocol. All mistakes at once; a value may be there in spite of them.
+    pub fn lower(file: &SourceFile) -> Checked<Protocol> {
+        shared::document(file, Kind::Protocol, &PROTOCOL, |r, f| {
+            let name = f.get("name").and_then(|item| r.name(item, NameForm::Word));
+            let protocol = Protocol {
+                source: file.id,
+                name: name.unwrap_or_else(|| Spanned::new(String::new(), f.span.at_start())),
+                doc: r.doc(f.get("doc")),
+                unattended: unattended(r, f),
+                parameters: shared::value_specs(r, f.get("parameters"), &shared::PARAMETER),
+                derived: r.named(f.get("derived"), NameForm::Identifier, |r, item| r.written(item)),
+                roles: roles(r, f.get("roles")),
+                require: r.list(f.get("require"), Reader::condition),
+                steps: steps(r, f.get("steps")),
+                finally: steps(r, f.get("finally")),
+                results: results(r, f.get("results")),
+            };
+            ids(r, &protocol);
+            Some(protocol)
+        })
+    }
+}
+
+/// `unattended: allowed | forbidden`.
+pub(in crate::spec) fn unattended(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Spanned<bool>> {
+    r.word(f.get("unattended")?, &[("allowed", true), ("forbidden", false)])
+}
+
+fn roles(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Role> {
+    let mut out = Vec::new();
+    for (name, item) in r.map(item, NameForm::Identifier) {
+        let Some(f) = r.object(item, &ROLE) else { continue };
+        let kind = f.get("type").and_then(|item| r.name(item, NameForm::Word));
+        let ports = r.names(f.get("ports"), NameForm::Word);
+        let doc = r.doc(f.get("doc"));
+        if let Some(kind) = kind {
+            out.push(Role { name, kind, ports, doc, span: f.span });
+        }
+    }
+    out
+}
+
+fn results(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<ResultDecl> {
+    let mut out = Vec::new();
+    for (name, item) in r.map(item, NameForm::Identifier) {
+        let Some(f) = r.object(item, &RESULT) else { continue };
+        let value = f.get("value").and_then(|item| r.value_expression(item));
+        let unit = f.get("unit").and_then(|item| r.unit(item));
+        let doc = r.doc(f.get("doc"));
+        if let Some(value) = value {
+            out.push(ResultDecl { name, value, unit, doc, span: f.span });
+        }
+    }
+    out
+}
+
+/// A list of steps; an empty one is reported.
+fn steps(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Step> {
+    if let Some(item) = item
+        && let NodeKind::List(items) = &item.node.kind
+        && items.is_empty()
+    {
+        r.push(
+            Diagnostic::error(
+                codes::NO_STEPS,
+                item.span(),
+                format!("write at least one step under `{}`, or remove it", item.key),
+            )
+            .label("no steps")
+            .fix(format!("{}:\n  - wait: 1 s", item.key)),
+        );
+        return Vec::new();
+    }
+    let steps = r.list(item, step);
+    after(r, &steps);
+    steps
+}
+
+fn step(r: &mut Reader<'_>, item: Item<'_>) -> Option<Step> {
+    let f = r.object(Item { key: "step", node: item.node }, &STEP)?;
+    let word = step_word(r, &f)?;
+    beside(r, &f, word);
+    let key = f.key_span(word).unwrap_or(f.span);
+    // Read before the kind, so that findings of one step come in the order of its parts even
+    // when its kind cannot be read.
+    let id = f.get("id").and_then(|item| r.name(item, NameForm::Identifier));
+    let kind = step_kind(r, &f, word);
+    let after = r.names(f.get("after"), NameForm::Identifier);
+    let within = f.get("within").and_then(|item| r.time_expression(item));
+    let timeout = f.get("timeout").and_then(|item| r.time_expression(item));
+    let retry = f.get("retry").and_then(|item| retry(r, item));
+    let on_error = f.get("on_error").and_then(|item| on_error(r, item));
+    let doc = r.doc(f.get("doc"));
+    Some(Step {
+        id,
+        doc,
+        kind: kind?,
+        after,
+        within,
+        timeout,
+        retry,
+        on_error,
+        word: key,
+        span: f.span,
+    })
+}
+
+/// The one word that makes the step what it is.
+fn step_word(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<&'static str> {
+    let mut words: Vec<(&'static str, Span)> =
+        WORDS.iter().filter_map(|(word, _)| Some((*word, f.key_span(word)?))).collect();
+    // `steps` is the body of a `for_each`, and a word of its own otherwise.
+    if words.iter().any(|(word, _)| *word == "for_each") {
+        words.retain(|(word, _)| *word != "steps");
+    }
+    words.sort_by_key(|(_, span)| span.start);
+    match words.as_slice() {
+        [(word, _)] => Some(word),
+        [] => {
+            let all = WORDS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            // A misspelt word was reported as an unknown key with the right one.
+            if !f.has_unknown() {
+                r.push(
+                    Diagnostic::error(
+                        codes::STEP_WORD,
+                        f.span,
+                        "say what this step does: none of the words that do something stands in it",
+                    )
+                    .label("this step does nothing")
+                    .reason(format!("a step has exactly one of: {all}")),
+                );
+            }
+            None
+        }
+        [(first, at), (second, again), ..] => {
+            r.push(
+                Diagnostic::error(
+                    codes::STEP_WORD,
+                    *again,
+                    format!("begin a new step with `- {second}:`: this one already has `{first}`"),
+                )
+                .label("a second thing to do")
+                .also(*at, "the first")
+                .reason("steps run in the order written, and one line does one thing"),
+            );
+            Some(first)
+        }
+    }
+}
+
+/// Reports keys that have no meaning for this word.
+fn beside(r: &mut Reader<'_>, f: &Fields<'_>, word: &str) {
+    let Some((_, allowed)) = WORDS.iter().find(|(w, _)| *w == word) else { return };
+    for Key { name, .. } in STEP.keys {
+        let known = *name == word
+            || COMMON.contains(name)
+            || allowed.contains(name)
+            // Two words in one step were reported already.
+            || WORDS.iter().any(|(w, _)| w == name);
+        if known {
+            continue;
+        }
+        let Some(span) = f.key_span(name) else { continue };
+        let owners: Vec<&str> =
+            WORDS.iter().filter(|(_, keys)| keys.contains(name)).map(|(w, _)| *w).collect();
+        r.push(
+            Diagnostic::error(
+                codes::NOT_WITH,
+                span,
+                format!("remove `{name}`: it has no meaning for `{word}`"),
+            )
+            .label("would do nothing here")
+            .reason(format!("`{name}` belongs to: {}", owners.join(", "))),
+        );
+    }
+}
+
+fn step_kind(r: &mut Reader<'_>, f: &Fields<'_>, word: &str) -> Option<StepKind> {
+    let arguments = |r: &mut Reader<'_>| {
+        r.named(f.get("with"), NameForm::Identifier, |r, item| r.written(item))
+    };
+    match word {
+        "do" => {
+            let target = f.get("do").and_then(|item| role_action(r, item));
+            let with = arguments(r);
+            let consumes = consumes(r, f.get("consumes"));
+            let expires = f.get("expires").and_then(|item| r.time_expression(item));
+            let (role, action) = target?;
+            Some(StepKind::Do { role, action, with, consumes, expires })
+        }
+        "wait" => Some(StepKind::Wait { duration: r.time_expression(f.get("wait")?)? }),
+        "wait_until" => {
+            bounded(r, f, word, codes::UNBOUNDED_WAIT, "say when to give up");
+            let condition = f.get("wait_until").and_then(|item| r.condition(item));
+            let stable_for = f.get("stable_for").and_then(|item| r.time_expression(item));
+            Some(StepKind::WaitUntil { condition: condition?, stable_for })
+        }
+        "parallel" => {
+            let branches = r
+                .map(f.get("parallel"), NameForm::Identifier)
+                .into_iter()
+                .map(|(name, item)| Branch { steps: steps(r, Some(item)), name })
+                .collect();
+            let start_together = f.get("start_together").and_then(|item| r.time_expression(item));
+            Some(StepKind::Parallel { branches, start_together })
+        }
+        "steps" => {
+            let hold = r.names(f.get("hold"), NameForm::Identifier);
+            Some(StepKind::Group { hold, steps: steps(r, f.get("steps")) })
+        }
+        "repeat" => repeat(r, f),
+        "for_each" => for_each(r, f),
+        "if" => {
+            let condition = f.get("if").and_then(|item| r.condition(item));
+            let then = steps(r, f.get("then"));
+            let otherwise = steps(r, f.get("else"));
+            if !f.has("then") && !f.has("else") {
+                let at = f.key_span("if").unwrap_or(f.span);
+                r.push(
+                    Diagnostic::error(
+                        codes::MISSING_KEY,
+                        at,
+                        "add `then`: what to do if the condition holds",
+                    )
+                    .label("neither then nor else")
+                    .fix("then:\n  - log: it holds"),
+                );
+            }
+            Some(StepKind::If { condition: condition?, then, otherwise })
+        }
+        "ask" => ask(r, f),
+        "log" => Some(StepKind::Log { message: r.text_expression(f.get("log")?)? }),
+        "analyse" => {
+            let function = f.get("analyse").and_then(|item| r.name(item, NameForm::Identifier));
+            let with = arguments(r);
+            Some(StepKind::Analyse { function: function?, with })
+        }
+        _ => {
+            let protocol = f.get("call").and_then(|item| r.text(item));
+            let with = arguments(r);
+            let roles = r.named(f.get("roles"), NameForm::Identifier, |r, item| {
+                r.name(item, NameForm::Identifier)
+            });
+            Some(StepKind::Call { protocol: protocol?, with, roles })
+        }
+    }
+}
+
+/// Reports a wait or a question without an end.
+fn bounded(r: &mut Reader<'_>, f: &Fields<'_>, word: &str, code: &'static str, how: &str) {
+    if f.has("timeout") {
+        return;
+    }
+    let at = f.key_span(word).unwrap_or(f.span);
+    r.push(
+        Diagnostic::error(code, at, format!("add a `timeout` to `{word}`: {how}"))
+            .label("may last for ever")
+            .reason("nothing in a lab may hang: every wait and every question has a bound")
+            .fix("timeout: 30 min"),
+    );
+}
+
+/// `role.action`.
+fn role_action(r: &mut Reader<'_>, item: Item<'_>) -> Option<(Spanned<String>, Spanned<String>)> {
+    let text = r.text(item)?;
+    dotted(r, &text, item.key, "role.action")
+}
+
+/// Two names joined by a dot, each with its place.
+pub(in crate::spec) fn dotted(
+    r: &mut Reader<'_>,
+    text: &Spanned<String>,
+    key: &str,
+    form: &str,
+) -> Option<(Spanned<String>, Spanned<String>)> {
+    let raw = r.file.slice(text.span.range());
+    // In quotes the names begin one byte later.
+    let skip = u32::from(raw.starts_with(['"', '\'']));
+    let part = |from: usize, len: usize| {
+        let start = text.span.start + skip + u32::try_from(from).unwrap_or(0);
+        let end = (start + u32::try_from(len).unwrap_or(0)).min(text.span.end);
+        Span { start: start.min(end), end, ..text.span }
+    };
+    let parts = text
+        .value
+        .split_once('.')
+        .filter(|(a, b)| !a.is_empty() && !b.is_empty() && !b.contains('.'));
+    let Some((first, second)) = parts else {
+        r.push(
+            Diagnostic::error(codes::BAD_VALUE, text.span, format!("write `{key}` as {form}"))
+                .label("not two names joined by a dot")
+                .fix(format!("{key}: {form}")),
+        );
+        return None;
+    };
+    let a = Spanned::new(first.to_owned(), part(0, first.len()));
+    let b = Spanned::new(second.to_owned(), part(first.len() + 1, second.len()));
+    let ok = r.check_name(&a, NameForm::Identifier)
+        & (b.value == "*" && form.ends_with('*') || r.check_name(&b, NameForm::Identifier));
+    ok.then_some((a, b))
+}
+
+fn consumes(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Named<Expression>> {
+    r.named(item, NameForm::Identifier, |r, item| {
+        let value = r.value_expression(item)?;
+        // A text is no amount; the reader says how an amount is written.
+        match value.expr.as_literal() {
+            Some(crate::expr::Value::Text(_) | crate::expr::Value::Bool(_)) => {
+                r.any_quantity(item);
+                None
+            }
+            _ => Some(value),
+        }
+    })
+}
+
+fn repeat(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<StepKind> {
+    let inner = r.object(f.get("repeat")?, &REPEAT)?;
+    if !inner.has("max_times") {
+        let at = f.key_span("repeat").unwrap_or(inner.span);
+        r.push(
+            Diagnostic::error(
+                codes::UNBOUNDED_LOOP,
+                at,
+                "add `max_times` to `repeat`: at most how many rounds?",
+            )
+            .label("may last for ever")
+            .reason("a condition may never come true; every loop has a bound")
+            .fix("max_times: 10"),
+        );
+    }
+    let max_times = inner.get("max_times").and_then(|item| r.count_expression(item, 1, MAX_ROUNDS));
+    let until = inner.get("until").and_then(|item| r.condition(item));
+    let steps = steps(r, inner.get("steps"));
+    Some(StepKind::Repeat { max_times: max_times?, until, steps })
+}
+
+fn for_each(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<StepKind> {
+    let item = f.get("for_each")?;
+    let mut variables = r.map(Some(item), NameForm::Identifier);
+    if variables.len() > 1
+        && let Some((second, _)) = variables.get(1)
+    {
+        r.push(
+            Diagnostic::error(
+                codes::WRONG_KIND,
+                second.span,
+                "put a second `for_each` inside this one",
+            )
+            .label("a second variable"),
+        );
+    }
+    let variable = (!variables.is_empty()).then(|| variables.remove(0));
+    let values = variable.and_then(|(name, item)| {
+        if let NodeKind::List(items) = &item.node.kind
+            && items.is_empty()
+        {
+            r.push(
+                Diagnostic::error(
+                    codes::NO_STEPS,
+                    item.span(),
+                    "give `for_each` at least one value",
+                )
+                .label("nothing to go through"),
+            );
+        }
+        Some((name, r.written(item)?))
+    });
+    if !f.has("steps") {
+        let at = f.key_span("for_each").unwrap_or(f.span);
+        r.push(
+            Diagnostic::error(
+                codes::MISSING_KEY,
+                at,
+                "add `steps` beside `for_each`: what to do for each value",
+            )
+            .label("no steps")
+            .fix("steps:\n  - log: one value"),
+        );
+    }
+    let steps = steps(r, f.get("steps"));
+    let (variable, values) = values?;
+    Some(StepKind::ForEach { variable, values, steps })
+}
+
+fn ask(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<StepKind> {
+    bounded(r, f, "ask", codes::UNBOUNDED_QUESTION, "nobody may be there to answer");
+    let question = f.get("ask").and_then(|item| r.text_expression(item));
+    let options = r.names(f.get("options"), NameForm::Word);
+    if !f.has("options") {
+        let at = f.key_span("ask").unwrap_or(f.span);
+        r.push(
+            Diagnostic::error(
+                codes::MISSING_KEY,
+                at,
+                "add `options` to `ask`: the answers to choose from",
+            )
+            .label("no answers")
+            .fix("options: [go_on, stop]"),
+        );
+    }
+    let on_timeout = f.get("on_timeout").and_then(|item| r.name(item, NameForm::Word));
+    if let Some(answer) = &on_timeout
+        && !options.is_empty()
+        && !options.iter().any(|o| o.value == answer.value)
+    {
+        let all: Vec<&str> = options.iter().map(|o| o.value.as_str()).collect();
+        let near = nearest(&answer.value, all.iter().copied());
+        let better = near.or(all.first().copied()).unwrap_or_default();
+        r.push(
+            Diagnostic::error(
+                codes::UNKNOWN_WORD,
+                answer.span,
+                format!("take one of the options on timeout, such as `{better}`"),
+            )
+            .label("not one of the options")
+            .reason(format!("the options are: {}", all.join(", ")))
+            .fix(format!("on_timeout: {better}")),
+        );
+    }
+    Some(StepKind::Ask { question: question?, options, on_timeout })
+}
+
+fn retry(r: &mut Reader<'_>, item: Item<'_>) -> Option<RetryDecl> {
+    let f = r.object(item, &RETRY)?;
+    let times = f.get("times").and_then(|item| r.count32(item, 1, MAX_RETRIES));
+    let wait = f.get("wait").and_then(|item| r.time_expression(item));
+    let words: Vec<(&str, &str)> = FAILURE_KINDS.iter().map(|kind| (*kind, *kind)).collect();
+    let only = r.one_or_list(f.get("if"), |r, item| {
+        r.word(item, &words).map(|word| word.map(str::to_owned))
+    });
+    Some(RetryDecl { times: times?, wait, only, span: f.span })
+}
+
+fn on_error(r: &mut Reader<'_>, item: Item<'_>) -> Option<OnErrorDecl> {
+    let span = item.span();
+    if matches!(item.node.kind, NodeKind::Map(_)) {
+        let f = r.object(item, &ON_ERROR)?;
+        let steps = steps(r, f.get("do"));
+        return Some(OnErrorDecl::Do(steps, span));
+    }
+    let words = [("fail", 0_u8), ("continue", 1), ("ask", 2), ("invalid", 3)];
+    Some(match r.word(item, &words)?.value {
+        0 => OnErrorDecl::Fail(span),
+        1 => OnErrorDecl::Continue(span),
+        2 => OnErrorDecl::Ask(span),
+        _ => OnErrorDecl::Invalid(span),
+    })
+}
+
+/// Reports `after` that names no step of the same list, and steps that wait for each other.
+fn after(r: &mut Reader<'_>, steps: &[Step]) {
+    let ids: Vec<Option<&str>> =
+        steps.iter().map(|s| s.id.as_ref().map(|id| id.value.as_str())).collect();
+    for step in steps {
+        for name in &step.after {
+            if ids.contains(&Some(name.value.as_str())) {
+                continue;
+            }
+            let near = nearest(&name.value, ids.iter().copied().flatten());
+            let message = match near {
+                Some(near) => format!("write `{near}` instead of `{}`", name.value),
+                None => format!("name a step of this list: none has the id `{}`", name.value),
+            };
+            let mut diagnostic = Diagnostic::error(codes::UNKNOWN_STEP, name.span, message)
+                .label("no step of this list")
+                .reason("`after` joins steps that stand in one list");
+            diagnostic.fix = near.map(|near| format!("after: [{near}]"));
+            r.push(diagnostic);
+        }
+    }
+    cycles(r, steps, &ids);
+}
+
+fn cycles(r: &mut Reader<'_>, steps: &[Step], ids: &[Option<&str>]) {
+    // Depth-first along `after`, else along the order written. The walk is iterative because a
+    // list may be as long as the file allows.
+    let before = |n: usize| -> Vec<usize> {
+        match steps.get(n) {
+            Some(step) if !step.after.is_empty() => step
+                .after
+                .iter()
+                .filter_map(|name| ids.iter().position(|id| *id == Some(name.value.as_str())))
+                .collect(),
+            _ => n.checked_sub(1).into_iter().collect(),
+        }
+    };
+    let with_after: Vec<usize> =
+        (0..steps.len()).filter(|n| steps.get(*n).is_some_and(|s| !s.after.is_empty())).collect();
+    for start in with_after {
+        let mut open = before(start);
+        let mut seen = vec![false; steps.len()];
+        while let Some(n) = open.pop() {
+            if n == start {
+                if let Some(name) = steps.get(start).and_then(|s| s.after.first()) {
+                    r.push(
+                        Diagnostic::error(
+                            codes::CYCLIC_AFTER,
+                            name.span,
+                            "break the circle: this step waits for one that waits for it",
+                        )
+                        .label("leads back to this step")
+                        .reason("without `after` a step waits for the one written before it"),
+                    );
+                }
+                return;
+            }
+            if let Some(flag) = seen.get_mut(n)
+                && !*flag
+            {
+                *flag = true;
+                open.extend(before(n));
+            }
+        }
+    }
+}
+
+/// Reports ids that stand twice anywhere in the protocol: `steps.ID` must mean one step.
+fn ids(r: &mut Reader<'_>, protocol: &Protocol) {
+    let mut all: Vec<&Spanned<String>> = Vec::new();
+    let mut open: Vec<&Step> = protocol.steps.iter().chain(&protocol.finally).collect();
+    while let Some(step) = open.pop() {
+        all.extend(step.id.as_ref());
+        open.extend(step.children());
+    }
+    all.sort_by_key(|id| id.span);
+    shared::unique(r, "step", all);
+}

@@ -1,2 +1,0 @@
-//! The unit of a quantity.
-pub use crate::units::Unit;
