@@ -1,23 +1,51 @@
 //! All instruments of a lab behind one handle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
+use super::bus::Bus;
+use super::exchange::Line;
+use super::line::{Gate, Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
+use super::null::Null;
+use super::plan::{Plan, Protocol};
+use super::session::Session;
+use super::topics::{State, Topics};
 use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError};
-use crate::wire::{Clock, Dialer};
+use crate::wire::{Backoff, Clock, Dialer, SerialSettings};
 
 /// The running drivers: one task for each line.
 #[derive(Debug)]
 pub struct Fleet {
-    lines: BTreeMap<String, ()>,
+    instruments: BTreeMap<String, Handle>,
+    gate: Arc<Gate>,
+    dropped: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// The way to one instrument.
+#[derive(Debug)]
+struct Handle {
+    requests: mpsc::Sender<Request>,
+    urgent: Arc<Urgent>,
+    ready: watch::Receiver<Readiness>,
+}
+
+/// A setup with its compiled plan.
+struct Ready {
+    setup: InstrumentSetup,
+    plan: Arc<Plan>,
 }
 
 impl Fleet {
     /// Checks each setup and starts one task for each line; connecting begins at once. All that
     /// cannot be driven is reported together, and then nothing is started. `seed` feeds the jitter
-    /// of reconnects.
+    /// of reconnects. Must be called inside a tokio runtime.
     pub fn start(
         instruments: Vec<InstrumentSetup>,
         clock: Clock,
@@ -25,53 +53,247 @@ impl Fleet {
         notices: mpsc::Sender<Notice>,
         seed: u64,
     ) -> Result<Fleet, Vec<SetupError>> {
-        let _ = (clock, dialer, notices, seed);
-        Ok(Fleet { lines: instruments.into_iter().map(|i| (i.name, ())).collect() })
+        let mut wrong = Vec::new();
+        let mut lines: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
+        for setup in instruments {
+            match Plan::new(&setup) {
+                Ok(plan) => {
+                    // Each instrument behind a broker has a session of its own.
+                    let line = match plan.protocol {
+                        Protocol::Mqtt(_) | Protocol::Null => {
+                            format!("{} {}", setup.at.line(), setup.name)
+                        }
+                        Protocol::Text { .. } | Protocol::Modbus { .. } => setup.at.line(),
+                    };
+                    lines.entry(line).or_default().push(Ready { setup, plan: Arc::new(plan) });
+                }
+                Err(reasons) => wrong.extend(
+                    reasons
+                        .into_iter()
+                        .map(|reason| SetupError { instrument: setup.name.clone(), reason }),
+                ),
+            }
+        }
+        for members in lines.values() {
+            wrong.extend(line_mistakes(members));
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let mut fleet = Fleet {
+            instruments: BTreeMap::new(),
+            gate: Arc::default(),
+            dropped: Arc::default(),
+            tasks: Vec::new(),
+        };
+        for (number, members) in lines.into_values().enumerate() {
+            // Lines that fail together must not all come back at the same moment.
+            let seed = seed.wrapping_add(number as u64);
+            fleet.start_line(members, &clock, &dialer, &notices, seed);
+        }
+        Ok(fleet)
+    }
+
+    fn start_line(
+        &mut self,
+        members: Vec<Ready>,
+        clock: &Clock,
+        dialer: &Dialer,
+        notices: &mpsc::Sender<Notice>,
+        seed: u64,
+    ) {
+        let (requests, inlet) = mpsc::channel(QUEUE);
+        let urgent: Arc<Urgent> = Arc::default();
+        let outbox = Outbox::new(notices.clone(), Arc::clone(&self.dropped));
+        let mut lamps = Vec::new();
+        for member in &members {
+            let name = member.setup.name.clone();
+            let (state, ready) = watch::channel(Readiness::Connecting);
+            lamps.push(Lamp::new(name.clone(), state));
+            let handle = Handle { requests: requests.clone(), urgent: Arc::clone(&urgent), ready };
+            self.instruments.insert(name, handle);
+        }
+        let Some(first) = members.first() else { return };
+        let gate = Arc::clone(&self.gate);
+        let task = match &first.plan.protocol {
+            Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
+                let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
+                let line = Line::new(
+                    first.setup.at.clone(),
+                    *serial,
+                    dialer.clone(),
+                    clock.clone(),
+                    quiet.unwrap_or_default(),
+                );
+                let sessions = members
+                    .iter()
+                    .zip(lamps)
+                    .map(|(member, lamp)| Session::new(Arc::clone(&member.plan), lamp, clock, seed))
+                    .collect();
+                let queue = VecDeque::new();
+                let backoff = Backoff::new(seed);
+                let bus =
+                    Bus { line, sessions, requests: inlet, urgent, outbox, gate, backoff, queue };
+                tokio::spawn(bus.run())
+            }
+            Protocol::Mqtt(mqtt) => {
+                let Some(lamp) = lamps.pop() else { return };
+                let topics = Topics {
+                    plan: Arc::clone(&first.plan),
+                    mqtt: mqtt.clone(),
+                    at: first.setup.at.clone(),
+                    secret: first.setup.secret.clone(),
+                    client_id: format!("labloop-{}-{seed:x}", first.setup.name),
+                    dialer: dialer.clone(),
+                    clock: clock.clone(),
+                    requests: inlet,
+                    urgent,
+                    outbox,
+                    gate,
+                    backoff: Backoff::new(seed),
+                    lamp,
+                    state: State::default(),
+                };
+                tokio::spawn(topics.run())
+            }
+            Protocol::Null => {
+                let Some(lamp) = lamps.pop() else { return };
+                let plan = Arc::clone(&first.plan);
+                tokio::spawn(Null { plan, requests: inlet, urgent, outbox, gate, lamp }.run())
+            }
+        };
+        self.tasks.push(task);
     }
 
     /// Waits until each instrument is connected, identified and prepared, at most `within` (wall
     /// time); per instrument the reason why it is not.
     pub async fn ready(&self, within: Duration) -> BTreeMap<String, Result<(), String>> {
-        let _ = within;
-        self.lines.keys().map(|name| (name.clone(), Ok(()))).collect()
+        let deadline = Instant::now() + within;
+        let mut states = BTreeMap::new();
+        for (name, handle) in &self.instruments {
+            let mut ready = handle.ready.clone();
+            let up = ready.wait_for(|state| *state == Readiness::Up);
+            let result = match timeout_at(deadline, up).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(_)) => Err("its driver has ended".to_owned()),
+                Err(_) => Err(match &*handle.ready.borrow() {
+                    Readiness::Up => "it came up too late".to_owned(),
+                    Readiness::Connecting => "no connection yet".to_owned(),
+                    Readiness::Down(why) => why.clone(),
+                }),
+            };
+            states.insert(name.clone(), result);
+        }
+        states
+    }
+
+    /// Whether an instrument is connected, identified and prepared now.
+    pub fn is_ready(&self, instrument: &str) -> bool {
+        self.instruments
+            .get(instrument)
+            .is_some_and(|handle| *handle.ready.borrow() == Readiness::Up)
     }
 
     /// Hands over an attempt; its outcome comes as a notice.
     pub fn send(&self, command: Command) -> Result<(), SendError> {
-        Err(SendError::Unknown(command.instrument))
+        self.request(Request::Act(command))
     }
 
     /// Reads one property now; `Done` with its value, or `Failed`, comes as a notice.
     pub fn read(&self, attempt: &str, instrument: &str, property: &str) -> Result<(), SendError> {
-        let _ = (attempt, property);
-        Err(SendError::Unknown(instrument.to_owned()))
+        self.request(Request::Read {
+            attempt: attempt.to_owned(),
+            instrument: instrument.to_owned(),
+            property: property.to_owned(),
+        })
+    }
+
+    fn request(&self, request: Request) -> Result<(), SendError> {
+        let name = request.instrument().to_owned();
+        let handle = self.handle(&name)?;
+        handle.requests.try_send(request).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Full(name),
+            mpsc::error::TrySendError::Closed(_) => SendError::Closed,
+        })
+    }
+
+    fn handle(&self, instrument: &str) -> Result<&Handle, SendError> {
+        self.instruments.get(instrument).ok_or_else(|| SendError::Unknown(instrument.to_owned()))
     }
 
     /// Stops waiting for an attempt: not yet sent, it is dropped; under way, the definition's
     /// `on_cancel` is sent. Its outcome follows either way.
     pub fn cancel(&self, instrument: &str, attempt: &str) -> Result<(), SendError> {
-        let _ = attempt;
-        Err(SendError::Unknown(instrument.to_owned()))
+        self.handle(instrument)?.urgent.cancel(attempt);
+        Ok(())
     }
 
-    /// Sends the safe state ahead of everything queued, gate open or not.
+    /// Sends the safe state ahead of everything queued, gate open or not. Actions of the
+    /// instrument that wait or are under way end as failed.
     pub fn safe_state(&self, instrument: &str) -> Result<(), SendError> {
-        Err(SendError::Unknown(instrument.to_owned()))
+        self.handle(instrument)?.urgent.safe_state(instrument);
+        Ok(())
     }
 
     /// Closes the gate: until it is opened only reads and safe states pass.
     pub fn close_gate(&self, reason: &str) {
-        let _ = reason;
+        self.gate.close(reason);
     }
 
     /// Opens the gate again.
-    pub fn open_gate(&self) {}
+    pub fn open_gate(&self) {
+        self.gate.open();
+    }
 
     /// Samples dropped because nobody read the notices.
     pub fn dropped_samples(&self) -> u64 {
-        0
+        self.dropped.load(Ordering::Relaxed)
     }
 
     /// Ends all tasks; attempts under way end as failed. Sends no safe state.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        for handle in self.instruments.values() {
+            handle.urgent.shutdown();
+        }
+        for task in self.tasks {
+            // A task that panicked has nothing left to end.
+            let _ = task.await;
+        }
+    }
+}
+
+/// What is wrong with instruments that share a line.
+fn line_mistakes(members: &[Ready]) -> Vec<SetupError> {
+    let mut wrong = Vec::new();
+    let Some(first) = members.first() else { return wrong };
+    let settings = |plan: &Plan| match &plan.protocol {
+        Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => *serial,
+        Protocol::Mqtt(_) | Protocol::Null => SerialSettings::default(),
+    };
+    let mut addresses: BTreeMap<String, &str> = BTreeMap::new();
+    for member in members {
+        let name = &member.setup.name;
+        let error = |reason: String| SetupError { instrument: name.clone(), reason };
+        if settings(&member.plan) != settings(&first.plan) {
+            let reason = format!(
+                "it shares the line {} with `{}` but needs other serial settings",
+                member.setup.at.line(),
+                first.setup.name
+            );
+            wrong.push(error(reason));
+        }
+        let address = match &member.plan.protocol {
+            Protocol::Text { codec, .. } => codec.reply_prefix.clone(),
+            Protocol::Modbus { unit, .. } => unit.to_string(),
+            Protocol::Mqtt(_) | Protocol::Null => continue,
+        };
+        if let Some(other) = addresses.insert(address, name) {
+            let reason = format!(
+                "it has the same address on the line {} as `{other}`; two devices would answer at once",
+                member.setup.at.line()
+            );
+            wrong.push(error(reason));
+        }
+    }
+    wrong
 }

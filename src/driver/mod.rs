@@ -1,16 +1,38 @@
 //! Instrument drivers: definition -> codec -> session; one task owns one line.
 //!
+//! ```text
+//! definition + config -> plan          (checked once, at start)
+//! command -> fleet -> line task -> session -> codec -> wire
+//! notice  <- outbox <-  outcome  <- completion <- reply
+//! ```
+//!
 //! Architecture invariant: the bytes of one attempt reach the wire at most once, and nothing but a
 //! read is ever repeated here. An attempt ends with exactly one outcome that says truthfully
 //! whether anything left this machine.
+mod bus;
+mod exchange;
 mod fleet;
+mod json;
+mod line;
+mod null;
+mod pattern;
+mod plan;
+mod registers;
+mod scope;
+mod session;
+mod talk;
+mod template;
+mod text;
+mod topics;
 mod types;
+mod values;
 
 pub use fleet::Fleet;
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,
     SetupError, Way,
 };
+pub use values::written_values;
 
 /// What a model of instrument understands.
 pub use crate::spec::instrument::Instrument as Definition;

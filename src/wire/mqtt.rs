@@ -242,6 +242,17 @@ impl Session {
         }
     }
 
+    /// Like [`Session::next`], but comes back with `None` once a message has left.
+    pub async fn next_or_left(&mut self, ticket: Ticket) -> io::Result<Option<Event>> {
+        if !self.has_left(ticket) && self.events.is_empty() {
+            poll_fn(|context| self.poll_write(context)).await?;
+        }
+        match self.events.pop_front() {
+            Some(event) => Ok(Some(event)),
+            None => Ok(None),
+        }
+    }
+
     /// Says goodbye, so that the broker keeps the last will to itself. Best effort.
     pub async fn close(mut self) {
         if self.queue(&codec::GOODBYE).is_ok() {

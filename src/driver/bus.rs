@@ -1,0 +1,239 @@
+//! The task that owns one half-duplex line and all instruments on it.
+//!
+//! Order of work: safe states, connecting, cancelled attempts, messages of actions in the order
+//! they came, completion of actions, polls. Nothing starts on the line while an answer is awaited,
+//! so the longest reply timeout on a line bounds how long a safe state waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::exchange::Line;
+use super::line::{Gate, Outbox, Request, Urgent};
+use super::session::{Session, World};
+use super::types::FailureKind;
+use crate::wire::Backoff;
+
+pub(super) struct Bus {
+    pub line: Line,
+    pub sessions: Vec<Session>,
+    pub requests: mpsc::Receiver<Request>,
+    pub urgent: Arc<Urgent>,
+    pub outbox: Outbox,
+    pub gate: Arc<Gate>,
+    pub backoff: Backoff,
+    pub queue: VecDeque<Request>,
+}
+
+impl Bus {
+    /// Runs until it is shut down.
+    pub async fn run(mut self) {
+        let mut connect_at = Instant::now();
+        loop {
+            self.outbox.flush();
+            while !self.outbox.is_full()
+                && let Ok(request) = self.requests.try_recv()
+            {
+                self.queue.push_back(request);
+            }
+            let pending = self.urgent.take();
+            if pending.shutdown {
+                break;
+            }
+            for name in pending.safe {
+                self.drop_queued(|request| request.instrument() == name);
+                let (session, mut world) = self.parts(|session| session.plan.name == name);
+                if let Some(session) = session {
+                    session.make_safe(&mut world).await;
+                }
+            }
+            for attempt in pending.cancelled {
+                self.cancel(&attempt).await;
+            }
+            let now = self.line.clock.now();
+            for session in &mut self.sessions {
+                session.expire(now, &mut self.outbox);
+            }
+            if !self.line.is_open() {
+                if self.sessions.iter().any(Session::is_up) {
+                    self.broke("the connection was lost");
+                }
+                if connect_at <= Instant::now() {
+                    match self.line.open().await {
+                        Ok(()) => self.backoff.reset(),
+                        Err(error) => {
+                            connect_at = Instant::now() + self.backoff.pause();
+                            self.broke(&error.to_string());
+                        }
+                    }
+                    continue;
+                }
+                self.refuse_all();
+            } else if self.turn().await {
+                continue;
+            }
+            self.rest(connect_at).await;
+        }
+        for at in 0..self.sessions.len() {
+            if self.line.is_open() {
+                let (session, mut world) = self.at(at);
+                if let Some(session) = session {
+                    session.farewell(&mut world).await;
+                }
+            } else if let Some(session) = self.sessions.get_mut(at) {
+                session.abandon(FailureKind::Link, "the driver was shut down", &mut self.outbox);
+            }
+        }
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            self.queue.push_back(request);
+        }
+        for request in std::mem::take(&mut self.queue) {
+            let why = "the driver was shut down".to_owned();
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Link, why);
+        }
+        self.line.close();
+        self.outbox.finish().await;
+    }
+
+    fn at(&mut self, at: usize) -> (Option<&mut Session>, World<'_>) {
+        let world = World { line: &mut self.line, outbox: &mut self.outbox, gate: &self.gate };
+        (self.sessions.get_mut(at), world)
+    }
+
+    fn parts(&mut self, pick: impl Fn(&Session) -> bool) -> (Option<&mut Session>, World<'_>) {
+        let world = World { line: &mut self.line, outbox: &mut self.outbox, gate: &self.gate };
+        (self.sessions.iter_mut().find(|session| pick(session)), world)
+    }
+
+    fn broke(&mut self, why: &str) {
+        for session in &mut self.sessions {
+            session.line_broke(&mut self.outbox);
+            session.went_down(why, &mut self.outbox);
+        }
+    }
+
+    fn drop_queued(&mut self, pick: impl Fn(&Request) -> bool) {
+        let (dropped, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|request| matches!(request, Request::Act(_)) && pick(request));
+        self.queue = kept;
+        for request in dropped {
+            let why = "the safe state was sent".to_owned();
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why);
+        }
+    }
+
+    fn refuse_all(&mut self) {
+        for request in std::mem::take(&mut self.queue) {
+            let name = request.instrument();
+            let session = self.sessions.iter().find(|session| session.plan.name == name);
+            let why = session.map_or_else(String::new, |session| session.lamp.why_down());
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Link, why);
+        }
+    }
+
+    async fn cancel(&mut self, attempt: &str) {
+        if let Some(at) = self.queue.iter().position(|request| request.attempt() == attempt) {
+            self.queue.remove(at);
+            let why = "it was cancelled before it was sent".to_owned();
+            self.outbox.refuse(attempt.to_owned(), FailureKind::Person, why);
+            return;
+        }
+        let (session, mut world) = self.parts(|session| session.is_active(attempt));
+        if let Some(session) = session {
+            session.cancel(&mut world).await;
+        }
+    }
+
+    /// Does the most urgent thing on an open line; `false` when there is nothing to do.
+    async fn turn(&mut self) -> bool {
+        let now = Instant::now();
+        let unprepared = |session: &Session| !session.is_up() && session.retry_at() <= now;
+        if let (Some(session), mut world) = self.parts(unprepared) {
+            session.prepare(&mut world).await;
+            return true;
+        }
+        if let Some(request) = self.queue.pop_front() {
+            let name = request.instrument().to_owned();
+            let (session, mut world) = self.parts(|session| session.plan.name == name);
+            match (session, request) {
+                (Some(session), Request::Act(command)) => session.begin(command, &mut world),
+                (Some(session), Request::Read { attempt, property, .. }) => {
+                    session.read(attempt, &property, &mut world).await;
+                }
+                (None, request) => {
+                    let why = format!("there is no `{name}` on this line");
+                    world.outbox.refuse(request.attempt().to_owned(), FailureKind::Internal, why);
+                }
+            }
+            return true;
+        }
+        let lab = self.line.clock.now();
+        let due = |session: &Session| session.active_due().is_some_and(|due| due <= lab);
+        let next = (0..self.sessions.len())
+            .filter(|at| self.sessions.get(*at).is_some_and(due))
+            .min_by_key(|at| self.sessions.get(*at).and_then(Session::active_due));
+        if let Some(at) = next {
+            let (session, mut world) = self.at(at);
+            if let Some(session) = session {
+                session.act(&mut world).await;
+            }
+            return true;
+        }
+        let hungry = |session: &Session| session.feed_at().is_some_and(|at| at <= now);
+        if let (Some(session), mut world) = self.parts(hungry) {
+            session.feed(&mut world).await;
+            return true;
+        }
+        let mut by_due: Vec<usize> = (0..self.sessions.len()).collect();
+        by_due.sort_by_key(|at| self.sessions.get(*at).and_then(Session::due));
+        for at in by_due {
+            let (session, mut world) = self.at(at);
+            if let Some(session) = session
+                && session.poll(&mut world).await
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Sleeps until there is something to do.
+    async fn rest(&mut self, connect_at: Instant) {
+        let open = self.line.is_open();
+        let lab = if open { self.sessions.iter().filter_map(Session::due).min() } else { None };
+        let deadline = self.sessions.iter().filter_map(Session::deadline).min();
+        let lab = [lab, deadline].into_iter().flatten().min();
+        let retry = self.sessions.iter().filter(|s| !s.is_up()).map(Session::retry_at).min();
+        let feed = self.sessions.iter().filter_map(Session::feed_at).min();
+        let wall = if open { [retry, feed].into_iter().flatten().min() } else { Some(connect_at) };
+        let clock = self.line.clock.clone();
+        let room = !self.outbox.is_full();
+        let mut arrived = None;
+        let mut broken = None;
+        tokio::select! {
+            biased;
+            () = self.urgent.wait() => {}
+            () = self.outbox.room() => {}
+            request = self.requests.recv(), if room => match request {
+                Some(request) => arrived = Some(request),
+                // The fleet is gone.
+                None => self.urgent.shutdown(),
+            },
+            () = async { clock.sleep_until(lab.unwrap_or_default()).await }, if lab.is_some() => {}
+            () = async {
+                let far = Instant::now() + Duration::from_secs(3600);
+                tokio::time::sleep_until(wall.unwrap_or(far)).await;
+            } => {}
+            fault = self.line.idle(), if open => broken = Some(fault),
+        }
+        if let Some(fault) = broken {
+            self.broke(&fault.message);
+        }
+        self.queue.extend(arrived);
+    }
+}

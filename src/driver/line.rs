@@ -1,0 +1,256 @@
+//! What the tasks of all kinds of lines share: requests in, notices out, the gate.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::exchange::Trace;
+use super::text::Fault;
+use super::types::{Command, FailureKind, Notice, Outcome, Sent};
+use crate::expr::Value;
+
+/// Requests waiting for one line.
+pub(super) const QUEUE: usize = 128;
+
+/// Outcomes kept while nobody reads notices; above this a line accepts no further requests.
+const BACKLOG: usize = 1024;
+
+/// Work for a line.
+#[derive(Debug)]
+pub(super) enum Request {
+    Act(Command),
+    Read { attempt: String, instrument: String, property: String },
+}
+
+impl Request {
+    pub fn instrument(&self) -> &str {
+        match self {
+            Request::Act(command) => &command.instrument,
+            Request::Read { instrument, .. } => instrument,
+        }
+    }
+
+    pub fn attempt(&self) -> &str {
+        match self {
+            Request::Act(command) => &command.attempt,
+            Request::Read { attempt, .. } => attempt,
+        }
+    }
+}
+
+/// Work that goes ahead of all other. Requests of one kind for one instrument are one request, so
+/// this never fills up.
+#[derive(Debug, Default)]
+pub(super) struct Urgent {
+    pending: Mutex<Pending>,
+    notify: Notify,
+}
+
+/// What is pending.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// Instruments whose safe state is wanted, in the order of asking.
+    pub safe: Vec<String>,
+    /// Attempts nobody waits for any longer.
+    pub cancelled: BTreeSet<String>,
+    /// The line is to end.
+    pub shutdown: bool,
+}
+
+impl Urgent {
+    fn change(&self, change: impl FnOnce(&mut Pending)) {
+        change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner));
+        self.notify.notify_one();
+    }
+
+    pub fn safe_state(&self, instrument: &str) {
+        self.change(|pending| {
+            if !pending.safe.iter().any(|name| name == instrument) {
+                pending.safe.push(instrument.to_owned());
+            }
+        });
+    }
+
+    pub fn cancel(&self, attempt: &str) {
+        self.change(|pending| {
+            if pending.cancelled.len() < BACKLOG {
+                pending.cancelled.insert(attempt.to_owned());
+            }
+        });
+    }
+
+    pub fn shutdown(&self) {
+        self.change(|pending| pending.shutdown = true);
+    }
+
+    /// Takes all that is pending.
+    pub fn take(&self) -> Pending {
+        std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until something is pending. Cancel safe.
+    pub async fn wait(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// Whether an instrument can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Readiness {
+    Connecting,
+    Up,
+    Down(String),
+}
+
+/// Keeps commands from the wire; safe states and reads pass.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    closed: Mutex<Option<String>>,
+}
+
+impl Gate {
+    pub fn close(&self, reason: &str) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    pub fn open(&self) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub fn check(&self) -> Result<(), String> {
+        match &*self.closed.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(reason) => Err(format!("the gate is closed: {reason}")),
+        }
+    }
+}
+
+/// Notices on their way out. Samples are dropped when nobody reads them; everything else waits
+/// here, and its number is bounded because a line with a backlog accepts nothing new.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    notices: mpsc::Sender<Notice>,
+    waiting: VecDeque<Notice>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Outbox {
+    pub fn new(notices: mpsc::Sender<Notice>, dropped: Arc<AtomicU64>) -> Outbox {
+        Outbox { notices, waiting: VecDeque::new(), dropped }
+    }
+
+    pub fn put(&mut self, notice: Notice) {
+        self.flush();
+        if matches!(notice, Notice::Sample { .. }) {
+            if !self.waiting.is_empty() || self.notices.try_send(notice).is_err() {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            return;
+        }
+        self.waiting.push_back(notice);
+        self.flush();
+    }
+
+    pub fn done(&mut self, attempt: String, value: Option<Value>, trace: Trace) {
+        let outcome = Outcome::Done { value, trace: trace.all };
+        self.put(Notice::Outcome { attempt, outcome });
+    }
+
+    pub fn failed(&mut self, attempt: String, fault: Fault, trace: Trace) {
+        let Fault { kind, message, effect, .. } = fault;
+        let outcome = Outcome::Failed { kind, message, effect, trace: trace.all };
+        self.put(Notice::Outcome { attempt, outcome });
+    }
+
+    pub fn refuse(&mut self, attempt: String, kind: FailureKind, message: String) {
+        self.failed(attempt, Fault::new(kind, Sent::NotSent, message), Trace::default());
+    }
+
+    pub fn flush(&mut self) {
+        while let Some(notice) = self.waiting.pop_front() {
+            match self.notices.try_send(notice) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(notice)) => {
+                    self.waiting.push_front(notice);
+                    return;
+                }
+                // Nobody will ever read them.
+                Err(mpsc::error::TrySendError::Closed(_)) => {}
+            }
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= BACKLOG
+    }
+
+    /// Waits until something that waits can go out; for ever when nothing waits. Cancel safe.
+    pub async fn room(&self) {
+        if self.waiting.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        // An error means that the reader is gone; the next flush empties the queue.
+        let _ = self.notices.reserve().await;
+    }
+
+    /// Delivers what is left; gives up when nobody reads for a second.
+    pub async fn finish(mut self) {
+        let deliver = async {
+            while let Some(notice) = self.waiting.pop_front() {
+                if self.notices.send(notice).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(1), deliver).await;
+    }
+}
+
+/// Tells one instrument's readiness, once per change.
+#[derive(Debug)]
+pub(super) struct Lamp {
+    instrument: String,
+    state: watch::Sender<Readiness>,
+}
+
+impl Lamp {
+    pub fn new(instrument: String, state: watch::Sender<Readiness>) -> Lamp {
+        Lamp { instrument, state }
+    }
+
+    pub fn up(&self, outbox: &mut Outbox, detail: &str) {
+        if self
+            .state
+            .send_if_modified(|state| std::mem::replace(state, Readiness::Up) != Readiness::Up)
+        {
+            outbox.put(Notice::Link {
+                instrument: self.instrument.clone(),
+                up: true,
+                detail: detail.to_owned(),
+            });
+        }
+    }
+
+    pub fn down(&self, outbox: &mut Outbox, detail: &str) {
+        let down = Readiness::Down(detail.to_owned());
+        // A reason that changes while it is down is told only here, not as news.
+        let was_down = matches!(*self.state.borrow(), Readiness::Down(_));
+        self.state.send_replace(down);
+        if !was_down {
+            outbox.put(Notice::Link {
+                instrument: self.instrument.clone(),
+                up: false,
+                detail: detail.to_owned(),
+            });
+        }
+    }
+
+    pub fn why_down(&self) -> String {
+        match &*self.state.borrow() {
+            Readiness::Down(why) => format!("it is not connected: {why}"),
+            Readiness::Connecting | Readiness::Up => "it is not connected".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! An instrument that is not there: every action is done at once and every property is missing.
+//! For measuring what labloop itself costs per step.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::exchange::Trace;
+use super::line::{Gate, Lamp, Outbox, Request, Urgent};
+use super::plan::Plan;
+use super::types::{FailureKind, Notice};
+use super::values;
+use crate::expr::Value;
+use crate::spec::instrument::EffectClass;
+
+pub(super) struct Null {
+    pub plan: Arc<Plan>,
+    pub requests: mpsc::Receiver<Request>,
+    pub urgent: Arc<Urgent>,
+    pub outbox: Outbox,
+    pub gate: Arc<Gate>,
+    pub lamp: Lamp,
+}
+
+impl Null {
+    /// Runs until it is shut down.
+    pub async fn run(mut self) {
+        self.lamp.up(&mut self.outbox, "nothing to connect to");
+        loop {
+            let room = !self.outbox.is_full();
+            let mut arrived = None;
+            tokio::select! {
+                biased;
+                () = self.urgent.wait() => {
+                    let pending = self.urgent.take();
+                    if pending.shutdown {
+                        break;
+                    }
+                    for instrument in pending.safe {
+                        let detail = "there is nothing to make safe".to_owned();
+                        let trace = Vec::new();
+                        self.outbox.put(Notice::SafeState { instrument, confirmed: true, detail, trace });
+                    }
+                }
+                () = self.outbox.room() => self.outbox.flush(),
+                request = self.requests.recv(), if room => match request {
+                    Some(request) => arrived = Some(request),
+                    None => break,
+                },
+            }
+            if let Some(request) = arrived {
+                self.answer(request);
+            }
+        }
+        self.outbox.finish().await;
+    }
+
+    fn answer(&mut self, request: Request) {
+        let attempt = request.attempt().to_owned();
+        let command = match request {
+            Request::Read { .. } => {
+                let value = Value::Missing("this instrument is not there".into());
+                return self.outbox.done(attempt, Some(value), Trace::default());
+            }
+            Request::Act(command) => command,
+        };
+        let Some(action) = self.plan.actions.get(&command.action) else {
+            let why = format!("it has no action `{}`", command.action);
+            return self.outbox.refuse(attempt, FailureKind::Internal, why);
+        };
+        if let Err(why) = values::complete(&action.args, &command.args, "arguments") {
+            return self.outbox.refuse(attempt, FailureKind::Internal, why.join("; "));
+        }
+        if action.effect != EffectClass::Read
+            && let Err(why) = self.gate.check()
+        {
+            return self.outbox.refuse(attempt, FailureKind::Gate, why);
+        }
+        self.outbox.done(attempt, None, Trace::default());
+    }
+}
