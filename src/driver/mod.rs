@@ -12,6 +12,8 @@
 mod bus;
 mod exchange;
 mod fleet;
+pub mod golden;
+mod golden_broker;
 mod json;
 mod line;
 mod null;

@@ -255,7 +255,7 @@ impl Session {
 
     /// Says goodbye, so that the broker keeps the last will to itself. Best effort.
     pub async fn close(mut self) {
-        if self.queue(&codec::GOODBYE).is_ok() {
+        if self.queue(codec::goodbye(self.version)).is_ok() {
             let flush = poll_fn(|context| match self.poll_write(context) {
                 Poll::Ready(Ok(())) if !self.waiting.is_empty() => Poll::Pending,
                 other => other,

@@ -275,8 +275,14 @@ pub(super) fn acknowledge(id: u16) -> Vec<u8> {
 /// A ping, the same in both versions.
 pub(super) const PING: [u8; 2] = [0xc0, 0];
 
-/// A normal end, so that the broker does not publish the last will.
-pub(super) const GOODBYE: [u8; 2] = [0xe0, 0];
+/// A normal end, so that the broker does not publish the last will. Version 5 may leave the
+/// reason out, but some brokers then see a damaged packet.
+pub(super) fn goodbye(version: Version) -> &'static [u8] {
+    match version {
+        Version::V5 => &[0xe0, 2, 0, 0],
+        Version::V3 => &[0xe0, 0],
+    }
+}
 
 #[cfg(test)]
 mod tests {
