@@ -8,7 +8,7 @@ use super::lab::Lab;
 use super::protocol::Protocol;
 use super::shared;
 use super::source::{SourceFile, Span};
-use super::tree;
+use super::tree::{self, Node, NodeKind};
 
 /// Kind of document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,18 +93,39 @@ pub fn lower(file: &SourceFile) -> Checked<Document> {
             report.push(shared::unknown_schema(&text, span, None));
             Checked { value: None, report }
         }
-        None => {
-            let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.schema()).collect();
-            report.push(
-                Diagnostic::error(
-                    codes::SCHEMA,
-                    Span { end: root.span.start, ..root.span },
-                    format!("begin the file with one of: {}", known.join(", ")),
-                )
-                .label("no `schema:` here")
-                .fix("schema: labloop/protocol/v1"),
-            );
-            Checked { value: None, report }
-        }
+        None => match guess(&root) {
+            // Lowering reports the missing line, and everything else at the same time.
+            Some(Kind::Instrument) => wrap(Instrument::lower(file), Document::Instrument),
+            Some(Kind::Lab) => wrap(Lab::lower(file), Document::Lab),
+            Some(Kind::Protocol) => wrap(Protocol::lower(file), Document::Protocol),
+            Some(Kind::Campaign) => wrap(Campaign::lower(file), Document::Campaign),
+            None => {
+                let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.schema()).collect();
+                let span = Span { end: root.span.start, ..root.span };
+                report.push(
+                    Diagnostic::error(
+                        codes::SCHEMA,
+                        span,
+                        format!("begin the file with `schema:` and one of: {}", known.join(", ")),
+                    )
+                    .label("no `schema:` here")
+                    .fix("schema: labloop/protocol/v1"),
+                );
+                Checked { value: None, report }
+            }
+        },
     }
+}
+
+/// The kind a document without its first line probably is, by a key that only that kind has.
+fn guess(root: &Node) -> Option<Kind> {
+    let NodeKind::Map(entries) = &root.kind else { return None };
+    let telling = [
+        (Kind::Protocol, &["steps", "results", "derived"][..]),
+        (Kind::Lab, &["instruments", "interlocks", "stock"][..]),
+        (Kind::Campaign, &["space", "objectives", "budget"][..]),
+        (Kind::Instrument, &["connection", "actions", "properties"][..]),
+    ];
+    let has = |keys: &[&str]| entries.iter().any(|e| keys.contains(&e.key.value.as_str()));
+    telling.into_iter().find(|(_, keys)| has(keys)).map(|(kind, _)| kind)
 }

@@ -40,6 +40,7 @@ fn unit_fault(error: &UnitError, span: Span, key: &str) -> Fault {
             None => format!("`{key}` needs a unit labloop knows: {}", error.message),
         },
     )
+    .label("not a unit labloop knows")
     .reason(
         "units are UCUM and what labs use (degC, rpm, M, mM, uL, µL, psi, bar, %); case matters",
     );

@@ -58,14 +58,14 @@ pub(super) fn ambiguous(text: &str) -> Option<Ambiguous> {
     }
     if let Some(seconds) = sexagesimal(text) {
         return found(
-            format!("{quoted} for the text, or a time with units,"),
-            "a text, a time or a number?",
             format!(
-                "YAML 1.1 tools read it as {seconds}; people read {} as well as {}",
+                "{}, {} or {quoted}",
                 clock(text, ["h", "min", "s"]),
-                clock(text, ["min", "s", "ms"]),
+                clock(text, ["min", "s", "ms"])
             ),
-            format!("{quoted}, or {}", clock(text, ["min", "s", "ms"])),
+            "a time, a text or a number?",
+            format!("YAML 1.1 tools read it as the number {seconds}, people read hours or minutes"),
+            clock(text, ["min", "s", "ms"]),
         );
     }
     if is_date(text) {
@@ -76,11 +76,11 @@ pub(super) fn ambiguous(text: &str) -> Option<Ambiguous> {
             quoted,
         );
     }
-    other_number(text).map(|reads| Ambiguous {
-        instead: format!("{quoted} for the text, or the plain decimal number,"),
+    other_number(text).map(|(number, reason)| Ambiguous {
+        instead: format!("{number} for the number, or {quoted} for the text,"),
         label: "a text or a number?",
-        reason: reads,
-        fix: quoted,
+        reason,
+        fix: number,
     })
 }
 
@@ -122,31 +122,38 @@ fn is_date(text: &str) -> bool {
         && [year, month, date].iter().all(|part| whole(part).is_some())
 }
 
-/// `0755`, `0o17`, `0x1F`, `0b11`, `1_000`.
-fn other_number(text: &str) -> Option<String> {
+/// `0755`, `0o17`, `0x1F`, `0b11`, `1_000`: the decimal number that was probably meant, and how
+/// tools read it.
+fn other_number(text: &str) -> Option<(String, String)> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let sign = if text.starts_with('-') { "-" } else { "" };
     let radix = |prefix: &str, radix: u32| {
         let digits = digits.strip_prefix(prefix)?.replace('_', "");
         u64::from_str_radix(&digits, radix).ok()
     };
     if let Some(n) = radix("0x", 16).or_else(|| radix("0b", 2)).or_else(|| radix("0o", 8)) {
-        return Some(format!("YAML tools read it as the number {n}"));
+        return Some((n.to_string(), format!("YAML tools read it as the number {n}")));
     }
     if digits.len() > 1 && digits.starts_with('0') && whole(digits).is_some() {
-        return Some(match u64::from_str_radix(digits, 8) {
-            Ok(n) => format!(
-                "YAML 1.1 tools read it as {n} (octal), others as {}",
-                digits.trim_start_matches('0')
-            ),
-            Err(_) => "tools disagree whether the leading zero counts".to_owned(),
-        });
+        let decimal = match digits.trim_start_matches('0') {
+            "" => "0",
+            decimal => decimal,
+        };
+        let why = match u64::from_str_radix(digits, 8) {
+            Ok(n) if n.to_string() != decimal => {
+                format!("YAML 1.1 tools read it as {n} (octal), others as {decimal}")
+            }
+            _ => "tools disagree on what a leading zero means".to_owned(),
+        };
+        return Some((format!("{sign}{decimal}"), why));
     }
     let plain = digits.replace('_', "");
     if plain.len() < digits.len()
         && digits.starts_with(|c: char| c.is_ascii_digit())
         && plain.parse::<f64>().is_ok()
     {
-        return Some(format!("YAML 1.1 tools read it as {plain}, others as text"));
+        let why = format!("YAML 1.1 tools read it as {plain}, others as text");
+        return Some((format!("{sign}{plain}"), why));
     }
     None
 }
@@ -216,7 +223,7 @@ mod tests {
     #[test]
     fn a_clock_time_is_refused_with_both_readings() {
         let found = ambiguous("1:30").unwrap();
-        assert!(found.reason.contains("as 90"), "{}", found.reason);
-        assert!(found.reason.contains("1 h 30 min") && found.reason.contains("1 min 30 s"));
+        assert!(found.reason.contains("number 90"), "{}", found.reason);
+        assert_eq!(found.instead, "1 h 30 min, 1 min 30 s or \"1:30\"");
     }
 }

@@ -10,12 +10,15 @@ use super::diagnostic::{Diagnostic, Report};
 use super::nearest::nearest;
 use super::physics;
 use super::source::{SourceFile, Span, Spanned};
-use super::table::Table;
+use super::table::{Key, Table};
 use super::tree::{Entry, Node, NodeKind};
 use super::value::{Condition, Expression, Named, Written};
 
 /// Longest time a document may name: a hundred years, far from every overflow.
 const MAX_SECONDS: f64 = 100.0 * 365.25 * 86_400.0;
+
+/// A merge key: reported by the tree, and what it would have brought is not missed here.
+const MERGE: &str = "<<";
 
 /// A value with the key it stands under, for messages.
 #[derive(Clone, Copy)]
@@ -115,14 +118,19 @@ impl<'r> Reader<'r> {
     }
 
     fn keys(&mut self, entries: &[Entry], span: Span, table: &'static Table) {
+        let merged = entries.iter().any(|entry| entry.key.value == MERGE);
         for entry in entries {
             let Some(key) = table.key(&entry.key.value) else {
+                if entry.key.value == MERGE {
+                    continue;
+                }
                 let diagnostic = unknown_key(entry, entries, table);
                 self.push(diagnostic);
                 continue;
             };
             if entry.value.kind == NodeKind::Empty {
-                let example = if key.example.is_empty() { "..." } else { key.example };
+                let example =
+                    if key.example.is_empty() { key.takes.example() } else { key.example };
                 let name = key.name;
                 self.push(
                     Diagnostic::error(
@@ -135,7 +143,9 @@ impl<'r> Reader<'r> {
                 );
             }
         }
-        for key in table.keys.iter().filter(|key| key.required) {
+        // The first line is looked at before anything else.
+        let wanted = |key: &&Key| key.required && !merged && key.name != "schema";
+        for key in table.keys.iter().filter(wanted) {
             if !entries.iter().any(|entry| entry.key.value == key.name) {
                 let at = entries.first().map_or(span.at_start(), |entry| entry.key.span);
                 self.push(
@@ -156,7 +166,7 @@ impl<'r> Reader<'r> {
             NodeKind::Map(entries) => Some(entries),
             NodeKind::Refused => None,
             _ => {
-                self.wrong_kind(item, &format!("a mapping, {what}"), "{key: value}");
+                self.wrong_kind(item, &format!("a mapping: {what}"), "{key: value}");
                 None
             }
         }
@@ -172,7 +182,7 @@ impl<'r> Reader<'r> {
         let Some(entries) = self.entries(item, "one name a line") else { return Vec::new() };
         let mut out = Vec::new();
         for entry in entries {
-            if !self.check_name(&entry.key, form) {
+            if entry.key.value == MERGE || !self.check_name(&entry.key, form) {
                 continue;
             }
             match entry.value.kind {
@@ -219,8 +229,12 @@ impl<'r> Reader<'r> {
         let NodeKind::List(items) = &item.node.kind else {
             if item.node.kind != NodeKind::Refused {
                 let text = self.file.slice(item.span().range());
-                let text = if text.len() < 40 && !text.contains('\n') { text } else { "..." };
-                let example = format!("[{text}]");
+                let short = text.len() < 40 && !text.contains('\n');
+                let example = if matches!(item.node.kind, NodeKind::Map(_)) || !short {
+                    "\n  - ...".to_owned()
+                } else {
+                    format!("[{text}]")
+                };
                 self.wrong_kind(item, "a list", &example);
             }
             return Vec::new();
@@ -293,7 +307,7 @@ impl<'r> Reader<'r> {
             Diagnostic::error(
                 codes::WRONG_KIND,
                 item.span(),
-                format!("`{}` must be {wanted}", item.key),
+                format!("write `{}` as {wanted}", item.key),
             )
             .label(format!("this is {}", item.node.describe()))
             .fix(format!("{}: {example}", item.key)),

@@ -83,9 +83,8 @@ pub fn one(diagnostic: &Diagnostic, sources: &Sources, colour: Colour) -> String
     }
     if let Some(fix) = &diagnostic.fix {
         let lines: Vec<String> = fix.lines().map(clean).collect();
-        group = group.element(
-            Level::HELP.with_name("try").message(format!("   {}", lines.join("\n           "))),
-        );
+        group = group
+            .element(Level::HELP.with_name("try").message(format!("   {}", lines.join("\n   "))));
     }
     let renderer = match colour {
         Colour::Never => Renderer::plain(),

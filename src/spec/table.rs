@@ -68,6 +68,26 @@ pub(super) enum Takes {
     Any,
 }
 
+impl Takes {
+    /// A value of this kind, for a fix.
+    pub(super) fn example(&self) -> &'static str {
+        match self {
+            Takes::Bool => "true",
+            Takes::Count(..) => "1",
+            Takes::Number => "1.5",
+            Takes::Quantity | Takes::Value => "5 mL",
+            Takes::Time | Takes::TimeExpression => "5 s",
+            Takes::Unit => "mL/min",
+            Takes::Word(words) => words.first().copied().unwrap_or("..."),
+            Takes::List(_) => "[...]",
+            Takes::Map(_) | Takes::Object(_) => "{...}",
+            Takes::OneOrList(one) => one.example(),
+            Takes::Either(kinds) => kinds.first().map_or("...", Takes::example),
+            Takes::Text | Takes::Name | Takes::Condition | Takes::Any => "...",
+        }
+    }
+}
+
 /// A key that may be left out.
 pub(super) const fn key(name: &'static str, takes: Takes, doc: &'static str) -> Key {
     Key { name, takes, doc, required: false, example: "" }

@@ -185,7 +185,9 @@ fn a_document_of_another_kind_is_named_as_such() {
         found("schema: labloop/protocl/v1\nname: a\n"),
         ["LL0115 1:9 write `schema: labloop/protocol/v1`"]
     );
-    assert!(found("name: a\n")[0].starts_with("LL0115 1:1 begin the file with one of"));
+    assert!(
+        found("name: a\n")[0].starts_with("LL0115 1:1 begin the file with `schema:` and one of")
+    );
 }
 
 #[test]

@@ -366,7 +366,8 @@ impl<'r> Builder<'r> {
             Content::Map { key: pending @ None, .. } => match node.kind {
                 NodeKind::Scalar { text, quoted } => {
                     let merge = text == "<<" && !quoted;
-                    *pending = Some((!merge).then(|| Spanned::new(text, node.span)));
+                    // The key stays, so that what it would have brought is not reported missing.
+                    *pending = Some(Some(Spanned::new(text, node.span)));
                     if merge {
                         self.push(
                             Diagnostic::error(

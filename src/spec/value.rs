@@ -52,7 +52,27 @@ impl Expression {
             ErrorKind::Unit => codes::UNKNOWN_UNIT,
             ErrorKind::Type | ErrorKind::Dimension | ErrorKind::Value => codes::EXPRESSION_TYPE,
         };
-        let mut diagnostic = Diagnostic::error(code, self.place(error.span), error.message);
+        let place = self.place(error.span.clone());
+        let written = self.text.get(error.span).unwrap_or_default();
+        let message = match (&error.help, error.kind) {
+            (Some(better), ErrorKind::Name) if !better.contains(char::is_whitespace) => {
+                format!("write `{better}` instead of `{written}`")
+            }
+            _ => error.message.clone(),
+        };
+        let label = match error.kind {
+            ErrorKind::Syntax | ErrorKind::Limit => "here",
+            ErrorKind::Name => "nothing has this name",
+            ErrorKind::Unit => "not a unit",
+            ErrorKind::Type | ErrorKind::Dimension | ErrorKind::Value => "",
+        };
+        let mut diagnostic = Diagnostic::error(code, place, message).label(label);
+        if error.kind == ErrorKind::Syntax {
+            diagnostic = diagnostic.reason(
+                "an expression is made of numbers with units, names, + - * / ^, comparisons, and, or, not, \
+                 in, ? :, functions, attributes and indexes",
+            );
+        }
         diagnostic.fix = error.help;
         diagnostic
     }

@@ -461,7 +461,11 @@ fn bounded(r: &mut Reader<'_>, f: &Fields<'_>, word: &str, code: &'static str, h
         Diagnostic::error(code, at, format!("add a `timeout` to `{word}`: {how}"))
             .label("may last for ever")
             .reason("nothing in a lab may hang: every wait and every question has a bound")
-            .fix("timeout: 30 min"),
+            .fix(if word == "ask" {
+                "timeout: 15 min\non_timeout: stop"
+            } else {
+                "timeout: 30 min"
+            }),
     );
 }
 
@@ -494,7 +498,12 @@ pub(in crate::spec) fn dotted(
         r.push(
             Diagnostic::error(codes::BAD_VALUE, text.span, format!("write `{key}` as {form}"))
                 .label("not two names joined by a dot")
-                .fix(format!("{key}: {form}")),
+                .fix(match form.split_once('.') {
+                    Some((first, _)) if !text.value.contains('.') => {
+                        format!("{key}: {first}.{}", text.value)
+                    }
+                    _ => format!("{key}: {form}"),
+                }),
         );
         return None;
     };
