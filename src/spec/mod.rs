@@ -17,6 +17,7 @@ pub mod diagnostic;
 mod document;
 pub mod instrument;
 pub mod lab;
+pub mod literal;
 mod nearest;
 mod physics;
 mod plain;

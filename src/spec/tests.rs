@@ -307,3 +307,28 @@ proptest! {
         render::json(&checked.report, &sources);
     }
 }
+
+#[test]
+fn a_written_value_is_read_as_what_another_document_wants() {
+    let protocol = good(PROTOCOL, Protocol::lower);
+    let temperature = protocol.parameter("temperature").unwrap();
+    let catalyst = protocol.parameter("catalyst").unwrap();
+    let show = |text: &str, spec: &ValueSpec| match literal::parse(text, spec) {
+        Ok(value) => value.show(),
+        Err(message) => message,
+    };
+    assert_eq!(
+        literal::parse("60 degC", temperature).unwrap().as_quantity().unwrap().value,
+        333.15
+    );
+    assert_eq!(
+        show("130 degC", temperature),
+        "choose `temperature` at most 120 degC (this is 130 degC)"
+    );
+    assert_eq!(
+        show("60", temperature),
+        "add the unit to `temperature`: 60 of what? (a number without a unit)"
+    );
+    assert_eq!(show("Pd-2", catalyst), "Pd-2");
+    assert_eq!(show("Pd2", catalyst), "write `Pd-2` instead of `Pd2` (not one of the options)");
+}
