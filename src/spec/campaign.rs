@@ -1,6 +1,7 @@
 //! The campaign: what to find out.
 
 pub(super) mod lower;
+pub(super) mod tables;
 
 use std::time::Duration;
 

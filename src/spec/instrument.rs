@@ -8,6 +8,12 @@ mod connection;
 pub(super) mod lower;
 mod operation;
 pub(super) mod tables;
+mod wire;
+
+pub use wire::{
+    Bits, Bytes, Connection, Liveness, Modbus, Mqtt, Parity, Register, RegisterType, ReplyEnd,
+    ReplyFrame, Serial, Table, Wire, WordOrder,
+};
 
 use std::time::Duration;
 
@@ -91,136 +97,6 @@ impl Hazard {
     }
 }
 
-/// How to talk to it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Connection {
-    /// What kind of wire.
-    pub wire: Wire,
-    /// Longest wait for a reply, in wall time.
-    pub reply_timeout: Spanned<Duration>,
-    /// Least time between two messages.
-    pub min_gap: Option<Spanned<Duration>>,
-    /// The whole section.
-    pub span: Span,
-}
-
-/// The kind of wire, with what only that kind has.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Wire {
-    /// Lines or frames of bytes over a serial port or a TCP socket.
-    Bytes(Bytes),
-    /// Modbus TCP or RTU.
-    Modbus(Modbus),
-    /// MQTT topics.
-    Mqtt(Mqtt),
-}
-
-/// Lines or frames of bytes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bytes {
-    /// Settings of the serial port; `None`: only TCP.
-    pub serial: Option<Serial>,
-    /// Whether it also speaks over a TCP socket (`tcp: {}`).
-    pub tcp: bool,
-    /// Bus address before each message, a template over `config`: `address: {send, reply}`.
-    pub send_prefix: Option<Spanned<String>>,
-    /// Put after each message.
-    pub send_end: Spanned<String>,
-    /// Frame of a reply.
-    pub reply: ReplyFrame,
-    /// Check sum, a name the driver knows.
-    pub checksum: Option<Spanned<String>>,
-    /// Bus address that every reply must begin with, a template over `config`.
-    pub reply_prefix: Option<Spanned<String>>,
-}
-
-/// Settings of a serial port.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Serial {
-    /// Bits per second.
-    pub baud: Spanned<u32>,
-    /// Data bits, 7 or 8.
-    pub data_bits: u8,
-    /// Parity.
-    pub parity: Parity,
-    /// Stop bits, 1 or 2.
-    pub stop_bits: u8,
-    /// Raise DTR when opening; resets an Arduino.
-    pub dtr_on_open: bool,
-}
-
-/// Parity of a serial line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Parity {
-    /// None.
-    None,
-    /// Even.
-    Even,
-    /// Odd.
-    Odd,
-}
-
-/// Where a reply begins and ends.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ReplyFrame {
-    /// First characters.
-    pub start: Option<Spanned<String>>,
-    /// How it ends.
-    pub end: ReplyEnd,
-    /// Longest reply in bytes; a longer one is a framing error.
-    pub max_length: Option<Spanned<u32>>,
-}
-
-/// How a reply ends.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ReplyEnd {
-    /// With these characters.
-    Text(Spanned<String>),
-    /// After so many bytes.
-    Length(Spanned<u32>),
-    /// With silence this long.
-    Idle(Spanned<Duration>),
-}
-
-/// Modbus settings that hold for the whole device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Modbus {
-    /// Serial settings where it also speaks RTU.
-    pub serial: Option<Serial>,
-    /// Most registers in one request.
-    pub max_block: Option<Spanned<u32>>,
-    /// Write one register with function 6 or 16.
-    pub write_single: bool,
-}
-
-/// MQTT settings that hold for the whole device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Mqtt {
-    /// 5, or 3.1.1 where false.
-    pub v5: bool,
-    /// 0 or 1.
-    pub qos: u8,
-    /// Keep-alive of the connection.
-    pub keep_alive: Option<Spanned<Duration>>,
-    /// Topic (below the base) that says whether the device is there.
-    pub liveness: Option<Liveness>,
-    /// Data older than this count as stale.
-    pub max_age: Option<Spanned<Duration>>,
-    /// Commands expire at the broker after this.
-    pub expiry: Option<Spanned<Duration>>,
-}
-
-/// Birth and last will of a device.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Liveness {
-    /// Topic.
-    pub topic: Spanned<String>,
-    /// Payload while there.
-    pub online: Spanned<String>,
-    /// Payload of the last will.
-    pub offline: Spanned<String>,
-}
-
 /// Read from every reply before its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
@@ -294,90 +170,6 @@ pub enum Ask {
         /// Path in the JSON; `None`: the payload is the value (or, for records, each field says).
         json: Option<Spanned<String>>,
     },
-}
-
-/// Registers of a Modbus device. Base, type and order have no default: makers differ.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Register {
-    /// Table.
-    pub table: Spanned<Table>,
-    /// Number as the manual gives it.
-    pub number: Spanned<u32>,
-    /// What the manual counts from: 0 or 1.
-    pub base: u8,
-    /// Type of the value.
-    pub kind: Spanned<RegisterType>,
-    /// Order of the bytes; `None` only for coils and discrete inputs.
-    pub order: Option<WordOrder>,
-    /// value = raw * scale + offset.
-    pub scale: f64,
-    /// See `scale`.
-    pub offset: f64,
-    /// Raw numbers that are not measurements.
-    pub invalid: Vec<Spanned<i64>>,
-    /// Bits by name.
-    pub bits: Option<Bits>,
-    /// Read back after a write and compared.
-    pub verify: bool,
-    /// The whole entry.
-    pub span: Span,
-}
-
-/// Table of a register.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Table {
-    /// Functions 3, 6 and 16.
-    Holding,
-    /// Function 4.
-    Input,
-    /// Functions 1, 5 and 15.
-    Coil,
-    /// Function 2.
-    Discrete,
-}
-
-/// Type of the value in registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RegisterType {
-    /// 16 bits, unsigned.
-    U16,
-    /// 16 bits, signed.
-    I16,
-    /// 32 bits, unsigned.
-    U32,
-    /// 32 bits, signed.
-    I32,
-    /// 64 bits, unsigned.
-    U64,
-    /// IEEE single.
-    F32,
-    /// IEEE double.
-    F64,
-    /// One bit (coils, discrete inputs).
-    Bool,
-}
-
-/// Order of the bytes of a value, A the most significant. `AB` and `BA` of single registers are
-/// read as `Abcd` and `Badc`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WordOrder {
-    /// Big end first.
-    Abcd,
-    /// Low word first.
-    Cdab,
-    /// Bytes of each word swapped.
-    Badc,
-    /// Little end first.
-    Dcba,
-}
-
-/// Bits of a register by name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Bits {
-    /// Whether bit 0 is the least significant (`lsb0`) or the most significant (`msb0`).
-    pub lsb0: bool,
-    /// Name -> bit.
-    pub names: Vec<Named<Spanned<u8>>>,
 }
 
 /// What can be read.

@@ -1,8 +1,9 @@
 //! The lab: which instruments stand where, and what must never happen.
 
 pub(super) mod lower;
+pub(super) mod tables;
 
-pub use lower::PLANTS;
+pub use tables::PLANTS;
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! The protocol: what to do, in roles, not machines.
 
 pub(super) mod lower;
+pub(super) mod tables;
 
-pub use lower::FAILURE_KINDS;
+pub use tables::FAILURE_KINDS;
 
 use crate::units::Unit;
 

@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::campaign::lower::CAMPAIGN;
+use super::campaign::tables::CAMPAIGN;
 use super::document::Kind;
 use super::instrument::tables::INSTRUMENT;
-use super::lab::lower::LAB;
-use super::protocol::lower::PROTOCOL;
+use super::lab::tables::LAB;
+use super::protocol::tables::PROTOCOL;
 use super::table::{Table, Takes};
 
 /// The JSON Schema (draft 2020-12) of a kind of document.
@@ -85,7 +85,12 @@ fn takes(kind: &Takes, open: &mut Vec<&'static Table>) -> Value {
             json!({ "type": "string", "examples": ["5 min", "${ 3 * params.time }"] })
         }
         Takes::Value | Takes::Any => json!({}),
-        Takes::Word(words) => json!({ "enum": words }),
+        Takes::Word(words) => {
+            // `version: 5` is a number to a YAML tool.
+            let numbers = words.iter().filter_map(|word| word.parse::<u64>().ok().map(Value::from));
+            let all: Vec<Value> = words.iter().map(|word| (*word).into()).chain(numbers).collect();
+            json!({ "enum": all })
+        }
         Takes::List(item) => json!({ "type": "array", "items": takes(item, open) }),
         Takes::OneOrList(item) => {
             let one = takes(item, open);

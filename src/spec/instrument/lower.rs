@@ -4,6 +4,7 @@ use crate::spec::Kind;
 use crate::spec::codes;
 use crate::spec::diagnostic::{Checked, Diagnostic};
 use crate::spec::reader::{Fields, Item, NameForm, Reader};
+use crate::spec::shape;
 use crate::spec::shared;
 use crate::spec::source::{SourceFile, Spanned};
 use crate::spec::tree::NodeKind;
@@ -130,7 +131,7 @@ fn property(
     f: &Fields<'_>,
     medium: Medium,
 ) -> Option<Property> {
-    let shape = shared::shape(r, f, name.span);
+    let shape = shape::shape(r, f, name.span);
     let ask = property_source(r, &name, f, medium);
     let value = f.get("value").and_then(|item| r.value_expression(item));
     let every = f.get("every").and_then(|item| r.time(item));
@@ -251,8 +252,8 @@ fn action(
     let operations = operation::list(r, f.get("do"), medium);
     let done = f.get("done").and_then(|item| done(r, item));
     let returns = f.get("returns").and_then(|item| {
-        let inner = r.object(item, &shared::RETURNS)?;
-        shared::shape(r, &inner, inner.span)
+        let inner = r.object(item, &shape::RETURNS)?;
+        shape::shape(r, &inner, inner.span)
     });
     let words = [
         ("read", EffectClass::Read),

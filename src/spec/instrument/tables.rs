@@ -1,6 +1,7 @@
 //! The keys of an instrument definition.
 
-use crate::spec::shared::{self, FIELDS, READING_TYPE, SERIES_ENTRY};
+use crate::spec::shape::{FIELDS, READING_TYPE, RETURNS, SERIES_ENTRY};
+use crate::spec::shared;
 use crate::spec::table::{CONDITION, NUMBER, TEXT, Table, Takes, UNIT, VALUE, key};
 
 /// Most bytes of one reply.
@@ -316,7 +317,7 @@ pub(super) static ACTION: Table = Table {
             Takes::Object(&DONE),
             "How it is known that it has ended; the last reply unless given",
         ),
-        key("returns", Takes::Object(&shared::RETURNS), "What it answers"),
+        key("returns", Takes::Object(&RETURNS), "What it answers"),
         key(
             "effect",
             Takes::Word(EFFECTS),

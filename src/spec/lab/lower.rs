@@ -1,4 +1,4 @@
-//! Tree to lab: key tables, reading, and what a lab can be checked for on its own.
+//! Tree to lab: reading, and what a lab can be checked for on its own.
 
 use std::collections::BTreeMap;
 
@@ -10,165 +10,16 @@ use crate::spec::protocol::lower::dotted;
 use crate::spec::reader::{Fields, Item, NameForm, Reader};
 use crate::spec::shared;
 use crate::spec::source::{SourceFile, Span, Spanned};
-use crate::spec::table::{NAME, QUANTITY, TEXT, Table, Takes, VALUE, key};
 use crate::spec::tree::NodeKind;
 use crate::units::{Dimension, Quantity};
 
+use super::tables::{
+    BATCH, ESTOP, INSTRUMENT, INTERLOCK, LAB, LIMIT, MAX_CAPACITY, NOTIFY, PLACE, PLANTS,
+    SEVERITIES, SIMULATION, STOCK,
+};
 use super::{
     Estop, Interlock, InterlockAction, InterlockKind, Lab, LabInstrument, Limit, Notify, PlaceDecl,
     SCHEMES, Secret, Simulation, Stock,
-};
-
-/// Plants the simulators know.
-pub const PLANTS: &[&str] = &["snar-flow", "light-box"];
-/// Most samples in one place.
-const MAX_CAPACITY: u32 = 1_000_000;
-
-static SEVERITIES: &[&str] = &["low", "medium", "high", "critical"];
-
-/// The keys of a lab.
-pub(in crate::spec) static LAB: Table = Table {
-    what: "a lab",
-    doc: "Which instruments stand where, and what must never happen",
-    keys: &[
-        key("schema", Takes::Text, "Kind and version of this document").required("labloop/lab/v1"),
-        key("name", Takes::Name, "Name of the lab").required("my-lab"),
-        key("doc", Takes::Text, "For people"),
-        key("instruments", Takes::Map(&INSTRUMENT_ENTRY), "The instruments").required(
-            "\n  pump_1: {use: newera-ne1000, at: \"serial:/dev/ttyUSB0\", plays: [pump]}",
-        ),
-        key("places", Takes::Map(&PLACE_ENTRY), "Where samples can stand"),
-        key("stock", Takes::Map(&STOCK_ENTRY), "What can be used up"),
-        key(
-            "interlocks",
-            Takes::List(&INTERLOCK_ENTRY),
-            "What the runtime does by itself, whatever a protocol says",
-        ),
-        key("estop", Takes::Object(&ESTOP), "The emergency stop it supervises"),
-        key("notify", Takes::Object(&NOTIFY), "Whom to tell, by severity"),
-        key("simulation", Takes::Object(&SIMULATION), "The virtual plant behind --simulate"),
-    ],
-};
-
-static INSTRUMENT_ENTRY: Takes = Takes::Object(&INSTRUMENT);
-static INSTRUMENT: Table = Table {
-    what: "an instrument of the lab",
-    doc: "One device: its definition, its address and the roles it can play",
-    keys: &[
-        key("use", Takes::Name, "Name of its definition").required("newera-ne1000"),
-        key("at", Takes::Text, "Its address").required("\"serial:/dev/ttyUSB0\""),
-        key("plays", Takes::List(&NAME), "Roles it can play"),
-        key("config", Takes::Map(&VALUE), "Values its definition asks for"),
-        key("ports", Takes::Map(&VALUE), "Position of each named port, for valves"),
-        key(
-            "limits",
-            Takes::Map(&LIMIT_MAP),
-            "Limits narrower than the definition's, by action and argument",
-        ),
-        key("secret", Takes::Text, "Where its password is kept: env:NAME or file:PATH"),
-        key("doc", Takes::Text, "For people"),
-    ],
-};
-static LIMIT_MAP: Takes = Takes::Map(&LIMIT_ENTRY);
-static LIMIT_ENTRY: Takes = Takes::Object(&LIMIT);
-static LIMIT: Table = Table {
-    what: "a limit",
-    doc: "A limit narrower than the definition's",
-    keys: &[
-        key("min", Takes::Quantity, "Smallest allowed"),
-        key("max", Takes::Quantity, "Largest allowed"),
-    ],
-};
-
-static PLACE_ENTRY: Takes = Takes::Object(&PLACE);
-static PLACE: Table = Table {
-    what: "a place",
-    doc: "Where samples can stand",
-    keys: &[
-        key("capacity", Takes::Count(1, MAX_CAPACITY as u64), "How many fit").required("24"),
-        key("holds", Takes::Name, "What fits"),
-        key("batch", Takes::Object(&BATCH), "Samples that are treated together"),
-    ],
-};
-static BATCH: Table = Table {
-    what: "a batch",
-    doc: "Samples that are treated together",
-    keys: &[
-        key("same", Takes::List(&NAME), "Parameters that all must share"),
-        key("wait_for_more", Takes::Time, "How long to wait for more before it starts"),
-    ],
-};
-
-static STOCK_ENTRY: Takes = Takes::Object(&STOCK);
-static STOCK: Table = Table {
-    what: "a stock",
-    doc: "What can be used up; give one of volume, mass, amount and count",
-    keys: &[
-        key("substance", Takes::Text, "What it is"),
-        key("in", Takes::Text, "Its solvent"),
-        key("concentration", Takes::Quantity, "Its concentration"),
-        key("volume", Takes::Quantity, "How much there is, as a volume"),
-        key("mass", Takes::Quantity, "How much there is, as a mass"),
-        key("amount", Takes::Quantity, "How much there is, in mol"),
-        key("count", Takes::Count(0, 1_000_000_000), "How many there are"),
-        key("warn_below", Takes::Quantity, "A person is told below this"),
-    ],
-};
-
-static INTERLOCK_ENTRY: Takes = Takes::Object(&INTERLOCK);
-static INTERLOCK_ACTION: Takes = Takes::Text;
-static INTERLOCK: Table = Table {
-    what: "an interlock",
-    doc: "A condition that makes the runtime act (`trip_if`, `action`) or refuse (`forbid`, `when`)",
-    keys: &[
-        key("id", Takes::Name, "Name of the interlock").required("too_hot"),
-        key("trip_if", Takes::Condition, "Acts when this holds; unknown counts as true"),
-        key("for", Takes::Time, "How long it must hold before it acts"),
-        key(
-            "action",
-            Takes::Either(&[Takes::List(&INTERLOCK_ACTION), Takes::Text]),
-            "What it does, in this order",
-        ),
-        key("latch", Takes::Bool, "Stays tripped until a person resets it; true unless given"),
-        key("forbid", Takes::Text, "Action it refuses: `instrument.action`"),
-        key("when", Takes::Condition, "While this holds; unknown counts as true"),
-        key("doc", Takes::Text, "Why it is there; shown to the person it stops"),
-    ],
-};
-
-static RESETS: &[&str] = &["operator", "auto"];
-static ESTOP: Table = Table {
-    what: "`estop`",
-    doc: "The emergency stop the runtime supervises; the hard-wired chain stays the real one",
-    keys: &[
-        key("input", Takes::Text, "Property that is true while all is well: `instrument.property`")
-            .required("io_1.estop_ok"),
-        key("action", Takes::Text, "What happens: `safe_state all`"),
-        key("reset", Takes::Word(RESETS), "Who resets it; operator unless given"),
-    ],
-};
-
-static NOTIFY: Table = Table {
-    what: "`notify`",
-    doc: "Whom to tell, by severity of the alarm",
-    keys: &[
-        key("low", Takes::List(&TEXT), "Targets for alarms of low severity and above"),
-        key("medium", Takes::List(&TEXT), "Targets for alarms of medium severity and above"),
-        key("high", Takes::List(&TEXT), "Targets for alarms of high severity and above"),
-        key("critical", Takes::List(&TEXT), "Targets for critical alarms"),
-    ],
-};
-
-static SIMULATION: Table = Table {
-    what: "`simulation`",
-    doc: "The virtual plant behind --simulate",
-    keys: &[
-        key("plant", Takes::Word(PLANTS), "What stands between the instruments")
-            .required("snar-flow"),
-        key("seed", Takes::Count(0, u64::MAX), "Seed of its noise"),
-        key("wiring", Takes::Map(&NAME), "Instrument at each place of the plant"),
-        key("settings", Takes::Map(&QUANTITY), "Numbers of the plant"),
-    ],
 };
 
 impl Lab {
