@@ -1,4 +1,5 @@
 //! What a driver over MQTT promises, against a broker and a gateway in one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod peer;
 

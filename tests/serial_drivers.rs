@@ -1,4 +1,5 @@
 //! What a driver on a shared half-duplex line promises, against a scripted pump.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod peer;
 
@@ -460,4 +461,23 @@ async fn a_silent_instrument_counts_as_gone_after_three_questions() {
     // It is asked again, and found when it is back.
     lab.wait(|notice| matches!(notice, Notice::Link { up: true, .. }).then_some(())).await;
     lab.fleet.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watchdog_is_armed_fed_and_disarmed() {
+    let log = Log::default();
+    let watched = (
+        "safe_state: [{send: STP",
+        "heartbeat: {arm: \"SAF{period:s:d}\", period: 30 s, disarm: SAF0}\nsafe_state: [{send: STP",
+    );
+    let definition = without_polls(definition(PUMP, &[watched]));
+    let setup = setup("a", definition, "serial:/dev/bus", &[("syringe_diameter", "14.57 mm")]);
+    let lab = Lab::start(vec![setup], line(&log, healthy));
+    lab.ready().await;
+    assert_eq!(count(&log, "SAF30"), 1);
+    let asked = count(&log, "");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(count(&log, "") - asked, 6);
+    lab.fleet.shutdown().await;
+    assert_eq!(log.lock().unwrap().last().map(String::as_str), Some("SAF0"));
 }

@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn whole_numbers_have_no_decimal_point() {
-        assert_eq!(json_of(&plain(50.000000000000007)).unwrap().to_string(), "50");
+        assert_eq!(json_of(&plain(0.05 / 0.001)).unwrap().to_string(), "50");
         assert_eq!(json_of(&plain(0.5)).unwrap().to_string(), "0.5");
         assert!(json_of(&plain(f64::INFINITY)).is_err());
     }

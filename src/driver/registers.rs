@@ -94,7 +94,7 @@ impl Registers {
             Answer::Written => return Err("an answer to a write".to_owned()),
             Answer::Words(words) => words,
         };
-        let bytes = self.to_big_end(words);
+        let bytes = self.bytes_of(words);
         let raw = bytes.iter().fold(0_u64, |raw, byte| raw << 8 | u64::from(*byte));
         let integer = match self.kind {
             RegisterType::U16 | RegisterType::U32 | RegisterType::Bool => i64::try_from(raw).ok(),
@@ -155,7 +155,7 @@ impl Registers {
         if self.table != Table::Holding {
             return Err("only holding registers and coils can be written".to_owned());
         }
-        let words = self.from_big_end(&bytes);
+        let words = self.words_of(&bytes);
         match words.as_slice() {
             [word] if self.single => Ok(Request::WriteSingle { at: self.start, word: *word }),
             _ => Ok(Request::WriteMultiple { start: self.start, words }),
@@ -185,7 +185,7 @@ impl Registers {
         }
     }
 
-    fn to_big_end(&self, words: &[u16]) -> Vec<u8> {
+    fn bytes_of(&self, words: &[u16]) -> Vec<u8> {
         let mut words = words.to_vec();
         if matches!(self.order, WordOrder::Cdab | WordOrder::Dcba) {
             words.reverse();
@@ -197,7 +197,7 @@ impl Registers {
             .collect()
     }
 
-    fn from_big_end(&self, bytes: &[u8]) -> Vec<u16> {
+    fn words_of(&self, bytes: &[u8]) -> Vec<u16> {
         let swap = matches!(self.order, WordOrder::Badc | WordOrder::Dcba);
         let mut words: Vec<u16> = bytes
             .chunks_exact(2)

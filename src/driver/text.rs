@@ -168,11 +168,11 @@ impl TextCodec {
         let frame = arrived.get(body..body + length).unwrap_or_default().to_vec();
         arrived.drain(..whole.min(arrived.len()));
         // A second start inside: the first answer was cut off and another began.
-        if !self.reply_start.is_empty() {
-            if let Some(at) = last_position(&frame, &self.reply_start) {
-                let later = frame.get(at + self.reply_start.len()..).unwrap_or_default();
-                return Ok(Some(later.to_vec()));
-            }
+        if !self.reply_start.is_empty()
+            && let Some(at) = last_position(&frame, &self.reply_start)
+        {
+            let later = frame.get(at + self.reply_start.len()..).unwrap_or_default();
+            return Ok(Some(later.to_vec()));
         }
         Ok(Some(frame))
     }

@@ -1,0 +1,154 @@
+//! Reading: properties polled and asked for, and one answer that serves several of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Session, World, next_turn};
+use crate::driver::exchange::Trace;
+use crate::driver::plan::{AskPlan, Plan};
+use crate::driver::talk::{self, Talk};
+use crate::driver::text::Reply;
+use crate::driver::types::{FailureKind, Notice};
+use crate::expr::Value;
+use crate::wire::Tick;
+
+/// A property that is asked for again and again.
+#[derive(Debug)]
+pub(super) struct Poll {
+    pub(super) property: String,
+    pub(super) every: Duration,
+    pub(super) due: Tick,
+    /// Text of the question; other polls with the same one share its answer.
+    pub(super) question: Option<String>,
+    pub(super) last: Option<Value>,
+}
+
+impl Poll {
+    /// The polls of an instrument, all due now.
+    pub(super) fn all(plan: &Plan, now: Tick) -> Vec<Poll> {
+        let scope = plan.scope();
+        let poll = |(name, property): (&String, &crate::driver::plan::PropertyPlan)| {
+            let every = property.every?;
+            let question = match &property.ask {
+                Some(AskPlan::Text { template, .. }) => {
+                    template.render(&|name| scope.look_up(name)).ok().map(|(text, _)| text)
+                }
+                _ => None,
+            };
+            Some(Poll { property: name.clone(), every, due: now, question, last: None })
+        };
+        plan.properties.iter().filter_map(poll).collect()
+    }
+}
+
+impl Session {
+    /// Reads a property for somebody.
+    pub(in crate::driver) async fn read(
+        &mut self,
+        attempt: String,
+        property: &str,
+        world: &mut World<'_>,
+    ) {
+        if !self.up {
+            return world.outbox.refuse(attempt, FailureKind::Link, self.lamp.why_down());
+        }
+        let mut trace = Trace::default();
+        let mut last = None;
+        for _ in 0..2 {
+            let plan = Arc::clone(&self.plan);
+            let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
+            match talk.property(property).await {
+                Ok(value) => {
+                    self.heard();
+                    return world.outbox.done(attempt, Some(value), trace);
+                }
+                Err(fault) => {
+                    let up = self.heed(&fault, world.outbox);
+                    let again =
+                        up && matches!(fault.kind, FailureKind::Timeout | FailureKind::BadReply);
+                    let open = world.line.is_open();
+                    last = Some(fault);
+                    if !(again && open) {
+                        break;
+                    }
+                }
+            }
+        }
+        if let Some(fault) = last {
+            world.outbox.failed(attempt, fault, trace);
+        }
+    }
+
+    /// Polls the property that is due longest, if any.
+    pub(in crate::driver) async fn poll(&mut self, world: &mut World<'_>) -> bool {
+        let now = world.line.clock.now();
+        let due = self.polls.iter_mut().filter(|poll| poll.due <= now).min_by_key(|poll| poll.due);
+        let Some(poll) = due.filter(|_| self.up) else { return false };
+        poll.due = next_turn(&world.line.clock, now, poll.every);
+        let name = poll.property.clone();
+        let question = poll.question.clone();
+        let plan = Arc::clone(&self.plan);
+        let Some(property) = plan.properties.get(&name) else { return true };
+        if property.ask.is_none() && property.computed.is_none() {
+            // Known only from answers to other questions.
+            return true;
+        }
+        let mut trace = Trace::default();
+        let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
+        let result = if property.computed.is_some() {
+            talk.property(&name).await.map(|value| (value, None))
+        } else {
+            talk.read(property).await
+        };
+        match result {
+            Ok((value, reply)) => {
+                self.heard();
+                self.sample(&name, value, world);
+                if let Some(reply) = reply {
+                    self.share(&name, question.as_deref(), &reply, world);
+                }
+            }
+            Err(fault) => {
+                self.heed(&fault, world.outbox);
+                self.sample(&name, Value::Missing(fault.message.as_str().into()), world);
+            }
+        }
+        true
+    }
+
+    fn sample(&mut self, property: &str, value: Value, world: &mut World<'_>) {
+        if let Some(poll) = self.polls.iter_mut().find(|poll| poll.property == property) {
+            poll.last = Some(value.clone());
+        }
+        world.outbox.put(Notice::Sample {
+            instrument: self.plan.name.clone(),
+            property: property.to_owned(),
+            value,
+            at: world.line.clock.now(),
+        });
+    }
+
+    /// Takes from one answer what it says about other properties too: those with the same
+    /// question, and those that only look at its status.
+    fn share(&mut self, asked: &str, question: Option<&str>, reply: &Reply, world: &mut World<'_>) {
+        let plan = Arc::clone(&self.plan);
+        let now = world.line.clock.now();
+        for (name, property) in &plan.properties {
+            let Some(poll) = self.polls.iter_mut().find(|poll| poll.property == *name) else {
+                continue;
+            };
+            let same = question.is_some() && poll.question.as_deref() == question;
+            let of_status = !property.status.is_empty();
+            if name == asked || !(same || of_status) {
+                continue;
+            }
+            let Some(value) = talk::shared(property, reply) else { continue };
+            // Soon due or changed: otherwise it would be told far more often than wanted.
+            let soon = poll.due <= now.plus(poll.every / 4);
+            if soon || poll.last.as_ref() != Some(&value) {
+                poll.due = next_turn(&world.line.clock, now, poll.every);
+                self.sample(name, value, world);
+            }
+        }
+    }
+}
