@@ -3,6 +3,8 @@
 //!
 //! `UPDATE=1 cargo test --test bad_documents` rewrites the expected messages; read the difference.
 
+#![expect(clippy::expect_used, reason = "a test stops at what it cannot read")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

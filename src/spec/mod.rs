@@ -37,7 +37,7 @@ mod yaml;
 
 pub use diagnostic::{Checked, Diagnostic, Label, Report, Severity};
 pub use document::{Document, Kind, lower};
-pub use nearest::nearest;
+pub use nearest::{listed, nearest};
 pub use source::{Position, SourceFile, SourceId, Sources, Span, Spanned};
 pub use value::{
     AxisSource, Condition, Expression, Field, Named, SeriesPoints, Shape, ValueSpec, ValueType,

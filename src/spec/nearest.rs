@@ -2,6 +2,9 @@
 
 /// Longest word that is compared; longer ones have no near candidate worth naming.
 const MAX_CHARS: usize = 64;
+/// Most candidates that are compared, so that a long file with a mistake on every line is still
+/// read at once.
+const MAX_CANDIDATES: usize = 300;
 
 /// The candidate that a person most probably meant, if one is near enough to be worth naming:
 /// one wrong, missing, extra or swapped letter in every three.
@@ -13,6 +16,7 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     let allowed = (word.len() / 3).max(1);
     candidates
         .into_iter()
+        .take(MAX_CANDIDATES)
         .filter_map(|candidate| {
             let other: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
             if other.len().abs_diff(word.len()) > allowed {
@@ -24,6 +28,16 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         .filter(|(distance, ..)| *distance <= allowed)
         .min_by_key(|(distance, same, _)| (*distance, *same))
         .map(|(.., candidate)| candidate)
+}
+
+/// Names for a message: the first few, and how many more there are.
+pub fn listed<'c>(names: impl IntoIterator<Item = &'c str>) -> String {
+    const SHOWN: usize = 12;
+    let mut names = names.into_iter();
+    let first: Vec<&str> = names.by_ref().take(SHOWN).collect();
+    let more = names.count();
+    let shown = first.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 /// Edit distance in which swapping two neighbours counts once (optimal string alignment).
@@ -53,7 +67,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{listed, nearest};
 
     #[test]
     fn a_typing_error_finds_the_word_and_another_word_does_not() {
@@ -65,5 +79,12 @@ mod tests {
         assert_eq!(nearest("colour", keys), None);
         assert_eq!(nearest("", keys), None);
         assert_eq!(nearest(&"x".repeat(10_000), keys), None);
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        assert_eq!(listed(["a", "b"]), "a, b");
+        let many: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        assert!(listed(many.iter().map(String::as_str)).ends_with("10, 11 and 8 more"));
     }
 }

@@ -14,6 +14,10 @@ use super::value::Named;
 /// A merge key: reported by the tree, and what it would have brought is not missed here.
 const MERGE: &str = "<<";
 
+/// Most findings of one file: a file of megabytes may have a mistake on every line, and looking
+/// for near names costs time for each.
+const MAX_FINDINGS: usize = 1_000;
+
 /// A value with the key it stands under, for messages.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'n> {
@@ -95,7 +99,14 @@ impl<'r> Reader<'r> {
 
     /// Adds a finding.
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        self.report.push(diagnostic);
+        if self.report.diagnostics.len() <= MAX_FINDINGS {
+            self.report.push(diagnostic);
+        }
+    }
+
+    /// Whether so much is wrong that reading on would help nobody; loops over the file then stop.
+    pub(super) fn is_full(&self) -> bool {
+        self.report.diagnostics.len() > MAX_FINDINGS
     }
 
     // --- mappings and lists -------------------------------------------------------------------
@@ -114,6 +125,9 @@ impl<'r> Reader<'r> {
     fn keys(&mut self, entries: &[Entry], span: Span, table: &'static Table) {
         let merged = entries.iter().any(|entry| entry.key.value == MERGE);
         for entry in entries {
+            if self.is_full() {
+                return;
+            }
             let Some(key) = table.key(&entry.key.value) else {
                 if entry.key.value == MERGE {
                     continue;
@@ -176,6 +190,9 @@ impl<'r> Reader<'r> {
         let Some(entries) = self.entries(item, "one name a line") else { return Vec::new() };
         let mut out = Vec::new();
         for entry in entries {
+            if self.is_full() {
+                break;
+            }
             if entry.key.value == MERGE || !self.check_name(&entry.key, form) {
                 continue;
             }
@@ -235,6 +252,9 @@ impl<'r> Reader<'r> {
         };
         let mut out = Vec::new();
         for node in items {
+            if self.is_full() {
+                break;
+            }
             match node.kind {
                 NodeKind::Refused => {}
                 NodeKind::Empty => self.push(

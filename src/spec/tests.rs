@@ -332,3 +332,30 @@ fn a_written_value_is_read_as_what_another_document_wants() {
     assert_eq!(show("Pd-2", catalyst), "Pd-2");
     assert_eq!(show("Pd2", catalyst), "write `Pd-2` instead of `Pd2` (not one of the options)");
 }
+
+#[test]
+fn a_file_with_a_mistake_on_every_line_is_read_in_time_and_its_findings_are_bounded() {
+    let mut text = "schema: labloop/protocol/v1\nname: p\nsteps:\n".to_owned();
+    for n in 0..40_000 {
+        text.push_str(&format!("  - {{id: s{n}, wait: 1 s, after: [x{n}]}}\n"));
+    }
+    let sources = source(&text);
+    let checked = Protocol::lower(sources.get(SourceId(0)).unwrap());
+    assert_eq!(checked.report.count(Severity::Error), 1_001);
+}
+
+#[test]
+fn a_long_chain_of_after_is_sorted_and_a_circle_in_it_is_found() {
+    let chain = |last: &str| {
+        let mut text = "schema: labloop/protocol/v1\nname: p\nsteps:\n".to_owned();
+        text.push_str(&format!("  - {{id: s0, wait: 1 s{last}}}\n"));
+        for n in 1..20_000 {
+            text.push_str(&format!("  - {{id: s{n}, wait: 1 s, after: [s{}]}}\n", n - 1));
+        }
+        text
+    };
+    assert_eq!(found(&chain("")), [""; 0]);
+    let found = found(&chain(", after: [s19999]"));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("LL0413 4:"), "{found:?}");
+}

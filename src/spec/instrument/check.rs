@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::expr::{self, Type, TypeEnv};
 use crate::spec::codes;
 use crate::spec::diagnostic::Diagnostic;
-use crate::spec::nearest::nearest;
+use crate::spec::nearest::{listed, nearest};
 use crate::spec::reader::{Fields, Reader};
 use crate::spec::source::Spanned;
 use crate::spec::types::contract;
@@ -248,14 +248,14 @@ fn unknown<'c>(
     known: impl Iterator<Item = &'c str> + Clone,
 ) {
     let near = nearest(&name.value, known.clone());
-    let all: Vec<&str> = known.collect();
+    let all = listed(known);
     let message = match near {
         Some(near) => format!("write `{near}` instead of `{}`", name.value),
         None => format!("name a {what}: there is no `{}`", name.value),
     };
     let mut diagnostic = Diagnostic::error(code, name.span, message).label(format!("no {what}"));
     if !all.is_empty() {
-        diagnostic = diagnostic.reason(format!("there are: {}", all.join(", ")));
+        diagnostic = diagnostic.reason(format!("there are: {}", all));
     }
     diagnostic.fix = near.map(str::to_owned);
     r.push(diagnostic);

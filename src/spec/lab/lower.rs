@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::spec::Kind;
 use crate::spec::codes;
 use crate::spec::diagnostic::{Checked, Diagnostic};
-use crate::spec::nearest::nearest;
+use crate::spec::nearest::{listed, nearest};
 use crate::spec::protocol::lower::dotted;
 use crate::spec::reader::{Fields, Item, NameForm, Reader};
 use crate::spec::shared;
@@ -534,6 +534,9 @@ fn references(r: &mut Reader<'_>, lab: &Lab, f: &Fields<'_>) {
     };
     let names: Vec<&str> = entries.iter().map(|entry| entry.key.value.as_str()).collect();
     for name in used {
+        if r.is_full() {
+            return;
+        }
         if names.contains(&name.value.as_str()) {
             continue;
         }
@@ -544,7 +547,7 @@ fn references(r: &mut Reader<'_>, lab: &Lab, f: &Fields<'_>) {
         };
         let mut diagnostic = Diagnostic::error(codes::UNKNOWN_INSTRUMENT, name.span, message)
             .label("no instrument of this lab")
-            .reason(format!("the instruments are: {}", names.join(", ")));
+            .reason(format!("the instruments are: {}", listed(names.iter().copied())));
         diagnostic.fix = near.map(str::to_owned);
         r.push(diagnostic);
     }

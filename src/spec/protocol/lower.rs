@@ -1,9 +1,11 @@
 //! Tree to protocol: reading, and what a protocol can be checked for on its own.
 
 use crate::spec::Kind;
+use std::collections::BTreeMap;
+
 use crate::spec::codes;
 use crate::spec::diagnostic::{Checked, Diagnostic};
-use crate::spec::nearest::nearest;
+use crate::spec::nearest::{listed, nearest};
 use crate::spec::reader::{Fields, Item, NameForm, Reader};
 use crate::spec::shared;
 use crate::spec::source::{SourceFile, Span, Spanned};
@@ -443,7 +445,7 @@ fn ask(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<StepKind> {
                 format!("take one of the options on timeout, such as `{better}`"),
             )
             .label("not one of the options")
-            .reason(format!("the options are: {}", all.join(", ")))
+            .reason(format!("the options are: {}", listed(all.iter().copied())))
             .fix(format!("on_timeout: {better}")),
         );
     }
@@ -479,69 +481,95 @@ fn on_error(r: &mut Reader<'_>, item: Item<'_>) -> Option<OnErrorDecl> {
 
 /// Reports `after` that names no step of the same list, and steps that wait for each other.
 fn after(r: &mut Reader<'_>, steps: &[Step]) {
-    let ids: Vec<Option<&str>> =
-        steps.iter().map(|s| s.id.as_ref().map(|id| id.value.as_str())).collect();
-    for step in steps {
-        for name in &step.after {
-            if ids.contains(&Some(name.value.as_str())) {
-                continue;
-            }
-            let near = nearest(&name.value, ids.iter().copied().flatten());
-            let message = match near {
-                Some(near) => format!("write `{near}` instead of `{}`", name.value),
-                None => format!("name a step of this list: none has the id `{}`", name.value),
-            };
-            let mut diagnostic = Diagnostic::error(codes::UNKNOWN_STEP, name.span, message)
-                .label("no step of this list")
-                .reason("`after` joins steps that stand in one list");
-            diagnostic.fix = near.map(|near| format!("after: [{near}]"));
-            r.push(diagnostic);
+    let mut ids: BTreeMap<&str, usize> = BTreeMap::new();
+    for (n, step) in steps.iter().enumerate() {
+        if let Some(id) = &step.id {
+            ids.entry(id.value.as_str()).or_insert(n);
         }
     }
-    cycles(r, steps, &ids);
+    for name in steps.iter().flat_map(|step| &step.after) {
+        if r.is_full() {
+            return;
+        }
+        if ids.contains_key(name.value.as_str()) {
+            continue;
+        }
+        let near = nearest(&name.value, ids.keys().copied());
+        let message = match near {
+            Some(near) => format!("write `{near}` instead of `{}`", name.value),
+            None => format!("name a step of this list: none has the id `{}`", name.value),
+        };
+        let mut diagnostic = Diagnostic::error(codes::UNKNOWN_STEP, name.span, message)
+            .label("no step of this list")
+            .reason("`after` joins steps that stand in one list");
+        diagnostic.fix = near.map(|near| format!("after: [{near}]"));
+        r.push(diagnostic);
+    }
+    if let Some(name) = circle(steps, &ids) {
+        r.push(
+            Diagnostic::error(
+                codes::CYCLIC_AFTER,
+                name.span,
+                "break the circle: this step waits for one that waits for it",
+            )
+            .label("leads back to this step")
+            .reason("without `after` a step waits for the one written before it"),
+        );
+    }
 }
 
-fn cycles(r: &mut Reader<'_>, steps: &[Step], ids: &[Option<&str>]) {
-    // Depth-first along `after`, else along the order written. The walk is iterative because a
-    // list may be as long as the file allows.
+/// The first `after` of the first step that waits for itself, along `after` or, where a step has
+/// none, along the order written. One topological sort: linear in the length of the list.
+fn circle<'s>(steps: &'s [Step], ids: &BTreeMap<&str, usize>) -> Option<&'s Spanned<String>> {
     let before = |n: usize| -> Vec<usize> {
         match steps.get(n) {
-            Some(step) if !step.after.is_empty() => step
-                .after
-                .iter()
-                .filter_map(|name| ids.iter().position(|id| *id == Some(name.value.as_str())))
-                .collect(),
+            Some(step) if !step.after.is_empty() => {
+                step.after.iter().filter_map(|name| ids.get(name.value.as_str()).copied()).collect()
+            }
             _ => n.checked_sub(1).into_iter().collect(),
         }
     };
-    let with_after: Vec<usize> =
-        (0..steps.len()).filter(|n| steps.get(*n).is_some_and(|s| !s.after.is_empty())).collect();
-    for start in with_after {
-        let mut open = before(start);
-        let mut seen = vec![false; steps.len()];
-        while let Some(n) = open.pop() {
-            if n == start {
-                if let Some(name) = steps.get(start).and_then(|s| s.after.first()) {
-                    r.push(
-                        Diagnostic::error(
-                            codes::CYCLIC_AFTER,
-                            name.span,
-                            "break the circle: this step waits for one that waits for it",
-                        )
-                        .label("leads back to this step")
-                        .reason("without `after` a step waits for the one written before it"),
-                    );
-                }
-                return;
-            }
-            if let Some(flag) = seen.get_mut(n)
-                && !*flag
-            {
-                *flag = true;
-                open.extend(before(n));
+    let mut waiting: Vec<usize> = Vec::with_capacity(steps.len());
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
+    for n in 0..steps.len() {
+        let earlier = before(n);
+        waiting.push(earlier.len());
+        for e in earlier {
+            if let Some(list) = followers.get_mut(e) {
+                list.push(n);
             }
         }
     }
+    let mut free: Vec<usize> =
+        waiting.iter().enumerate().filter(|(_, w)| **w == 0).map(|(n, _)| n).collect();
+    while let Some(n) = free.pop() {
+        for &f in followers.get(n).into_iter().flatten() {
+            if let Some(w) = waiting.get_mut(f) {
+                *w -= 1;
+                if *w == 0 {
+                    free.push(f);
+                }
+            }
+        }
+    }
+    // Who still waits is on a circle or behind one; walking back as many steps as there are ends
+    // on a circle, and once more around it finds its first step that says `after`.
+    let stuck = |n: &usize| waiting.get(*n).is_some_and(|w| *w > 0);
+    let mut at = (0..steps.len()).find(stuck)?;
+    for _ in 0..steps.len() {
+        at = before(at).into_iter().find(stuck)?;
+    }
+    let (start, mut first) = (at, None);
+    loop {
+        if steps.get(at).is_some_and(|step| !step.after.is_empty()) {
+            first = Some(first.map_or(at, |f: usize| f.min(at)));
+        }
+        at = before(at).into_iter().find(stuck)?;
+        if at == start {
+            break;
+        }
+    }
+    steps.get(first?)?.after.first()
 }
 
 /// Reports ids that stand twice anywhere in the protocol: `steps.ID` must mean one step.
