@@ -241,6 +241,48 @@ async fn a_stalled_motor_fails_the_dispense() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_alarm_read_by_a_poll_fails_the_dispense_too() {
+    let log = Log::default();
+    let mut running = false;
+    let mut stalled = false;
+    let dialer = line(&log, move |message| match message {
+        "RUN" => {
+            running = true;
+            healthy(message)
+        }
+        // Cleared by being read here; the next status is `stopped`, as after a good dispense.
+        "DIS" if running && !stalled => {
+            stalled = true;
+            answer("\x0200A?S\x03")
+        }
+        "" if running && !stalled => answer("\x0200I\x03"),
+        other => healthy(other),
+    });
+    let mut lab = Lab::start(vec![pump("a", "0")], dialer);
+    lab.ready().await;
+    let dose = command("d", "a", "dispense", &[("volume", "1 mL"), ("rate", "1 mL/min")]);
+    lab.fleet.send(dose).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    lab.fleet.read("read", "a", "dispensed").unwrap();
+    assert_eq!(failure(&lab.outcome("d").await), ("alarm", "Unknown".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_up_at_once_is_not_called_without_pause() {
+    let dials = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counted = std::sync::Arc::clone(&dials);
+    let dialer = labloop::wire::Dialer::memory(move |_| {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(tokio::io::duplex(8).0)
+    });
+    let lab = Lab::start(vec![pump("a", "0")], dialer);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let dials = dials.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((60..200).contains(&dials), "{dials}");
+    lab.fleet.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_line_cut_in_the_middle_of_an_answer_leaves_doubt_and_comes_back() {
     let log = Log::default();
     let mut cut = false;

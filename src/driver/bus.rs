@@ -62,18 +62,22 @@ impl Bus {
                     self.broke("the connection was lost");
                 }
                 if connect_at <= Instant::now() {
-                    match self.line.open().await {
-                        Ok(()) => self.backoff.reset(),
-                        Err(error) => {
-                            connect_at = Instant::now() + self.backoff.pause();
-                            self.broke(&error.to_string());
-                        }
+                    let opened = self.line.open().await;
+                    // Also after a success: a server may accept and hang up at once.
+                    connect_at = Instant::now() + self.backoff.pause();
+                    if let Err(error) = opened {
+                        self.broke(&error.to_string());
                     }
                     continue;
                 }
                 self.refuse_all();
-            } else if self.turn().await {
-                continue;
+            } else {
+                if self.sessions.iter().any(Session::is_up) {
+                    self.backoff.reset();
+                }
+                if self.turn().await {
+                    continue;
+                }
             }
             self.rest(connect_at).await;
         }

@@ -34,6 +34,8 @@ struct Handle {
     requests: mpsc::Sender<Request>,
     urgent: Arc<Urgent>,
     ready: watch::Receiver<Readiness>,
+    /// The longest another question on the line can keep its safe state waiting.
+    stop_latency: Duration,
 }
 
 /// A setup with its compiled plan.
@@ -56,6 +58,9 @@ impl Fleet {
         let mut wrong = Vec::new();
         let mut lines: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
         for setup in instruments {
+            if let Err(reason) = dialer.supports(&setup.at) {
+                wrong.push(SetupError { instrument: setup.name.clone(), reason });
+            }
             match Plan::new(&setup) {
                 Ok(plan) => {
                     // Each instrument behind a broker has a session of its own.
@@ -106,11 +111,21 @@ impl Fleet {
         let urgent: Arc<Urgent> = Arc::default();
         let outbox = Outbox::new(notices.clone(), Arc::clone(&self.dropped));
         let mut lamps = Vec::new();
+        let slowest = members.iter().map(|m| m.plan.reply_timeout + m.plan.gap).max();
+        let stop_latency = match members.first().map(|member| &member.plan.protocol) {
+            Some(Protocol::Text { .. } | Protocol::Modbus { .. }) => slowest.unwrap_or_default(),
+            Some(Protocol::Mqtt(_) | Protocol::Null) | None => Duration::ZERO,
+        };
         for member in &members {
             let name = member.setup.name.clone();
             let (state, ready) = watch::channel(Readiness::Connecting);
             lamps.push(Lamp::new(name.clone(), state));
-            let handle = Handle { requests: requests.clone(), urgent: Arc::clone(&urgent), ready };
+            let handle = Handle {
+                requests: requests.clone(),
+                urgent: Arc::clone(&urgent),
+                ready,
+                stop_latency,
+            };
             self.instruments.insert(name, handle);
         }
         let Some(first) = members.first() else { return };
@@ -233,6 +248,12 @@ impl Fleet {
     pub fn safe_state(&self, instrument: &str) -> Result<(), SendError> {
         self.handle(instrument)?.urgent.safe_state(instrument);
         Ok(())
+    }
+
+    /// How long, in wall time, an answer that does not come can keep the safe state of each
+    /// instrument from the wire: the longest reply timeout on its line.
+    pub fn stop_latencies(&self) -> BTreeMap<String, Duration> {
+        self.instruments.iter().map(|(name, h)| (name.clone(), h.stop_latency)).collect()
     }
 
     /// Closes the gate: until it is opened only reads and safe states pass.

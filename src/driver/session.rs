@@ -175,6 +175,8 @@ impl Session {
                     return;
                 }
                 Some(fault) if fault.kind == FailureKind::Alarm => {
+                    let why = format!("the instrument reported an alarm: {}", fault.message);
+                    self.abandon(FailureKind::Alarm, &why, world.outbox);
                     // The alarm is cleared by being read; what it replaced is asked again.
                     if fault.rebooted {
                         rebooted = Some(fault.message.clone());
@@ -212,8 +214,14 @@ impl Session {
         if fault.effect != Sent::NotSent && fault.kind != FailureKind::Timeout {
             self.last_heard = Instant::now();
         }
-        if fault.kind == FailureKind::Alarm && !fault.rebooted {
-            self.tell_alarm(fault, outbox);
+        if fault.kind == FailureKind::Alarm {
+            // SAFETY(lab): an alarm is cleared by being read, whatever question it replaced the
+            // answer of. The status that comes next would pass for the end of the action.
+            let why = format!("the instrument reported an alarm: {}", fault.message);
+            self.abandon(FailureKind::Alarm, &why, outbox);
+            if !fault.rebooted {
+                self.tell_alarm(fault, outbox);
+            }
         }
         if fault.rebooted {
             self.tell_rebooted(fault.message.clone(), outbox);

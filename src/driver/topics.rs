@@ -82,12 +82,11 @@ impl Topics {
             }
             if self.state.session.is_none() {
                 if connect_at <= Instant::now() {
-                    match self.connect().await {
-                        Ok(()) => self.backoff.reset(),
-                        Err(error) => {
-                            connect_at = Instant::now() + self.backoff.pause();
-                            self.lost(&error);
-                        }
+                    let connected = self.connect().await;
+                    // Also after a success: a broker may accept and hang up at once.
+                    connect_at = Instant::now() + self.backoff.pause();
+                    if let Err(error) = connected {
+                        self.lost(&error);
                     }
                     continue;
                 }

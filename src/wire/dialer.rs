@@ -19,6 +19,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most stale bytes thrown away before a send; a line that never falls quiet is not usable.
 const DISCARD_LIMIT: usize = 1 << 20;
 
+const NO_TLS: &str = "this build has no TLS; use mqtt:// on a trusted network";
+
 /// Settings of a serial port; other wires ignore them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SerialSettings {
@@ -139,6 +141,15 @@ impl Dialer {
         Dialer { kind: Kind::Memory(Arc::new(open)) }
     }
 
+    /// Whether this build can open such an address at all; says what to do instead.
+    pub fn supports(&self, at: &Address) -> Result<(), String> {
+        let Kind::Real { redirect } = &self.kind else { return Ok(()) };
+        match redirect.get(&at.line()).unwrap_or(at).endpoint {
+            Endpoint::Mqtt { tls: true, .. } => Err(NO_TLS.to_owned()),
+            _ => Ok(()),
+        }
+    }
+
     /// Opens a stream. A serial port is opened exclusively: a second owner is refused.
     pub async fn open(&self, at: &Address, serial: &SerialSettings) -> io::Result<Port> {
         let redirect = match &self.kind {
@@ -153,10 +164,9 @@ impl Dialer {
             Endpoint::Tcp { host, port } | Endpoint::ModbusTcp { host, port, .. } => {
                 open_tcp(host, *port).await.map(Port::Tcp)
             }
-            Endpoint::Mqtt { tls: true, .. } => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "this build has no TLS; use mqtt:// on a trusted network",
-            )),
+            Endpoint::Mqtt { tls: true, .. } => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, NO_TLS))
+            }
             Endpoint::Mqtt { host, port, .. } => open_tcp(host, *port).await.map(Port::Tcp),
             Endpoint::Null { .. } => Err(io::ErrorKind::Unsupported.into()),
         }

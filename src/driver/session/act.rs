@@ -269,13 +269,13 @@ impl Session {
         }
     }
 
-    /// An action that had sent only part of its messages when the line broke cannot go on.
+    /// An action that had not sent all of its messages when the line broke cannot go on: what
+    /// waited is not sent later, and of what was sent in part nobody knows where it stands.
     pub(in crate::driver) fn line_broke(&mut self, outbox: &mut Outbox) {
-        let sending =
-            |active: &mut Active| active.next > 0 && active.next < active.action.operations.len();
+        let sending = |active: &mut Active| active.next < active.action.operations.len();
         if let Some(active) = self.active.take_if(sending) {
             let effect = if active.touched { Sent::Unknown } else { Sent::NotSent };
-            let why = "the connection was lost between two of its messages";
+            let why = "the connection was lost before all of it was sent";
             outbox.failed(active.attempt, Fault::new(FailureKind::Link, effect, why), active.trace);
         }
     }

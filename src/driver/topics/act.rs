@@ -314,6 +314,8 @@ impl Topics {
 
     /// Takes note of an event; it may complete the message that is out.
     pub(super) fn handle(&mut self, event: &Event) {
+        // The connection carries something: it is worth having back at once.
+        self.backoff.reset();
         if let Event::Message(message) = event {
             self.note(message);
         }
