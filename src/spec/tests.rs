@@ -359,3 +359,95 @@ fn a_long_chain_of_after_is_sorted_and_a_circle_in_it_is_found() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].starts_with("LL0413 4:"), "{found:?}");
 }
+
+#[test]
+fn what_the_language_page_only_names_is_read_too() {
+    let protocol = good(
+        "\
+schema: labloop/protocol/v1
+name: more
+unattended: forbidden
+roles: {pump: {type: syringe_pump}, valve: {type: selector_valve, ports: [wash, waste]}}
+steps:
+  - id: rinse
+    call: ../common/rinse.yaml
+    with: {volume: 2 mL}
+    roles: {rinse_pump: pump}
+  - id: dose
+    doc: One shot
+    do: pump.dispense
+    with: {volume: 1 mL, rate: 1 mL/min}
+    consumes: {feed_a: 1 mL}
+    expires: 2 h
+    timeout: \"${ 2 * params.t }\"
+    on_error: {do: [{log: \"dose failed at ${ run.elapsed }\"}, {do: pump.stop}]}
+  - {id: rest, wait: 1 h 30 min, after: [rinse]}
+  - {id: both, steps: [{do: pump.stop, on_error: continue}], after: [dose, rest], on_error: ask}
+  - {for_each: {x: \"${ params.list }\"}, steps: [{log: \"${ loop.x }\"}]}
+  - {repeat: {max_times: \"${ params.n }\", steps: [{wait: 0 s, within: 0 s}]}}
+  - {if: params.n > 1, else: [{log: nothing}]}
+",
+        Protocol::lower,
+    );
+    assert_eq!(protocol.unattended.map(|u| u.value), Some(false));
+    let kinds: Vec<&StepKind> = protocol.steps.iter().map(|step| &step.kind).collect();
+    assert!(matches!(kinds[0], StepKind::Call { roles, .. } if roles[0].value.value == "pump"));
+    let StepKind::Do { consumes, expires, .. } = kinds[1] else { panic!("a do") };
+    let amount = consumes[0].value.expr.as_literal().unwrap().as_quantity().unwrap();
+    assert!((amount.value - 1e-6).abs() < 1e-18, "{amount:?}");
+    assert!(expires.is_some());
+    assert_eq!(protocol.steps[1].children().count(), 2);
+    assert!(matches!(protocol.steps[3].on_error, Some(protocol::OnErrorDecl::Ask(_))));
+    assert!(matches!(kinds[4], StepKind::ForEach { values: Written::Expression(_), .. }));
+    assert!(
+        matches!(kinds[6], StepKind::If { then, otherwise, .. } if then.is_empty() && otherwise.len() == 1)
+    );
+
+    let lab = good(
+        "\
+schema: labloop/lab/v1
+name: l
+instruments:
+  valve: {use: v, at: \"tcp://10.0.0.7:10001\", plays: [valve], ports: {wash: 3, waste: 4}}
+  pump: {use: p, at: \"modbus+serial:/dev/ttyUSB0?unit=3\", limits: {start: {rate: {max: 2 mL/min}}}}
+  cam: {use: c, at: \"mqtt://[::1]:1883/cam\", secret: file:/run/secrets/mqtt}
+interlocks:
+  - {id: all_off, trip_if: cam.smoke, action: safe_state all, latch: false}
+  - {id: tell, trip_if: cam.warm, action: [alarm, abort: users]}
+  - {id: closed, forbid: pump.*, when: cam.open}
+estop: {input: cam.ok, reset: auto}
+notify: {high: [\"command:/usr/bin/mail\"]}
+simulation: {plant: snar-flow, seed: 7, wiring: {pump_a: pump}, settings: {dead_volume: 0.2 mL, noise: 0.01}}
+",
+        Lab::lower,
+    );
+    assert_eq!(lab.instruments[1].limits[0].argument.value, "rate");
+    let InterlockKind::Forbid { action, .. } = &lab.interlocks[2].kind else { panic!("forbids") };
+    assert_eq!(action.value, "*");
+    assert_eq!(lab.simulation.unwrap().settings.len(), 2);
+
+    let campaign = good(
+        "\
+schema: labloop/campaign/v1
+name: c
+protocol: p.yaml
+roles: {pump: pump_1}
+space:
+  solvent: {options: [MeCN, DMF], descriptors: {MeCN: [37.5, 0.1], DMF: [36.7, 0.2]}}
+  time: [1 min, 2 min]
+fixed: {ratio: 1.5}
+objectives: [{result: yield, goal: maximize}]
+replicates: 2
+on_failed_run: {count_as: nothing}
+in_doubt: discard
+budget: {time: 12 h}
+approve: first_batch
+",
+        Campaign::lower,
+    );
+    assert!(campaign.on_failed_run.leave_out && campaign.in_doubt == InDoubt::Discard);
+    assert!(
+        matches!(&campaign.space[0].range, Range::Options { descriptors, .. } if descriptors.len() == 2)
+    );
+    assert_eq!(campaign.approve, Approve::FirstBatch);
+}
