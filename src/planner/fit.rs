@@ -12,7 +12,7 @@ use super::gp::{Data, Hyper};
 /// Mean and standard deviation of ln length-scale before the share of the dimension.
 const SCALE_PRIOR: (f64, f64) = (std::f64::consts::SQRT_2, 1.732_050_807_568_877_2);
 /// Mean and standard deviation of ln signal variance.
-const SIGNAL_PRIOR: (f64, f64) = (0.0, 1.0);
+const SIGNAL_PRIOR: (f64, f64) = (0.0, 2.0);
 /// Mean and standard deviation of ln noise variance: about 5 % of the spread, give or take 2.7.
 const NOISE_PRIOR: (f64, f64) = (-6.0, 2.0);
 /// Standard deviation of the mean.

@@ -64,7 +64,7 @@ fn branin_is_minimised_in_25_evaluations() {
     for seed in 1..=3 {
         let (_, best) = search(branin_problem(seed), 25, branin);
         println!("branin seed {seed}: regret {:.5}", best - 0.397_887);
-        assert!(best - 0.397_887 < 0.4, "seed {seed}: {best}");
+        assert!(best - 0.397_887 < 0.2, "seed {seed}: {best}");
     }
 }
 
@@ -103,4 +103,42 @@ fn a_planner_rebuilt_from_tells_and_pending_goes_on_identically() {
         second.restore_pending(suggestion).unwrap();
     }
     assert_eq!(first.ask(3).unwrap(), second.ask(3).unwrap());
+}
+
+#[test]
+#[ignore = "a measurement, not a check"]
+fn regrets_over_ten_seeds() {
+    let mut regrets: Vec<f64> =
+        (1..=10).map(|seed| search(branin_problem(seed), 25, branin).1 - 0.397_887).collect();
+    regrets.sort_by(f64::total_cmp);
+    println!("branin: {regrets:.4?}");
+    let mut regrets: Vec<f64> = (1..=10)
+        .map(|seed| {
+            let problem = Problem {
+                parameters: ["a", "b", "c"].map(|n| continuous(n, 0.0, 1.0)).to_vec(),
+                objectives: vec![objective("f", true)],
+                seed,
+                ..Problem::default()
+            };
+            let f = |p: &Point| hartmann(&["a", "b", "c"].map(|n| number(p, n)));
+            3.862_78 - search(problem, 25, f).1
+        })
+        .collect();
+    regrets.sort_by(f64::total_cmp);
+    println!("hartmann3: {regrets:.4?}");
+}
+
+fn hartmann(x: &[f64]) -> f64 {
+    let rows = [
+        (1.0, [3.0, 10.0, 30.0], [0.3689, 0.1170, 0.2673]),
+        (1.2, [0.1, 10.0, 35.0], [0.4699, 0.4387, 0.7470]),
+        (3.0, [3.0, 10.0, 30.0], [0.1091, 0.8732, 0.5547]),
+        (3.2, [0.1, 10.0, 35.0], [0.0381, 0.5743, 0.8828]),
+    ];
+    rows.iter()
+        .map(|(c, a, p)| {
+            let sum: f64 = (0..3).map(|k| a[k] * (x[k] - p[k]).powi(2)).sum();
+            c * f64::exp(-sum)
+        })
+        .sum()
 }
