@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::text::{Fault, Reply, ReplyEnd, TextCodec};
 use super::types::{Exchange, FailureKind, Sent, Way};
+use crate::spec::instrument::StatusClass;
 use crate::wire::modbus::{self, Answer, ModbusError, Request};
 use crate::wire::printable::{hex, printable};
 use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
@@ -30,6 +31,8 @@ const LONGEST_TRACE: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     pub all: Vec<Exchange>,
+    /// What the last answer said about the instrument.
+    pub status: Option<StatusClass>,
 }
 
 impl Trace {

@@ -28,7 +28,9 @@ use super::plan::{ActionPlan, Plan};
 use super::talk::Talk;
 use super::text::Fault;
 use super::types::{FailureKind, Notice, Sent};
+use super::values;
 use crate::expr::Value;
+use crate::spec::instrument::StatusClass;
 use crate::units::{Dimension, Quantity};
 use crate::wire::{Backoff, Clock, Tick};
 
@@ -38,6 +40,9 @@ const MOST_PREPARATIONS: u32 = 3;
 /// Unanswered questions in a row after which an instrument counts as gone, and answers that a wait
 /// for completion may miss.
 const MOST_MISSES: u32 = 3;
+
+/// A status that does not change is told again after this much lab time.
+const STATUS_FRESH: Duration = Duration::from_secs(10);
 
 /// However fast lab time runs, one property is asked for this often at most, in wall time.
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
@@ -56,6 +61,8 @@ pub(super) struct Session {
     misses: u32,
     /// When the device was last heard, for its heartbeat.
     last_heard: Instant,
+    /// The status told last.
+    status: Option<(StatusClass, Tick)>,
 }
 
 /// What a session needs from its surroundings.
@@ -82,6 +89,7 @@ impl Session {
             active: None,
             misses: 0,
             last_heard: Instant::now(),
+            status: None,
         }
     }
 
@@ -144,7 +152,6 @@ impl Session {
             let period = Quantity::new(beat.period.as_secs_f64(), Dimension::TIME);
             scope.args.insert("period".to_owned(), Value::Quantity(period));
         }
-        let mut rebooted = None;
         for _ in 0..MOST_PREPARATIONS {
             let mut trace = Trace::default();
             let mut fault = None;
@@ -161,28 +168,19 @@ impl Session {
             match fault {
                 None => {
                     self.up = true;
-                    self.misses = 0;
                     self.backoff.reset();
-                    self.last_heard = Instant::now();
                     let now = world.line.clock.now();
                     for poll in &mut self.polls {
                         poll.due = now;
                     }
                     self.lamp.up(world.outbox, "identified and ready");
-                    if let Some(detail) = rebooted {
-                        self.tell_rebooted(detail, world.outbox);
-                    }
+                    self.heard(&mut trace, world);
                     return;
                 }
                 Some(fault) if fault.kind == FailureKind::Alarm => {
-                    let why = format!("the instrument reported an alarm: {}", fault.message);
-                    self.abandon(FailureKind::Alarm, &why, world.outbox);
                     // The alarm is cleared by being read; what it replaced is asked again.
-                    if fault.rebooted {
-                        rebooted = Some(fault.message.clone());
-                    } else {
-                        self.tell_alarm(&fault, world.outbox);
-                    }
+                    let now = world.line.clock.now();
+                    self.heed(&fault, now, world.outbox);
                     if fault.broken || !world.line.is_open() {
                         self.went_down(&fault.message, world.outbox);
                         return;
@@ -190,9 +188,6 @@ impl Session {
                 }
                 Some(fault) => {
                     self.went_down(&fault.message, world.outbox);
-                    if let Some(detail) = rebooted {
-                        self.tell_rebooted(detail, world.outbox);
-                    }
                     return;
                 }
             }
@@ -210,7 +205,7 @@ impl Session {
     }
 
     /// Takes note of how a question ended; `true` when the session is still up.
-    fn heed(&mut self, fault: &Fault, outbox: &mut Outbox) -> bool {
+    fn heed(&mut self, fault: &Fault, now: Tick, outbox: &mut Outbox) -> bool {
         if fault.effect != Sent::NotSent && fault.kind != FailureKind::Timeout {
             self.last_heard = Instant::now();
         }
@@ -218,13 +213,16 @@ impl Session {
             // SAFETY(lab): an alarm is cleared by being read, whatever question it replaced the
             // answer of. The status that comes next would pass for the end of the action.
             let why = format!("the instrument reported an alarm: {}", fault.message);
-            self.abandon(FailureKind::Alarm, &why, outbox);
-            if !fault.rebooted {
+            // Said first: whoever hears of the outcome may ask whether a witness still counts.
+            if fault.rebooted {
+                self.tell_rebooted(fault.message.clone(), outbox);
+            } else {
                 self.tell_alarm(fault, outbox);
+                self.tell_status(StatusClass::Alarm, now, outbox);
             }
+            self.abandon(FailureKind::Alarm, &why, outbox);
         }
         if fault.rebooted {
-            self.tell_rebooted(fault.message.clone(), outbox);
             // It forgot what on_connect told it.
             self.up = false;
             self.retry_at = Instant::now();
@@ -245,9 +243,30 @@ impl Session {
         true
     }
 
-    fn heard(&mut self) {
+    fn heard(&mut self, trace: &mut Trace, world: &mut World<'_>) {
         self.misses = 0;
         self.last_heard = Instant::now();
+        let now = world.line.clock.now();
+        if let Some(status) = trace.status.take() {
+            self.tell_status(status, now, world.outbox);
+        }
+    }
+
+    /// The status an answer carried, as a property of its own: when it changes, and often enough
+    /// to stay fresh.
+    fn tell_status(&mut self, status: StatusClass, now: Tick, outbox: &mut Outbox) {
+        let fresh =
+            |(last, at): (StatusClass, Tick)| last == status && now.since(at) < STATUS_FRESH;
+        if self.status.is_some_and(fresh) {
+            return;
+        }
+        self.status = Some((status, now));
+        outbox.put(Notice::Sample {
+            instrument: self.plan.name.clone(),
+            property: "status".to_owned(),
+            value: Value::text(values::status_word(status)),
+            at: now,
+        });
     }
 
     /// Lets the device hear from us.
@@ -259,7 +278,7 @@ impl Session {
         if let Some(op) = plan.identify.first() {
             let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
             if let Err(fault) = talk.run(op, &scope).await {
-                self.heed(&fault, world.outbox);
+                self.heed(&fault, world.line.clock.now(), world.outbox);
             }
         }
     }

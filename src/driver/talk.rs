@@ -39,7 +39,9 @@ impl Talk<'_> {
             return Err(Fault::not_sent("a text message on a line that is not text"));
         };
         let timing = self.timing();
-        self.line.text(codec, body, answered, &timing, self.trace).await
+        let reply = self.line.text(codec, body, answered, &timing, self.trace).await?;
+        self.trace.status = reply.as_ref().and_then(|reply| reply.status).or(self.trace.status);
+        Ok(reply)
     }
 
     async fn registers(&mut self, request: &Request) -> Result<crate::wire::modbus::Answer, Fault> {

@@ -218,7 +218,8 @@ impl Topics {
                     if active.touched && fault.effect != Sent::Unknown {
                         fault.effect = Sent::Unknown;
                     }
-                    if active.touched || active.flight.is_some() {
+                    let out = active.touched || active.flight.is_some();
+                    if out && fault.kind == FailureKind::Timeout {
                         self.clean_up(&mut active);
                     }
                     self.outbox.failed(active.attempt, fault, active.trace);

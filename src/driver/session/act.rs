@@ -96,7 +96,9 @@ impl Session {
                 if (active.touched || waiting) && fault.effect != Sent::Unknown {
                     fault.effect = Sent::Unknown;
                 }
-                if active.touched {
+                // An answer that is missing is no reason to stop what may well be running: a
+                // witness will tell. Only what does not end by its deadline is stopped.
+                if waiting && world.line.clock.now() >= active.deadline {
                     self.clean_up(&mut active, world).await;
                 }
                 world.outbox.failed(active.attempt, fault, active.trace);
@@ -140,7 +142,7 @@ impl Session {
         let heard = match talk.run(op, &active.scope).await {
             Ok(heard) => heard,
             Err(fault) => {
-                let up = self.heed(&fault, world.outbox);
+                let up = self.heed(&fault, world.line.clock.now(), world.outbox);
                 let harmless = action.effect == EffectClass::Read;
                 let lost = matches!(fault.kind, FailureKind::Timeout | FailureKind::BadReply);
                 if harmless && up && lost && !active.repeated && world.line.is_open() {
@@ -150,7 +152,7 @@ impl Session {
                 return Err(fault);
             }
         };
-        self.heard();
+        self.heard(&mut active.trace, world);
         active.touched |= heard.sent;
         if let Some(raw) = heard.raw {
             let value = values::returned(action.returns.as_ref(), raw)
@@ -199,7 +201,7 @@ impl Session {
         active.resume_at = next_turn(&world.line.clock, now, every);
         match result {
             Ok(holds) => {
-                self.heard();
+                self.heard(&mut active.trace, world);
                 active.misses = 0;
                 let held_for = match &action.done {
                     Some(DonePlan::Until { held_for, .. }) => *held_for,
@@ -212,7 +214,7 @@ impl Session {
                 }
             }
             Err(fault) => {
-                self.heed(&fault, world.outbox);
+                self.heed(&fault, world.line.clock.now(), world.outbox);
                 active.misses += 1;
                 let lost = matches!(fault.kind, FailureKind::Timeout | FailureKind::BadReply);
                 if fault.broken || !lost || active.misses >= MOST_MISSES {
@@ -245,7 +247,7 @@ impl Session {
             }
             let mut talk = Talk { plan: &self.plan, line: world.line, trace: &mut active.trace };
             if let Err(fault) = talk.run(op, &active.scope).await {
-                self.heed(&fault, world.outbox);
+                self.heed(&fault, world.line.clock.now(), world.outbox);
             }
         }
     }

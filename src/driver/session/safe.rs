@@ -38,11 +38,12 @@ impl Session {
                 let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
                 match talk.run(op, &scope).await {
                     Ok(_) => {
+                        self.heard(&mut trace, world);
                         trouble = None;
                         break;
                     }
                     Err(fault) => {
-                        self.heed(&fault, world.outbox);
+                        self.heed(&fault, world.line.clock.now(), world.outbox);
                         trouble = Some(fault.message);
                     }
                 }
@@ -65,7 +66,7 @@ impl Session {
                     }
                     Ok(false) => seen = Err("its read-back does not confirm it".to_owned()),
                     Err(fault) => {
-                        self.heed(&fault, world.outbox);
+                        self.heed(&fault, world.line.clock.now(), world.outbox);
                         seen = Err(fault.message);
                     }
                 }

@@ -59,11 +59,11 @@ impl Session {
             let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
             match talk.property(property).await {
                 Ok(value) => {
-                    self.heard();
+                    self.heard(&mut trace, world);
                     return world.outbox.done(attempt, Some(value), trace);
                 }
                 Err(fault) => {
-                    let up = self.heed(&fault, world.outbox);
+                    let up = self.heed(&fault, world.line.clock.now(), world.outbox);
                     let again =
                         up && matches!(fault.kind, FailureKind::Timeout | FailureKind::BadReply);
                     let open = world.line.is_open();
@@ -102,14 +102,14 @@ impl Session {
         };
         match result {
             Ok((value, reply)) => {
-                self.heard();
+                self.heard(&mut trace, world);
                 self.sample(&name, value, world);
                 if let Some(reply) = reply {
                     self.share(&name, question.as_deref(), &reply, world);
                 }
             }
             Err(fault) => {
-                self.heed(&fault, world.outbox);
+                self.heed(&fault, world.line.clock.now(), world.outbox);
                 self.sample(&name, Value::Missing(fault.message.as_str().into()), world);
             }
         }
