@@ -444,6 +444,23 @@ async fn a_dispense_that_never_ends_fails_at_its_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_deadline_shorter_than_the_pause_between_polls_is_kept() {
+    let log = Log::default();
+    let dialer = line(&log, |message| match message {
+        "" => answer("\x0200I\x03"),
+        other => healthy(other),
+    });
+    let mut lab = Lab::start(vec![pump("a", "0")], dialer);
+    lab.ready().await;
+    let dose = command("d", "a", "dispense", &[("volume", "1 mL"), ("rate", "1 mL/min")]);
+    let begun = tokio::time::Instant::now();
+    let deadline = Duration::from_millis(50);
+    let outcome = lab.run(labloop::driver::Command { deadline, ..dose }).await;
+    assert_eq!(failure(&outcome), ("timeout", "Unknown".to_owned()));
+    assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_value_out_of_limits_never_reaches_the_wire() {
     let log = Log::default();
     let mut lab = Lab::start(vec![pump("a", "0")], line(&log, healthy));

@@ -118,9 +118,9 @@ impl Session {
         self.active.as_ref().filter(|_| self.up).map(|active| active.resume_at)
     }
 
-    /// A deadline passes also while the line is down.
+    /// A deadline passes also while the instrument cannot be asked.
     pub fn deadline(&self) -> Option<Tick> {
-        self.active.as_ref().map(|active| active.deadline)
+        self.active.as_ref().filter(|_| !self.up).map(|active| active.deadline)
     }
 
     pub fn retry_at(&self) -> Instant {

@@ -171,7 +171,7 @@ impl Session {
         match &action.done {
             None => Ok(active.resume_at <= now),
             Some(DonePlan::Poll { every, .. } | DonePlan::Until { every, .. }) => {
-                active.resume_at = active.resume_at.plus(*every);
+                active.resume_at = active.resume_at.plus(*every).min(active.deadline);
                 Ok(false)
             }
             Some(DonePlan::After(time)) => {
@@ -188,6 +188,9 @@ impl Session {
         let action = Arc::clone(&active.action);
         let mut talk = Talk { plan: &self.plan, line: world.line, trace: &mut active.trace };
         let (result, every) = match &action.done {
+            None | Some(DonePlan::After(_)) if active.resume_at > active.deadline => {
+                return Err(late());
+            }
             None | Some(DonePlan::After(_)) => return Ok(true),
             Some(DonePlan::Poll { send, until, every }) => {
                 let status = talk.status(send, &active.scope).await;
