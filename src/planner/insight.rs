@@ -188,7 +188,7 @@ impl Planner {
         let mut importance = BTreeMap::new();
         for name in model::result_names(&self.problem) {
             let Some(gp) = models.result(&name) else { continue };
-            let at = |unit: &[f64]| gp.mean(&self.space.features(&self.space.from_unit(unit)));
+            let at = |unit: &[f64]| gp.mean(&self.space.features(&self.space.at_unit(unit)));
             let mut effects = vec![0.0; count];
             for (first, second) in &pairs {
                 let base = at(first);

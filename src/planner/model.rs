@@ -12,9 +12,12 @@ use super::space::{Comparison, Space};
 /// Share of the plain sum in the augmented Chebyshev scalarisation (Knowles, ParEGO, 2006).
 const PLAIN_SHARE: f64 = 0.05;
 /// Distance over which a failure speaks for its neighbours, a share of the unit cube's diagonal.
-const FAILURE_REACH: f64 = 0.15;
+const FAILURE_REACH: f64 = 0.1;
 /// Weight of the overall failure rate, in experiments.
-const FAILURE_PRIOR: f64 = 0.5;
+const FAILURE_PRIOR: f64 = 0.1;
+/// Power of the probability not to fail in the score: expected improvements differ by many orders
+/// of magnitude, and a plain product would try a promising dead region again and again.
+const FAILURE_POWER: f64 = 4.0;
 /// Random streams of the weights start here; below are those of the searches.
 const WEIGHT_STREAM: u64 = 1 << 40;
 
@@ -167,7 +170,15 @@ impl Models {
 
     /// Logarithm of the probability that no experiment fails and all limits are kept.
     pub(super) fn log_feasible(&self, features: &[f64]) -> f64 {
-        let mut log = self.failures.as_ref().map_or(0.0, |f| f.probability_ok(features).ln());
+        self.log_ok(features) + self.log_within_limits(features)
+    }
+
+    fn log_ok(&self, features: &[f64]) -> f64 {
+        self.failures.as_ref().map_or(0.0, |f| f.probability_ok(features).ln())
+    }
+
+    fn log_within_limits(&self, features: &[f64]) -> f64 {
+        let mut log = 0.0;
         for limit in &self.limits {
             let Some(gp) = self.results.get(&limit.result) else { continue };
             let belief = gp.belief(features);
@@ -223,8 +234,9 @@ impl Models {
             }
         };
         let mut incumbent: Option<f64> = None;
-        for (row, _) in measured(rows) {
-            let features = space.features(&row.setting);
+        let done = measured(rows).map(|(row, _)| space.features(&row.setting));
+        // Pending ones too: a batch that did not count its own members would repeat the first.
+        for features in done.chain(pending.iter().cloned()) {
             if self.log_feasible(&features) > 0.5_f64.ln() {
                 let mean = sign * gp.mean(&features);
                 incumbent = Some(incumbent.map_or(mean, |best: f64| best.max(mean)));
@@ -244,7 +256,7 @@ impl Target {
     pub(super) fn worth(&self, models: &Models, features: &[f64]) -> Worth {
         let raw = self.gp.belief(features);
         let belief = Belief { mean: self.sign * raw.mean, sd: raw.sd };
-        let feasible = models.log_feasible(features);
+        let feasible = FAILURE_POWER * models.log_ok(features) + models.log_within_limits(features);
         let Some(incumbent) = self.incumbent else {
             // Nothing probably feasible is known: look for that first.
             return Worth { score: feasible, belief, improvement: None };

@@ -55,7 +55,7 @@ pub(super) fn start<'a>(
 ) -> impl Iterator<Item = Vec<f64>> + 'a {
     let mut sobol = Sobol::new(space.len(), problem.seed, 0);
     (0..TRIES_MAX)
-        .map(move |_| space.from_unit(&sobol.next()))
+        .map(move |_| space.at_unit(&sobol.next()))
         .filter(|setting| is_allowed(problem, space, setting))
 }
 
@@ -83,7 +83,7 @@ impl Search<'_> {
         let mut sobol = Sobol::new(self.space.len(), self.problem.seed, 1 + 2 * self.stream);
         let mut random = sobol::random(self.problem.seed, 2 + 2 * self.stream);
         let mut points: Vec<Vec<f64>> = (0..TRIES_MAX)
-            .map(|_| self.space.from_unit(&sobol.next()))
+            .map(|_| self.space.at_unit(&sobol.next()))
             .filter(|p| self.allowed(p))
             .take(CANDIDATES)
             .collect();
@@ -93,7 +93,7 @@ impl Search<'_> {
                 let width = if k % 2 == 0 { 0.1 } else { 0.02 };
                 let moved: Vec<f64> =
                     centre.iter().map(|c| c + width * sobol::normal(&mut random)).collect();
-                points.push(self.space.from_unit(&moved));
+                points.push(self.space.at_unit(&moved));
             }
             points.push(setting.clone());
         }
@@ -113,12 +113,12 @@ impl Search<'_> {
                 }
                 let mut candidate = setting.to_vec();
                 // Only this parameter: a round trip would disturb the last digits of others.
-                let new = self.space.from_unit(&moved);
-                if let (Some(old), Some(new)) = (candidate.get_mut(k), new.get(k)) {
-                    if old != new {
-                        *old = *new;
-                        around.push(candidate);
-                    }
+                let new = self.space.at_unit(&moved);
+                if let (Some(old), Some(new)) = (candidate.get_mut(k), new.get(k))
+                    && old != new
+                {
+                    *old = *new;
+                    around.push(candidate);
                 }
             };
             let at = unit.get(k).copied().unwrap_or(0.5);

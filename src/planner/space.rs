@@ -158,7 +158,7 @@ impl Space {
     }
 
     /// The setting nearest to a place in the unit cube; equal shares for integers and choices.
-    pub(super) fn from_unit(&self, unit: &[f64]) -> Vec<f64> {
+    pub(super) fn at_unit(&self, unit: &[f64]) -> Vec<f64> {
         let pairs = self.parameters.iter().zip(unit);
         pairs.map(|(p, &u)| from_unit(&p.kind, u.clamp(0.0, 1.0))).collect()
     }

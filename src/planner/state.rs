@@ -164,11 +164,11 @@ impl Planner {
         let mut ids = BTreeSet::new();
         let mut rows = Vec::new();
         for observation in observations {
-            if let Some(id) = observation.id {
-                if id == 0 || self.told.contains(&id) || !ids.insert(id) {
-                    let reason = "was told before".to_owned();
-                    return Err(PlannerError::Suggestion { id, reason });
-                }
+            if let Some(id) = observation.id
+                && (id == 0 || self.told.contains(&id) || !ids.insert(id))
+            {
+                let reason = "was told before".to_owned();
+                return Err(PlannerError::Suggestion { id, reason });
             }
             rows.push(self.row(observation)?);
         }
@@ -195,10 +195,10 @@ impl Planner {
             if !value.is_finite() || value.abs() > 1e150 {
                 return Err(error(format!("{value} is not a usable number")));
             }
-            if let Some(sd) = noise_sd.get(&name) {
-                if !sd.is_finite() || *sd < 0.0 || *sd > 1e150 {
-                    return Err(error(format!("noise {sd} is not a standard deviation")));
-                }
+            if let Some(sd) = noise_sd.get(&name)
+                && !(0.0..1e150).contains(sd)
+            {
+                return Err(error(format!("noise {sd} is not a standard deviation")));
             }
             kept.insert(name, *value);
         }
@@ -243,14 +243,15 @@ impl Planner {
     fn suggest(&mut self) -> Result<Suggestion, PlannerError> {
         let begun = self.rows.len() + self.pending.len();
         let in_start = begun < self.initial() || self.measured() < 2;
-        let suggestion = if in_start { self.from_start(begun)? } else { self.from_model()? };
+        let suggestion =
+            if in_start { self.start_suggestion(begun)? } else { self.model_suggestion()? };
         let setting = self.space.setting(&suggestion.parameters)?;
         self.pending.insert(suggestion.id, setting);
         self.next_id += 1;
         Ok(suggestion)
     }
 
-    fn from_start(&self, begun: usize) -> Result<Suggestion, PlannerError> {
+    fn start_suggestion(&self, begun: usize) -> Result<Suggestion, PlannerError> {
         let made = usize::try_from(self.next_id - 1).unwrap_or(usize::MAX);
         let setting = match self.unused() {
             Some(unused) => {
@@ -303,7 +304,7 @@ impl Planner {
         Search { problem: &self.problem, space: &self.space, known, stream: self.next_id }
     }
 
-    fn from_model(&self) -> Result<Suggestion, PlannerError> {
+    fn model_suggestion(&self) -> Result<Suggestion, PlannerError> {
         let singular = |_| PlannerError::Singular;
         let mut models = self.fitted()?.clone();
         let believed: Vec<Vec<f64>> =

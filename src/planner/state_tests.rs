@@ -1,5 +1,7 @@
 use super::super::problem::ParameterKind;
-use super::super::problem::{Objective, Parameter, ParameterValue};
+use super::super::problem::{Limit, Objective, Parameter, ParameterValue};
+use std::sync::Arc;
+
 use super::*;
 
 fn continuous(name: &str, min: f64, max: f64) -> Parameter {
@@ -141,4 +143,218 @@ fn hartmann(x: &[f64]) -> f64 {
             c * f64::exp(-sum)
         })
         .sum()
+}
+
+fn told(planner: &mut Planner, suggestion: &Suggestion, values: &[(&str, f64)]) {
+    let values = values.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let outcome = Outcome::Measured { values, noise_sd: BTreeMap::new() };
+    let parameters = suggestion.parameters.clone();
+    planner.tell(vec![Observation { id: Some(suggestion.id), parameters, outcome }]).unwrap();
+}
+
+#[test]
+fn integers_choices_and_levels_are_searched_together() {
+    let descriptors = [("a", 1.0), ("b", 2.0), ("c", 4.0)].map(|(n, d)| (n.to_owned(), vec![d]));
+    let problem = Problem {
+        parameters: vec![
+            continuous("x", 0.0, 1.0),
+            Parameter { name: "n".into(), kind: ParameterKind::Integer { min: 1, max: 9 } },
+            Parameter {
+                name: "level".into(),
+                kind: ParameterKind::Discrete { values: vec![60.0, 20.0, 40.0] },
+            },
+            Parameter {
+                name: "solvent".into(),
+                kind: ParameterKind::Categorical {
+                    choices: ["a", "b", "c"].map(str::to_owned).to_vec(),
+                    descriptors: descriptors.into_iter().collect(),
+                },
+            },
+        ],
+        objectives: vec![objective("yield", true)],
+        seed: 4,
+        ..Problem::default()
+    };
+    let f = |p: &Point| {
+        let bonus = if p["solvent"] == ParameterValue::Text("b".into()) { 0.3 } else { 0.0 };
+        let (x, n, level) = (number(p, "x"), number(p, "n"), number(p, "level"));
+        assert!(n.fract() == 0.0 && (1.0..=9.0).contains(&n) && level.rem_euclid(20.0) == 0.0);
+        1.0 - (x - 0.4).powi(2) - 0.01 * (n - 6.0).powi(2) - (level / 40.0 - 1.0).powi(2) + bonus
+    };
+    let (planner, best) = search(problem, 30, f);
+    println!("mixed: regret {:.5}", 1.3 - best);
+    assert!(best > 1.28, "{best}");
+    let recommended = planner.recommend().unwrap();
+    assert_eq!(recommended.parameters["solvent"], ParameterValue::Text("b".into()));
+    assert!((recommended.predictions["yield"].mean - 1.3).abs() < 0.05);
+}
+
+#[test]
+fn noise_of_two_per_cent_leaves_the_recommended_point_within_five() {
+    for seed in 1..=2 {
+        let mut rng = super::super::sobol::random(seed, 99);
+        let parameters = ["a", "b", "c"].map(|n| continuous(n, 0.0, 1.0)).to_vec();
+        let objectives = vec![objective("yield", true)];
+        let problem = Problem { parameters, objectives, seed, ..Problem::default() };
+        let truth = |p: &Point| {
+            let [a, b, c] = ["a", "b", "c"].map(|n| number(p, n));
+            (-(3.0 * (a - 0.7).powi(2) + 2.0 * (b - 0.3).powi(2) + (c - a * b).powi(2))).exp()
+        };
+        let mut planner = Planner::new(problem).unwrap();
+        for _ in 0..25 {
+            let suggestion = planner.ask(1).unwrap().remove(0);
+            let value =
+                truth(&suggestion.parameters) + 0.02 * super::super::sobol::normal(&mut rng);
+            told(&mut planner, &suggestion, &[("yield", value)]);
+        }
+        let recommended = planner.recommend().unwrap();
+        let regret = 1.0 - truth(&recommended.parameters);
+        println!("noisy seed {seed}: regret {regret:.5}, {:?}", planner.calibration());
+        assert!(regret < 0.05, "seed {seed}: {regret}");
+        let importance = planner.importance().unwrap();
+        assert!(importance["yield"]["a"] > importance["yield"]["c"]);
+    }
+}
+
+#[test]
+fn constraints_hold_in_every_suggestion_and_limits_in_the_best() {
+    let mut problem = branin_problem(6);
+    problem.constraints = vec![Arc::new(|p| number(p, "x") + number(p, "y") <= 8.0)];
+    problem.limits = vec![Limit { result: "g".into(), min: None, max: Some(0.0) }];
+    let mut planner = Planner::new(problem).unwrap();
+    for _ in 0..22 {
+        let suggestion = planner.ask(1).unwrap().remove(0);
+        let p = suggestion.parameters.clone();
+        assert!(number(&p, "x") + number(&p, "y") <= 8.0);
+        let values = [("f", branin(&p)), ("g", 2.0 - number(&p, "x"))];
+        told(&mut planner, &suggestion, &values);
+    }
+    let best = planner.best().unwrap();
+    println!("limited: {best:?}");
+    assert!(best.values["g"] <= 0.0);
+    assert!(best.values["f"] < 0.8, "{best:?}");
+}
+
+#[test]
+fn a_region_where_experiments_fail_is_left() {
+    let mut planner = Planner::new(branin_problem(2)).unwrap();
+    let mut late_failures = 0;
+    for round in 0..24 {
+        let suggestion = planner.ask(1).unwrap().remove(0);
+        if number(&suggestion.parameters, "x") > 4.0 {
+            late_failures += u32::from(round >= 14);
+            let parameters = suggestion.parameters.clone();
+            let failed =
+                Observation { id: Some(suggestion.id), parameters, outcome: Outcome::Failed };
+            planner.tell(vec![failed]).unwrap();
+            continue;
+        }
+        let value = branin(&suggestion.parameters);
+        told(&mut planner, &suggestion, &[("f", value)]);
+    }
+    let best = planner.best().unwrap().values["f"];
+    println!("failing: {best:.4}, late failures {late_failures}");
+    assert!(late_failures <= 3 && best < 1.0, "{late_failures} {best}");
+}
+
+#[test]
+fn a_batch_spreads_over_different_points() {
+    let (mut planner, _) = search(branin_problem(1), 10, branin);
+    let batch = planner.ask(4).unwrap();
+    for (i, a) in batch.iter().enumerate() {
+        assert!(a.probability_of_improvement.is_some() && a.predictions.contains_key("f"));
+        for b in &batch[..i] {
+            let gap = |n: &str| (number(&a.parameters, n) - number(&b.parameters, n)).abs();
+            assert!(gap("x") + gap("y") > 0.05, "{a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn two_objectives_give_a_front_with_both_ends() {
+    let problem = Problem {
+        parameters: vec![continuous("x", 0.0, 1.0), continuous("y", 0.0, 1.0)],
+        objectives: vec![objective("f", true), objective("cost", false)],
+        seed: 8,
+        ..Problem::default()
+    };
+    let mut planner = Planner::new(problem).unwrap();
+    for _ in 0..24 {
+        let suggestion = planner.ask(1).unwrap().remove(0);
+        let (x, y) = (number(&suggestion.parameters, "x"), number(&suggestion.parameters, "y"));
+        let loss = (y - 0.5).powi(2);
+        told(&mut planner, &suggestion, &[("f", 2.0 * x - loss), ("cost", 10.0 * x * x + loss)]);
+    }
+    let front = planner.front();
+    assert!(front.len() >= 6, "{}", front.len());
+    assert!(
+        front.iter().any(|b| b.values["f"] > 1.8) && front.iter().any(|b| b.values["cost"] < 0.5)
+    );
+    assert!(planner.best().is_some() && planner.recommend().is_ok());
+}
+
+#[test]
+fn candidates_are_suggested_once_each_and_then_used_up() {
+    let points = (0..7).map(|i| {
+        let value = |v: f64| ParameterValue::Number(v);
+        Point::from([("x".to_owned(), value(f64::from(i))), ("y".to_owned(), value(2.0))])
+    });
+    let mut problem = branin_problem(1);
+    problem.candidates = Some(points.collect());
+    let mut planner = Planner::new(problem).unwrap();
+    let mut seen = BTreeSet::new();
+    for _ in 0..7 {
+        let suggestion = planner.ask(1).unwrap().remove(0);
+        assert!(seen.insert(number(&suggestion.parameters, "x") as i64));
+        let value = branin(&suggestion.parameters);
+        told(&mut planner, &suggestion, &[("f", value)]);
+    }
+    assert_eq!(planner.ask(1), Err(PlannerError::Exhausted));
+    assert!(number(&planner.recommend().unwrap().parameters, "y") == 2.0);
+}
+
+#[test]
+fn unusable_problems_and_observations_are_refused_and_change_nothing() {
+    let refuse = |change: fn(&mut Problem)| {
+        let mut problem = branin_problem(1);
+        change(&mut problem);
+        Planner::new(problem).unwrap_err().to_string()
+    };
+    assert!(refuse(|p| p.parameters.clear()).contains("none"));
+    assert!(refuse(|p| p.objectives.clear()).contains("none"));
+    assert!(refuse(|p| p.parameters[1].name = "x".into()).contains("before"));
+    assert!(refuse(|p| p.constraints.push(Arc::new(|_| false))).contains("no point"));
+    assert!(refuse(|p| p.parameters[0] = continuous("x", 1.0, f64::NAN)).contains("finite"));
+    assert!(refuse(|p| p.candidates = Some(vec![])).contains("candidates"));
+
+    let (mut planner, _) = search(branin_problem(1), 8, branin);
+    let untouched = planner.clone().ask(1).unwrap();
+    let good = untouched[0].clone();
+    let mut bad = vec![measured(&good, "f", f64::NAN), measured(&good, "g", 1.0)];
+    for (name, value) in [
+        ("x", ParameterValue::Number(f64::INFINITY)),
+        ("x", ParameterValue::Number(-6.0)),
+        ("x", ParameterValue::Text("much".into())),
+        ("z", ParameterValue::Number(1.0)),
+    ] {
+        let mut observation = measured(&good, "f", 1.0);
+        observation.parameters.insert(name.into(), value);
+        bad.push(observation);
+    }
+    let mut repeated = measured(&good, "f", 1.0);
+    repeated.id = Some(3);
+    bad.push(repeated);
+    for observation in bad {
+        let mut fine = measured(&good, "f", 1.0);
+        fine.id = None;
+        assert!(planner.tell(vec![fine, observation.clone()]).is_err(), "{observation:?}");
+    }
+    assert!(planner.ask(ASK_MAX + 1).is_err());
+    assert_eq!(planner.ask(1).unwrap(), untouched);
+}
+
+#[test]
+fn the_planner_can_be_sent_to_another_thread() {
+    fn check<T: Send + Sync>() {}
+    check::<Planner>();
 }
