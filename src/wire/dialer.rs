@@ -19,7 +19,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most stale bytes thrown away before a send; a line that never falls quiet is not usable.
 const DISCARD_LIMIT: usize = 1 << 20;
 
-const NO_TLS: &str = "this build has no TLS; use mqtt:// on a trusted network";
+#[cfg(not(feature = "tls"))]
+const NO_TLS: &str = "this build has no TLS; build labloop with `--features tls`, or use mqtt:// \
+                      on a trusted network";
 
 /// Settings of a serial port; other wires ignore them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,7 @@ impl Dialer {
     pub fn supports(&self, at: &Address) -> Result<(), String> {
         let Kind::Real { redirect } = &self.kind else { return Ok(()) };
         match redirect.get(&at.line()).unwrap_or(at).endpoint {
+            #[cfg(not(feature = "tls"))]
             Endpoint::Mqtt { tls: true, .. } => Err(NO_TLS.to_owned()),
             _ => Ok(()),
         }
@@ -164,8 +167,18 @@ impl Dialer {
             Endpoint::Tcp { host, port } | Endpoint::ModbusTcp { host, port, .. } => {
                 open_tcp(host, *port).await.map(Port::Tcp)
             }
+            #[cfg(not(feature = "tls"))]
             Endpoint::Mqtt { tls: true, .. } => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, NO_TLS))
+            }
+            #[cfg(feature = "tls")]
+            Endpoint::Mqtt { host, port, tls: true, .. } => {
+                let stream = open_tcp(host, *port).await?;
+                let greeted =
+                    tokio::time::timeout(CONNECT_TIMEOUT, super::tls::connect(host, stream));
+                let late =
+                    |_| io::Error::new(io::ErrorKind::TimedOut, "no TLS greeting within 5 s");
+                Ok(Port::Tls(Box::new(greeted.await.map_err(late)??)))
             }
             Endpoint::Mqtt { host, port, .. } => open_tcp(host, *port).await.map(Port::Tcp),
             Endpoint::Null { .. } => Err(io::ErrorKind::Unsupported.into()),
@@ -217,6 +230,9 @@ pub enum Port {
     Serial(SerialStream),
     /// A socket.
     Tcp(TcpStream),
+    /// A socket with TLS.
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
     /// A pipe to a simulator in this process.
     Memory(DuplexStream),
 }
@@ -268,6 +284,8 @@ impl AsyncRead for Port {
         match self.get_mut() {
             Port::Serial(port) => Pin::new(port).poll_read(cx, buf),
             Port::Tcp(port) => Pin::new(port).poll_read(cx, buf),
+            #[cfg(feature = "tls")]
+            Port::Tls(port) => Pin::new(port).poll_read(cx, buf),
             Port::Memory(port) => Pin::new(port).poll_read(cx, buf),
         }
     }
@@ -282,6 +300,8 @@ impl AsyncWrite for Port {
         match self.get_mut() {
             Port::Serial(port) => Pin::new(port).poll_write(cx, buf),
             Port::Tcp(port) => Pin::new(port).poll_write(cx, buf),
+            #[cfg(feature = "tls")]
+            Port::Tls(port) => Pin::new(port).poll_write(cx, buf),
             Port::Memory(port) => Pin::new(port).poll_write(cx, buf),
         }
     }
@@ -291,6 +311,8 @@ impl AsyncWrite for Port {
             // tcdrain blocks the thread until the last bit has left; the reply proves as much.
             Port::Serial(_) => Poll::Ready(Ok(())),
             Port::Tcp(port) => Pin::new(port).poll_flush(cx),
+            #[cfg(feature = "tls")]
+            Port::Tls(port) => Pin::new(port).poll_flush(cx),
             Port::Memory(port) => Pin::new(port).poll_flush(cx),
         }
     }
@@ -299,6 +321,8 @@ impl AsyncWrite for Port {
         match self.get_mut() {
             Port::Serial(port) => Pin::new(port).poll_shutdown(cx),
             Port::Tcp(port) => Pin::new(port).poll_shutdown(cx),
+            #[cfg(feature = "tls")]
+            Port::Tls(port) => Pin::new(port).poll_shutdown(cx),
             Port::Memory(port) => Pin::new(port).poll_shutdown(cx),
         }
     }

@@ -10,6 +10,8 @@ pub mod modbus;
 pub mod mqtt;
 mod mqtt_codec;
 pub mod printable;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use address::{Address, AddressError, Endpoint};
 pub use backoff::Backoff;
