@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use crate::expr::{Series, Value};
 use crate::units::{Dimension, Quantity};
 
-pub use signature::{Input, Signature, names, signature};
+pub use signature::{Input, Kind, Signature, names, signature};
 
 /// Inputs of a call by name.
 pub type Inputs = BTreeMap<String, Value>;

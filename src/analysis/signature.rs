@@ -186,3 +186,15 @@ pub fn signature(function: &str) -> Option<&'static Signature> {
 pub fn names() -> Vec<&'static str> {
     SIGNATURES.iter().map(|s| s.name).collect()
 }
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Kind::Quantity(dim) => write!(f, "a {dim}"),
+            Kind::Curves => f.write_str("a curve or a list of curves"),
+            Kind::List => f.write_str("a list of numbers or curves"),
+            Kind::Word(words) => write!(f, "one of {}", words.join(", ")),
+            Kind::Numbers => f.write_str("a list of numbers without a unit"),
+        }
+    }
+}

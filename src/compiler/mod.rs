@@ -1,2 +1,27 @@
-//! Protocol + lab + parameters -> graph. Every check of the language happens here, before anything moves.
+//! Protocol + lab + parameters -> graph. Every check of the language happens here, before anything
+//! moves.
+//!
+//! ```text
+//! files -> Bundle (all texts, typed) -> bind roles -> walk the steps -> Graph
+//!                                            \ names, types, dimensions, ranges -> Report
+//! ```
+//!
+//! The same walk serves `check` (over the whole parameter box) and `run` (for one set of
+//! parameters), so nothing is checked that is not also run, and nothing is run unchecked.
+//!
+//! Architecture invariant: knows no live state; a graph is a function of its documents.
+mod bind;
+pub mod bundle;
+pub mod campaign;
+mod flow;
 pub mod graph;
+mod hash;
+mod names;
+mod operation;
+pub mod show;
+mod values;
+mod walk;
+
+pub use bind::Binding;
+pub use bundle::{Bundle, BundleError, Kind};
+pub use walk::{Request, compile};

@@ -1,0 +1,444 @@
+//! Order between siblings, blocks, and what an exit must leave behind.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use petgraph::algo::tarjan_scc;
+use petgraph::graph::DiGraph;
+
+use super::graph::{Condition, Edge, NodeId, NodeKind, OnError};
+use super::names::StepType;
+use super::values;
+use super::walk::{Walk, inner_lists, place};
+use crate::expr::{self, Type, Value};
+use crate::spec::protocol::{OnErrorDecl, Step, StepKind};
+use crate::spec::{Diagnostic, Spanned, codes, nearest};
+
+/// The steps of one list and where they went.
+pub(super) struct Siblings<'a> {
+    steps: &'a [Step],
+    placed: Vec<Option<NodeId>>,
+}
+
+impl<'a> Siblings<'a> {
+    pub(super) fn new(steps: &'a [Step]) -> Siblings<'a> {
+        Siblings { steps, placed: vec![None; steps.len()] }
+    }
+
+    pub(super) fn placed(&mut self, index: usize, id: NodeId) {
+        if let Some(entry) = self.placed.get_mut(index) {
+            *entry = Some(id);
+        }
+    }
+
+    /// Adds the edges: to the step before, or to those named by `after:`.
+    pub(super) fn connect(self, walk: &mut Walk<'a>) {
+        let mut order: DiGraph<usize, ()> = DiGraph::new();
+        let indexes: Vec<_> = (0..self.steps.len()).map(|i| order.add_node(i)).collect();
+        for (index, step) in self.steps.iter().enumerate() {
+            let before: Vec<usize> = if step.after.is_empty() {
+                index.checked_sub(1).into_iter().collect()
+            } else {
+                step.after.iter().filter_map(|name| self.find(name, walk)).collect()
+            };
+            let max = step.within.as_ref().and_then(|w| walk.constant_time(w, "within"));
+            for from in before {
+                if let (Some(a), Some(b)) = (indexes.get(from), indexes.get(index)) {
+                    order.add_edge(*a, *b, ());
+                }
+                let ids = (self.placed.get(from), self.placed.get(index));
+                if let (Some(Some(from)), Some(Some(to))) = ids {
+                    let (from, to) = (*from, *to);
+                    walk.edges.push(Edge { from, to, min: Duration::ZERO, max });
+                }
+            }
+        }
+        for group in tarjan_scc(&order) {
+            let cyclic = group.len() > 1
+                || group.first().is_some_and(|n| order.contains_edge(*n, *n));
+            if !cyclic {
+                continue;
+            }
+            let mut steps: Vec<&Step> =
+                group.iter().filter_map(|n| self.steps.get(*order.node_weight(*n)?)).collect();
+            steps.sort_by_key(|s| s.span.start);
+            let Some(first) = steps.first() else { continue };
+            let mut wrong = Diagnostic::error(
+                codes::CYCLIC_AFTER,
+                first.after.first().map_or(first.word, |a| a.span),
+                "these steps wait for each other and none can start",
+            );
+            for step in steps.iter().skip(1) {
+                wrong = wrong.also(step.word, "waits in the circle");
+            }
+            walk.report.push(wrong.fix("remove one `after:` of the circle"));
+        }
+    }
+
+    /// The sibling of that name, or the sibling that holds it.
+    fn find(&self, name: &Spanned<String>, walk: &mut Walk<'_>) -> Option<usize> {
+        fn holds(step: &Step, name: &str) -> bool {
+            step.id.as_ref().is_some_and(|id| id.value == name)
+                || inner_lists(step).into_iter().flatten().any(|inner| holds(inner, name))
+        }
+        let found = self.steps.iter().position(|step| holds(step, &name.value));
+        if found.is_none() {
+            let mut wrong = Diagnostic::error(
+                codes::UNKNOWN_STEP,
+                name.span,
+                format!("this list has no step `{}`", name.value),
+            )
+            .reason("`after:` names steps of the same list");
+            let ids = self.steps.iter().filter_map(|s| s.id.as_ref()).map(|i| i.value.as_str());
+            if let Some(near) = nearest(&name.value, ids) {
+                wrong = wrong.fix(near);
+            }
+            walk.report.push(wrong);
+        }
+        found
+    }
+}
+
+impl<'a> Walk<'a> {
+    /// Blocks: group, parallel, repeat, for_each, if.
+    pub(super) fn block(
+        &mut self,
+        parent: NodeId,
+        slot: u32,
+        name: String,
+        step: &'a Step,
+    ) -> Option<NodeId> {
+        match &step.kind {
+            StepKind::Group { hold, steps } => {
+                let hold = self.held(hold);
+                let kind = NodeKind::Group { hold };
+                let id = self.push(Some(parent), slot, name, kind, step.span);
+                self.list(id, 0, steps);
+                Some(id)
+            }
+            StepKind::Parallel { branches, start_together } => {
+                let window =
+                    start_together.as_ref().and_then(|w| self.constant_time(w, "start_together"));
+                let names = branches.iter().map(|b| b.name.value.clone()).collect();
+                let kind = NodeKind::Parallel { branches: names, start_together: window };
+                let id = self.push(Some(parent), slot, name, kind, step.span);
+                self.branches_share(branches);
+                let before = self.names.steps.clone();
+                let mut after = before.clone();
+                for (slot, branch) in (0u32..).zip(branches) {
+                    // A branch does not see what its neighbours are doing.
+                    self.names.steps = before.clone();
+                    self.list(id, slot, &branch.steps);
+                    after.append(&mut self.names.steps);
+                }
+                self.names.steps = after;
+                Some(id)
+            }
+            StepKind::Repeat { max_times, until, steps } => {
+                let times = values::checked(max_times, &self.names, &mut self.report)
+                    .and_then(|(expr, _)| expr::interval(&expr, &self.names))
+                    .map(|range| range.hi);
+                let Some(times) = times.filter(|t| (1.0..=1e6).contains(t) && t.fract() == 0.0)
+                else {
+                    self.report.push(
+                        Diagnostic::error(
+                            codes::UNBOUNDED_LOOP,
+                            max_times.span,
+                            "`max_times` must be a whole number from 1 to 1000000, known before the run",
+                        )
+                        .fix("max_times: 10"),
+                    );
+                    return None;
+                };
+                let empty = NodeKind::Repeat { max_times: times as u32, until: None };
+                let id = self.push(Some(parent), slot, name, empty, step.span);
+                self.in_loop(step, |walk| walk.list(id, 0, steps), |walk| {
+                    let Some(until) = until else { return };
+                    let expr = values::condition(until, &walk.names, &mut walk.report);
+                    let at = place(walk.request.sources, until.span);
+                    if let (Some(expr), Some(node)) = (expr, walk.nodes.get_mut(id.0 as usize)) {
+                        let text = until.text.clone();
+                        node.kind = NodeKind::Repeat {
+                            max_times: times as u32,
+                            until: Some(Condition { expr, text, place: at }),
+                        };
+                    }
+                });
+                Some(id)
+            }
+            StepKind::ForEach { variable, values: list, steps } => {
+                let (expr, found) = values::list(list, &self.names, &mut self.report)?;
+                let (Some(Value::List(items)), Type::List(item)) = (expr.as_literal(), found)
+                else {
+                    self.report.push(
+                        Diagnostic::error(
+                            codes::UNBOUNDED_LOOP,
+                            list.span(),
+                            "`for_each` needs a list that is known before the run",
+                        )
+                        .fix(format!("for_each: {{{}: [1, 2, 3]}}", variable.value)),
+                    );
+                    return None;
+                };
+                let kind =
+                    NodeKind::ForEach { variable: variable.value.clone(), values: items.clone() };
+                let id = self.push(Some(parent), slot, name, kind, step.span);
+                let hidden = self.names.variables.insert(variable.value.clone(), *item);
+                self.in_loop(step, |walk| walk.list(id, 0, steps), |_| {});
+                match hidden {
+                    Some(before) => self.names.variables.insert(variable.value.clone(), before),
+                    None => self.names.variables.remove(&variable.value),
+                };
+                Some(id)
+            }
+            StepKind::If { condition, then, otherwise } => {
+                let expr = values::condition(condition, &self.names, &mut self.report);
+                let at = place(self.request.sources, condition.span);
+                // Errors inside the branches are worth showing even if the condition has one.
+                let known = expr.clone().unwrap_or_else(|| expr::Expr::literal(Value::Bool(true)));
+                let condition = Condition { expr: known, text: condition.text.clone(), place: at };
+                let id =
+                    self.push(Some(parent), slot, name, NodeKind::Branch { condition }, step.span);
+                let before = self.names.steps.clone();
+                self.list(id, 0, then);
+                let yes = std::mem::replace(&mut self.names.steps, before);
+                self.list(id, 1, otherwise);
+                let no = std::mem::take(&mut self.names.steps);
+                self.names.steps = joined(yes, no);
+                expr.map(|_| id)
+            }
+            _ => None,
+        }
+    }
+
+    /// Compiles a loop's body, then `last` in the scope of the round that ended, and leaves the
+    /// names of its steps as seen from outside.
+    fn in_loop(
+        &mut self,
+        step: &Step,
+        body: impl FnOnce(&mut Walk<'a>),
+        last: impl FnOnce(&mut Walk<'a>),
+    ) {
+        let before: BTreeSet<String> = self.names.steps.keys().cloned().collect();
+        let mut inside = BTreeSet::new();
+        let mut blocks = BTreeSet::new();
+        collect(inner_lists(step), &mut inside, &mut blocks);
+        let outer = self.names.in_loop.replace(inside);
+        body(self);
+        last(self);
+        self.names.in_loop = outer;
+        if !matches!(step.kind, StepKind::ForEach { .. }) {
+            return;
+        }
+        let label = step.id.as_ref().map(|i| i.value.clone()).unwrap_or_default();
+        for (name, found) in &mut self.names.steps {
+            if !before.contains(name) {
+                found.loops.push(label.clone());
+            }
+        }
+    }
+
+    fn held(&mut self, roles: &[Spanned<String>]) -> Vec<String> {
+        let mut held = BTreeSet::new();
+        for role in roles {
+            match self.names.roles.get(&role.value) {
+                Some(binding) => {
+                    held.insert(binding.instrument.clone());
+                }
+                None if self.request.protocol.role(&role.value).is_none() => {
+                    let mut wrong = Diagnostic::error(
+                        codes::UNKNOWN_ROLE,
+                        role.span,
+                        format!("the protocol has no role `{}`", role.value),
+                    );
+                    let known = self.request.protocol.roles.iter().map(|r| r.name.value.as_str());
+                    if let Some(near) = nearest(&role.value, known) {
+                        wrong = wrong.fix(near);
+                    }
+                    self.report.push(wrong);
+                }
+                None => {}
+            }
+        }
+        held.into_iter().collect()
+    }
+
+    /// Two branches that command one instrument at once would race.
+    fn branches_share(&mut self, branches: &[crate::spec::protocol::Branch]) {
+        let mut first: BTreeMap<String, (usize, crate::spec::Span)> = BTreeMap::new();
+        for (index, branch) in branches.iter().enumerate() {
+            let mut used = Vec::new();
+            commanded(&branch.steps, &mut used);
+            for (role, span) in used {
+                let Some(binding) = self.names.roles.get(role) else { continue };
+                match first.get(&binding.instrument) {
+                    Some((other, before)) if *other != index => {
+                        self.report.push(
+                            Diagnostic::error(
+                                codes::BRANCHES_SHARE,
+                                span,
+                                format!(
+                                    "two branches command `{}` at the same time",
+                                    binding.instrument
+                                ),
+                            )
+                            .also(*before, "the other branch")
+                            .fix("put both steps into one branch, or after each other"),
+                        );
+                        return;
+                    }
+                    Some(_) => {}
+                    None => {
+                        first.insert(binding.instrument.clone(), (index, span));
+                    }
+                }
+            }
+        }
+    }
+
+    /// `on_error:`; the steps of `do` become a group whose parent is the failing step.
+    pub(super) fn on_error(&mut self, id: NodeId, step: &'a Step) -> OnError {
+        match &step.on_error {
+            None | Some(OnErrorDecl::Fail(_)) => OnError::Fail,
+            Some(OnErrorDecl::Continue(_)) => OnError::Continue,
+            Some(OnErrorDecl::Ask(_)) => OnError::Ask,
+            Some(OnErrorDecl::Invalid(_)) => OnError::Invalid,
+            Some(OnErrorDecl::Do(steps, span)) => {
+                let kind = NodeKind::Group { hold: Vec::new() };
+                let handler = self.push(Some(id), 0, "on_error".to_owned(), kind, *span);
+                let before = self.names.steps.clone();
+                self.list(handler, 0, steps);
+                self.names.steps = before;
+                OnError::Do(handler)
+            }
+        }
+    }
+
+    /// `call:` of another protocol is not compiled into this one yet: it is refused in words.
+    pub(super) fn call(
+        &mut self,
+        _parent: NodeId,
+        _slot: u32,
+        _name: String,
+        step: &'a Step,
+    ) -> Option<NodeId> {
+        self.report.push(
+            Diagnostic::error(
+                codes::NOT_WITH,
+                step.word,
+                "a protocol cannot call another one in this version",
+            )
+            .fix("copy the steps of the other protocol in here"),
+        );
+        None
+    }
+
+    /// Instruments the protocol starts (heats, pumps, moves, powers), in the order of the lab.
+    pub(super) fn started(&self) -> Vec<String> {
+        let mut started = BTreeSet::new();
+        for node in &self.nodes {
+            let NodeKind::Action { role, instrument, action, .. } = &node.kind else { continue };
+            let hazardous = self
+                .names
+                .roles
+                .get(role)
+                .and_then(|b| b.definition.action(action))
+                .is_some_and(|a| !a.starts.is_empty());
+            if hazardous {
+                started.insert(instrument.clone());
+            }
+        }
+        self.request
+            .lab
+            .instruments
+            .iter()
+            .map(|i| i.name.value.clone())
+            .filter(|name| started.contains(name))
+            .collect()
+    }
+
+    /// Every instrument a protocol starts must have a safe state: the engine sends it on every
+    /// exit that `finally` did not already settle.
+    pub(super) fn safe_exits(&mut self) {
+        let mut reported = BTreeSet::new();
+        let mut wrong = Vec::new();
+        let mut open: Vec<&Step> = self.request.protocol.steps.iter().collect();
+        while let Some(step) = open.pop() {
+            open.extend(inner_lists(step).into_iter().flatten());
+            let StepKind::Do { role, action, .. } = &step.kind else { continue };
+            let Some(binding) = self.names.roles.get(&role.value) else { continue };
+            let Some(declared) = binding.definition.action(&action.value) else { continue };
+            if declared.starts.is_empty()
+                || binding.definition.safe_state.is_some()
+                || !reported.insert(binding.instrument.clone())
+            {
+                continue;
+            }
+            wrong.push(
+                Diagnostic::error(
+                    codes::NO_SAFE_EXIT,
+                    step.word,
+                    format!(
+                        "when this run is aborted, nothing brings `{}` to a safe state",
+                        binding.instrument
+                    ),
+                )
+                .also(binding.definition.name.span, "has no `safe_state`")
+                .fix("add `safe_state:` to the definition"),
+            );
+        }
+        for diagnostic in wrong {
+            self.report.push(diagnostic);
+        }
+    }
+}
+
+fn collect(lists: Vec<&[Step]>, inside: &mut BTreeSet<String>, blocks: &mut BTreeSet<String>) {
+    for step in lists.into_iter().flatten() {
+        let inner = inner_lists(step);
+        if let Some(id) = &step.id {
+            if inner.is_empty() {
+                inside.insert(id.value.clone());
+            } else {
+                blocks.insert(id.value.clone());
+            }
+        }
+        collect(inner, inside, blocks);
+    }
+}
+
+fn commanded<'s>(steps: &'s [Step], found: &mut Vec<(&'s str, crate::spec::Span)>) {
+    for step in steps {
+        if let StepKind::Do { role, .. } = &step.kind {
+            found.push((role.value.as_str(), step.word));
+        }
+        for list in inner_lists(step) {
+            commanded(list, found);
+        }
+    }
+}
+
+/// After an `if`: what both branches set is certain, what one set is not.
+fn joined(
+    yes: BTreeMap<String, StepType>,
+    mut no: BTreeMap<String, StepType>,
+) -> BTreeMap<String, StepType> {
+    let mut all = BTreeMap::new();
+    for (name, mut step) in yes {
+        match no.remove(&name) {
+            Some(other) => {
+                step.certain &= other.certain;
+                if step.value != other.value {
+                    step.value = Type::Unknown;
+                }
+            }
+            None => step.certain = false,
+        }
+        all.insert(name, step);
+    }
+    all.extend(no.into_iter().map(|(name, mut step)| {
+        step.certain = false;
+        (name, step)
+    }));
+    all
+}

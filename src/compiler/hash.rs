@@ -1,0 +1,38 @@
+//! Content hash of a graph: what it does, not how it was written.
+
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use super::graph::Graph;
+
+/// SHA-256 (hex) over the canonical JSON of a graph without its hash, texts and places.
+pub fn of(graph: &Graph) -> String {
+    let mut json = serde_json::to_value(graph).unwrap_or(Json::Null);
+    if let Json::Object(fields) = &mut json {
+        fields.remove("hash");
+    }
+    strip(&mut json);
+    // serde_json keeps the fields of an object in order of their names.
+    let digest: [u8; 32] = Sha256::digest(json.to_string().as_bytes()).into();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes out what depends on formatting: places in files and texts of expressions.
+fn strip(json: &mut Json) {
+    match json {
+        Json::Object(fields) => {
+            let is_expression = fields.contains_key("is");
+            let is_condition = fields.contains_key("expr");
+            let is_part = fields.contains_key("e");
+            fields.retain(|key, value| match key.as_str() {
+                "text" => !(is_expression || is_condition),
+                "at" => !(is_part && value.is_array()),
+                "place" => !(value.get("file").is_some() && value.get("line").is_some()),
+                _ => true,
+            });
+            fields.values_mut().for_each(strip);
+        }
+        Json::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}

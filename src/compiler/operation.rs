@@ -1,0 +1,366 @@
+//! Steps that do something themselves: actions and analyses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::graph::{Effect, NodeId, NodeKind, Witness};
+use super::values;
+use super::walk::Walk;
+use crate::analysis::{self, signature};
+use crate::expr::{self, Expr, Type};
+use crate::spec::instrument::{Action, EffectClass, WitnessDecl};
+use crate::spec::protocol::{Step, StepKind};
+use crate::spec::{Diagnostic, Expression, Named, Written, codes, nearest};
+
+impl<'a> Walk<'a> {
+    /// `do: role.action`.
+    pub(super) fn action(
+        &mut self,
+        parent: NodeId,
+        slot: u32,
+        name: String,
+        step: &'a Step,
+    ) -> Option<NodeId> {
+        let StepKind::Do { role, action, with, .. } = &step.kind else { return None };
+        let Some(binding) = self.names.roles.get(&role.value).cloned() else {
+            // A role that nobody plays was reported once, where it is declared.
+            if self.request.protocol.role(&role.value).is_none() {
+                let mut wrong = Diagnostic::error(
+                    codes::UNKNOWN_ROLE,
+                    role.span,
+                    format!("the protocol has no role `{}`", role.value),
+                );
+                let roles = self.request.protocol.roles.iter().map(|r| r.name.value.as_str());
+                if let Some(near) = nearest(&role.value, roles) {
+                    wrong = wrong.fix(format!("{near}.{}", action.value));
+                }
+                self.report.push(wrong);
+            }
+            return None;
+        };
+        let definition = binding.definition;
+        let Some(declared) = definition.action(&action.value) else {
+            let known: Vec<&str> =
+                definition.actions.iter().map(|a| a.name.value.as_str()).collect();
+            let mut wrong = Diagnostic::error(
+                codes::UNKNOWN_ACTION,
+                action.span,
+                format!("`{}` cannot `{}`", role.value, action.value),
+            )
+            .also(definition.name.span, format!("plays `{}`", role.value))
+            .reason(format!("it can {}", known.join(", ")));
+            if let Some(near) = nearest(&action.value, known.iter().copied()) {
+                wrong = wrong.fix(format!("{}.{near}", role.value));
+            }
+            self.report.push(wrong);
+            return None;
+        };
+        let args = self.arguments(declared, with, step, &role.value)?;
+        self.lab_limits(&binding.instrument, declared, with, &args);
+        let effect = effect_of(declared.effect.value);
+        if effect == Effect::Once {
+            self.once.push(step.word);
+        }
+        if let (Effect::Once, Some(retry)) = (effect, &step.retry) {
+            self.report.push(
+                Diagnostic::error(
+                    codes::RETRY_OF_ONCE,
+                    retry.span,
+                    format!("`{}.{}` must never be sent twice", role.value, action.value),
+                )
+                .also(declared.effect.span, "its effect class")
+                .reason("nothing can tell whether a failed attempt had its effect")
+                .fix("remove `retry:`, or give the action a witness in its definition"),
+            );
+        }
+        let (expected, timeout) = self.takes(declared, &args);
+        if timeout.is_none() && step.timeout.is_none() {
+            self.report.push(
+                Diagnostic::error(
+                    codes::NO_DEADLINE,
+                    step.word,
+                    "how long this may take is not known before the run",
+                )
+                .also(declared.takes.timeout.span, "its timeout reads a value measured later")
+                .fix("timeout: 5 min"),
+            );
+        }
+        let kind = NodeKind::Action {
+            role: role.value.clone(),
+            instrument: binding.instrument.clone(),
+            action: action.value.clone(),
+            args,
+            effect,
+            witness: declared.witness.as_ref().map(witness_of),
+        };
+        let id = self.push(Some(parent), slot, name, kind, step.span);
+        if let Some(node) = self.nodes.get_mut(id.0 as usize) {
+            node.claims = vec![binding.instrument];
+            node.expected = expected;
+            node.deadline = timeout;
+        }
+        Some(id)
+    }
+
+    fn arguments(
+        &mut self,
+        declared: &Action,
+        with: &[Named<Written>],
+        step: &Step,
+        role: &str,
+    ) -> Option<BTreeMap<String, Expr>> {
+        let mut args = BTreeMap::new();
+        let mut complete = true;
+        for Named { name, value } in with {
+            let Some(spec) = declared.args.iter().find(|a| a.name.value == name.value) else {
+                let known: Vec<&str> = declared.args.iter().map(|a| a.name.value.as_str()).collect();
+                let what = format!("{role}.{}", declared.name.value);
+                let mut wrong = Diagnostic::error(
+                    codes::UNKNOWN_ARGUMENT,
+                    name.span,
+                    format!("`{what}` takes no `{}`", name.value),
+                )
+                .also(declared.span, "the action");
+                wrong = match nearest(&name.value, known.iter().copied()) {
+                    Some(near) => wrong.fix(near),
+                    None if known.is_empty() => wrong.reason("it takes nothing"),
+                    None => wrong.reason(format!("it takes {}", known.join(", "))),
+                };
+                self.report.push(wrong);
+                complete = false;
+                continue;
+            };
+            match values::argument(value, spec, &self.names, &mut self.report) {
+                Some(expr) => {
+                    args.insert(name.value.clone(), expr);
+                }
+                None => complete = false,
+            }
+        }
+        for spec in &declared.args {
+            if args.contains_key(&spec.name.value)
+                || with.iter().any(|w| w.name.value == spec.name.value)
+            {
+                continue;
+            }
+            match &spec.default {
+                Some(default) => {
+                    args.insert(spec.name.value.clone(), default.expr.clone());
+                }
+                None if spec.required => {
+                    self.report.push(
+                        Diagnostic::error(
+                            codes::MISSING_ARGUMENT,
+                            step.word,
+                            format!("`{role}.{}` needs `{}`", declared.name.value, spec.name.value),
+                        )
+                        .also(spec.span, "declared here")
+                        .fix(format!("with: {{{}: {}}}", spec.name.value, sample(spec))),
+                    );
+                    complete = false;
+                }
+                None => {}
+            }
+        }
+        complete.then_some(args)
+    }
+
+    /// A lab may narrow what a definition allows.
+    fn lab_limits(
+        &mut self,
+        instrument: &str,
+        declared: &Action,
+        with: &[Named<Written>],
+        args: &BTreeMap<String, Expr>,
+    ) {
+        let Some(found) = self.request.lab.instrument(instrument) else { return };
+        for limit in found.limits.iter().filter(|l| l.action.value == declared.name.value) {
+            let Some(expr) = args.get(&limit.argument.value) else { continue };
+            let Some(range) = expr::interval(expr, &self.names) else { continue };
+            let written = with.iter().find(|w| w.name.value == limit.argument.value);
+            let span = written.map_or(limit.argument.span, |w| w.value.span());
+            let broken = [
+                (limit.max.as_ref().filter(|m| range.hi > m.value.value * (1.0 + 1e-9)), range.hi, "at most"),
+                (limit.min.as_ref().filter(|m| range.lo < m.value.value * (1.0 - 1e-9)), range.lo, "at least"),
+            ];
+            for (limit_value, value, word) in broken {
+                let Some(limit_value) = limit_value else { continue };
+                let q = limit_value.value;
+                let value = crate::units::Quantity { value, ..q };
+                self.report.push(
+                    Diagnostic::error(
+                        codes::OUT_OF_RANGE,
+                        span,
+                        format!(
+                            "`{}` may reach {value}, this lab allows {word} {q}",
+                            limit.argument.value
+                        ),
+                    )
+                    .also(limit_value.span, "the lab's limit"),
+                );
+            }
+        }
+    }
+
+    /// Expected and greatest duration of an action, from its definition and its arguments.
+    fn takes(
+        &mut self,
+        declared: &Action,
+        args: &BTreeMap<String, Expr>,
+    ) -> (Duration, Option<Duration>) {
+        let mut known = BTreeMap::new();
+        for spec in &declared.args {
+            let expr = args.get(&spec.name.value);
+            let value = expr.and_then(Expr::as_literal).cloned();
+            let range = expr.and_then(|e| expr::interval(e, &self.names)).or_else(|| {
+                let (lo, hi) = (spec.min.as_ref()?, spec.max.as_ref()?);
+                Some(expr::Interval { lo: lo.value.value, hi: hi.value.value })
+            });
+            known.insert(spec.name.value.clone(), (spec.expr_type(), value, range));
+        }
+        let before = self.names.args.replace(known);
+        let longest = |expression: &Expression, walk: &Walk<'_>| {
+            expr::interval(&expression.expr, &walk.names)
+                .and_then(|r| Duration::try_from_secs_f64(r.hi).ok())
+        };
+        let expected = declared.takes.expected.as_ref().and_then(|e| longest(e, self));
+        let timeout = longest(&declared.takes.timeout, self);
+        self.names.args = before;
+        (expected.unwrap_or_default(), timeout)
+    }
+
+    /// `analyse: function`.
+    pub(super) fn analysis(
+        &mut self,
+        parent: NodeId,
+        slot: u32,
+        name: String,
+        step: &'a Step,
+    ) -> Option<NodeId> {
+        let StepKind::Analyse { function, with } = &step.kind else { return None };
+        let Some(signature) = signature(&function.value) else {
+            let mut wrong = Diagnostic::error(
+                codes::UNKNOWN_ANALYSIS,
+                function.span,
+                format!("there is no analysis `{}`", function.value),
+            )
+            .reason(format!("there are {}", analysis::names().join(", ")));
+            if let Some(near) = nearest(&function.value, analysis::names()) {
+                wrong = wrong.fix(near);
+            }
+            self.report.push(wrong);
+            return None;
+        };
+        let mut inputs = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        let mut complete = true;
+        for Named { name, value } in with {
+            seen.insert(name.value.as_str());
+            let Some(input) = signature.input(&name.value) else {
+                let known: Vec<&str> = signature.inputs.iter().map(|i| i.name).collect();
+                let mut wrong = Diagnostic::error(
+                    codes::UNKNOWN_ARGUMENT,
+                    name.span,
+                    format!("`{}` takes no `{}`", function.value, name.value),
+                )
+                .reason(format!("it takes {}", known.join(", ")));
+                if let Some(near) = nearest(&name.value, known) {
+                    wrong = wrong.fix(near);
+                }
+                self.report.push(wrong);
+                complete = false;
+                continue;
+            };
+            let Some((expr, found)) = values::list(value, &self.names, &mut self.report) else {
+                complete = false;
+                continue;
+            };
+            if !input.is.accepts(&found) {
+                self.report.push(
+                    Diagnostic::error(
+                        codes::EXPRESSION_TYPE,
+                        value.span(),
+                        format!("`{}` of `{}` must be {}", name.value, function.value, input.is),
+                    )
+                    .label(format!("this is a {found}"))
+                    .reason(input.doc),
+                );
+                complete = false;
+                continue;
+            }
+            inputs.insert(name.value.clone(), expr);
+        }
+        for input in signature.inputs.iter().filter(|i| !i.optional && !seen.contains(i.name)) {
+            self.report.push(
+                Diagnostic::error(
+                    codes::MISSING_ARGUMENT,
+                    function.span,
+                    format!("`{}` needs `{}`", function.value, input.name),
+                )
+                .reason(format!("{}: {}", input.name, input.doc)),
+            );
+            complete = false;
+        }
+        if !complete {
+            return None;
+        }
+        let kind = NodeKind::Analyse { function: function.value.clone(), inputs };
+        Some(self.push(Some(parent), slot, name, kind, step.span))
+    }
+}
+
+/// A value of the right kind, for the fix of a missing argument.
+fn sample(spec: &crate::spec::ValueSpec) -> String {
+    use crate::spec::ValueType as T;
+    match (&spec.kind, &spec.min) {
+        (T::Quantity { unit }, Some(min)) => min.value.display_in(&unit.value),
+        (T::Quantity { unit }, None) => format!("1 {}", unit.value.symbol),
+        (T::Number | T::Integer, _) => "1".to_owned(),
+        (T::Bool, _) => "true".to_owned(),
+        (T::Choice { options }, _) => {
+            options.first().map(|o| o.value.clone()).unwrap_or_default()
+        }
+        (T::Text, _) => "\"...\"".to_owned(),
+    }
+}
+
+fn effect_of(class: EffectClass) -> Effect {
+    match class {
+        EffectClass::Read => Effect::Read,
+        EffectClass::Repeatable => Effect::Repeatable,
+        EffectClass::Verifiable => Effect::Verifiable,
+        EffectClass::Once => Effect::Once,
+    }
+}
+
+fn witness_of(declared: &WitnessDecl) -> Witness {
+    Witness {
+        property: declared.property.value.clone(),
+        counts: declared.counts.as_ref().map(|c| c.value.clone()),
+        equals: declared.equals.as_ref().map(|c| c.value.clone()),
+        settle: declared.settle.value,
+        void_if_rebooted: declared.void_if_rebooted,
+    }
+}
+
+impl analysis::Kind {
+    /// Whether a type may be given.
+    fn accepts(self, found: &Type) -> bool {
+        use analysis::Kind as K;
+        match (self, found) {
+            (_, Type::Unknown) => true,
+            (K::Quantity(dim), Type::Quantity { dim: found, .. }) => dim == *found,
+            (K::Curves, Type::Series { .. }) => true,
+            (K::Curves, Type::List(item)) => {
+                matches!(**item, Type::Series { .. } | Type::Unknown)
+            }
+            (K::List, Type::List(_)) => true,
+            (K::Numbers, Type::List(item)) => {
+                matches!(&**item, Type::Quantity { dim, .. } if dim.is_none())
+                    || **item == Type::Unknown
+            }
+            (K::Word(_), Type::Text) => true,
+            _ => false,
+        }
+    }
+}
