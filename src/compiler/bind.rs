@@ -106,9 +106,8 @@ fn one(
                     )
                     .also(lab.name.span, "the lab");
                     wrong = match candidates.first() {
-                        Some(first) => wrong.fix(format!(
-                            "add `{name}` to `plays:` of `{first}` in the lab file"
-                        )),
+                        Some(first) => wrong
+                            .fix(format!("add `{name}` to `plays:` of `{first}` in the lab file")),
                         None => wrong.reason(format!(
                             "the lab has no instrument of type {}",
                             role.kind.value
@@ -137,8 +136,5 @@ fn one(
         );
         return None;
     }
-    Some(Binding {
-        instrument: player.name.value.clone(),
-        definition: Arc::clone(definition),
-    })
+    Some(Binding { instrument: player.name.value.clone(), definition: Arc::clone(definition) })
 }

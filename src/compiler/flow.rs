@@ -54,8 +54,8 @@ impl<'a> Siblings<'a> {
             }
         }
         for group in tarjan_scc(&order) {
-            let cyclic = group.len() > 1
-                || group.first().is_some_and(|n| order.contains_edge(*n, *n));
+            let cyclic =
+                group.len() > 1 || group.first().is_some_and(|n| order.contains_edge(*n, *n));
             if !cyclic {
                 continue;
             }
@@ -152,18 +152,23 @@ impl<'a> Walk<'a> {
                 };
                 let empty = NodeKind::Repeat { max_times: times as u32, until: None };
                 let id = self.push(Some(parent), slot, name, empty, step.span);
-                self.in_loop(step, |walk| walk.list(id, 0, steps), |walk| {
-                    let Some(until) = until else { return };
-                    let expr = values::condition(until, &walk.names, &mut walk.report);
-                    let at = place(walk.request.sources, until.span);
-                    if let (Some(expr), Some(node)) = (expr, walk.nodes.get_mut(id.0 as usize)) {
-                        let text = until.text.clone();
-                        node.kind = NodeKind::Repeat {
-                            max_times: times as u32,
-                            until: Some(Condition { expr, text, place: at }),
-                        };
-                    }
-                });
+                self.in_loop(
+                    step,
+                    |walk| walk.list(id, 0, steps),
+                    |walk| {
+                        let Some(until) = until else { return };
+                        let expr = values::condition(until, &walk.names, &mut walk.report);
+                        let at = place(walk.request.sources, until.span);
+                        if let (Some(expr), Some(node)) = (expr, walk.nodes.get_mut(id.0 as usize))
+                        {
+                            let text = until.text.clone();
+                            node.kind = NodeKind::Repeat {
+                                max_times: times as u32,
+                                until: Some(Condition { expr, text, place: at }),
+                            };
+                        }
+                    },
+                );
                 Some(id)
             }
             StepKind::ForEach { variable, values: list, steps } => {

@@ -11,6 +11,7 @@
 //!
 //! Architecture invariant: knows no live state; a graph is a function of its documents.
 mod bind;
+pub mod built_in;
 pub mod bundle;
 pub mod campaign;
 mod flow;

@@ -53,9 +53,7 @@ pub struct Names<'a> {
 pub fn shape_type(shape: &Shape) -> Type {
     let number = Type::Quantity { dim: Dimension::NONE, point: false };
     match shape {
-        Shape::Quantity(unit) => {
-            Type::Quantity { dim: unit.value.dim, point: unit.value.point }
-        }
+        Shape::Quantity(unit) => Type::Quantity { dim: unit.value.dim, point: unit.value.point },
         Shape::Number | Shape::Integer => number,
         Shape::Bool => Type::Bool,
         Shape::Text => Type::Text,
@@ -165,7 +163,8 @@ impl TypeEnv for Names<'_> {
         let tail = rest.get(1..).unwrap_or_default();
         let first = rest.first();
         let Some(root) = path.first() else { return Err(None) };
-        let missing = |prefix: &str, names: Vec<&String>| Err(among(first, prefix, names.into_iter()));
+        let missing =
+            |prefix: &str, names: Vec<&String>| Err(among(first, prefix, names.into_iter()));
         match root.as_str() {
             "args" if self.args.is_some() => {
                 let args = self.args.as_ref().ok_or(None)?;
@@ -207,9 +206,7 @@ impl TypeEnv for Names<'_> {
                         let role = first.map(String::as_str).unwrap_or_default();
                         Err(nearest(name, properties.iter().copied())
                             .map(|near| format!("roles.{role}.{near}"))
-                            .or_else(|| {
-                                Some(format!("`{role}` has {}", properties.join(", ")))
-                            }))
+                            .or_else(|| Some(format!("`{role}` has {}", properties.join(", ")))))
                     }
                 }
             }
@@ -222,10 +219,8 @@ impl TypeEnv for Names<'_> {
             "lab" if first.is_some_and(|n| n == "stock") => match self.of_stock(tail) {
                 Some(q) => Ok(Type::Quantity { dim: q.dim, point: q.point }),
                 None => Err(self.lab.and_then(|lab| {
-                    let near = nearest(
-                        tail.first()?,
-                        lab.stock.iter().map(|s| s.name.value.as_str()),
-                    )?;
+                    let near =
+                        nearest(tail.first()?, lab.stock.iter().map(|s| s.name.value.as_str()))?;
                     Some(format!("lab.stock.{near}.volume"))
                 })),
             },
@@ -233,10 +228,7 @@ impl TypeEnv for Names<'_> {
                 Some(found) => field(found.clone(), rest),
                 None => {
                     // A bare name is most often a parameter or a derived value.
-                    let known = [
-                        ("params", &self.parameters),
-                        ("derived", &self.derived_types),
-                    ];
+                    let known = [("params", &self.parameters), ("derived", &self.derived_types)];
                     let exact = known
                         .iter()
                         .find(|(_, names)| names.contains_key(name))

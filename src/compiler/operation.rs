@@ -113,7 +113,8 @@ impl<'a> Walk<'a> {
         let mut complete = true;
         for Named { name, value } in with {
             let Some(spec) = declared.args.iter().find(|a| a.name.value == name.value) else {
-                let known: Vec<&str> = declared.args.iter().map(|a| a.name.value.as_str()).collect();
+                let known: Vec<&str> =
+                    declared.args.iter().map(|a| a.name.value.as_str()).collect();
                 let what = format!("{role}.{}", declared.name.value);
                 let mut wrong = Diagnostic::error(
                     codes::UNKNOWN_ARGUMENT,
@@ -155,7 +156,11 @@ impl<'a> Walk<'a> {
                             format!("`{role}.{}` needs `{}`", declared.name.value, spec.name.value),
                         )
                         .also(spec.span, "declared here")
-                        .fix(format!("with: {{{}: {}}}", spec.name.value, sample(spec))),
+                        .fix(format!(
+                            "with: {{{}: {}}}",
+                            spec.name.value,
+                            sample(spec)
+                        )),
                     );
                     complete = false;
                 }
@@ -180,8 +185,16 @@ impl<'a> Walk<'a> {
             let written = with.iter().find(|w| w.name.value == limit.argument.value);
             let span = written.map_or(limit.argument.span, |w| w.value.span());
             let broken = [
-                (limit.max.as_ref().filter(|m| range.hi > m.value.value * (1.0 + 1e-9)), range.hi, "at most"),
-                (limit.min.as_ref().filter(|m| range.lo < m.value.value * (1.0 - 1e-9)), range.lo, "at least"),
+                (
+                    limit.max.as_ref().filter(|m| range.hi > m.value.value * (1.0 + 1e-9)),
+                    range.hi,
+                    "at most",
+                ),
+                (
+                    limit.min.as_ref().filter(|m| range.lo < m.value.value * (1.0 - 1e-9)),
+                    range.lo,
+                    "at least",
+                ),
             ];
             for (limit_value, value, word) in broken {
                 let Some(limit_value) = limit_value else { continue };
@@ -317,9 +330,7 @@ fn sample(spec: &crate::spec::ValueSpec) -> String {
         (T::Quantity { unit }, None) => format!("1 {}", unit.value.symbol),
         (T::Number | T::Integer, _) => "1".to_owned(),
         (T::Bool, _) => "true".to_owned(),
-        (T::Choice { options }, _) => {
-            options.first().map(|o| o.value.clone()).unwrap_or_default()
-        }
+        (T::Choice { options }, _) => options.first().map(|o| o.value.clone()).unwrap_or_default(),
         (T::Text, _) => "\"...\"".to_owned(),
     }
 }

@@ -101,11 +101,7 @@ fn report_uncertain(expression: &Expression, names: &Names<'_>, report: &mut Rep
 }
 
 /// An expression that must be true or false.
-pub fn condition(
-    expression: &Expression,
-    names: &Names<'_>,
-    report: &mut Report,
-) -> Option<Expr> {
+pub fn condition(expression: &Expression, names: &Names<'_>, report: &mut Report) -> Option<Expr> {
     let (expr, found) = checked(expression, names, report)?;
     if matches!(found, Type::Bool | Type::Unknown) {
         return Some(expr);
@@ -257,7 +253,11 @@ fn in_limits(
         let message = if constant {
             format!("`{what}` is {}, it may be {word} {}", show(value), show(limit.value.value))
         } else {
-            format!("`{what}` may reach {}, it may be {word} {}", show(value), show(limit.value.value))
+            format!(
+                "`{what}` may reach {}, it may be {word} {}",
+                show(value),
+                show(limit.value.value)
+            )
         };
         let mut wrong = Diagnostic::error(codes::OUT_OF_RANGE, written.span(), message)
             .also(limit.span, "the limit");
@@ -333,11 +333,7 @@ fn corner(expr: &Expr, names: &Names<'_>, value: f64) -> String {
 }
 
 /// A list of values, for `for_each` and analysis inputs.
-pub fn list(
-    written: &Written,
-    names: &Names<'_>,
-    report: &mut Report,
-) -> Option<(Expr, Type)> {
+pub fn list(written: &Written, names: &Names<'_>, report: &mut Report) -> Option<(Expr, Type)> {
     match written {
         Written::Expression(expression) => checked(expression, names, report),
         Written::Scalar { text, quoted, .. } => {

@@ -66,7 +66,8 @@ pub fn compile(request: Request<'_>) -> Checked<Graph> {
             Some(Condition { expr, text: c.text.clone(), place: place(request.sources, c.span) })
         })
         .collect();
-    let mut walk = Walk { request, names, report, nodes: Vec::new(), edges: Vec::new(), once: Vec::new() };
+    let mut walk =
+        Walk { request, names, report, nodes: Vec::new(), edges: Vec::new(), once: Vec::new() };
     let root = walk.root("steps", &protocol.steps);
     walk.safe_exits();
     let results = walk.results();
@@ -390,8 +391,7 @@ impl<'a> Walk<'a> {
 
     /// Deadline, retry and what a failure does: the same for every step.
     fn common(&mut self, id: NodeId, step: &'a Step) {
-        let deadline =
-            step.timeout.as_ref().and_then(|t| self.constant_time(t, "timeout"));
+        let deadline = step.timeout.as_ref().and_then(|t| self.constant_time(t, "timeout"));
         let retry = step.retry.as_ref().map(|r| {
             let wait = r.wait.as_ref().and_then(|w| self.constant_time(w, "wait"));
             let only = r
@@ -431,10 +431,8 @@ impl<'a> Walk<'a> {
             StepKind::Ask { .. } | StepKind::Log { .. } => Type::Text,
             _ => return,
         };
-        let certain = !matches!(
-            step.on_error,
-            Some(crate::spec::protocol::OnErrorDecl::Continue(_))
-        );
+        let certain =
+            !matches!(step.on_error, Some(crate::spec::protocol::OnErrorDecl::Continue(_)));
         let found = StepType { value, loops: Vec::new(), certain };
         self.names.steps.insert(id.value.clone(), found);
     }
@@ -475,11 +473,16 @@ impl<'a> Walk<'a> {
     pub(super) fn constant_time(&mut self, expression: &Expression, key: &str) -> Option<Duration> {
         let expr = self.time(expression)?;
         let longest = self.longest(&expr);
-        if longest.is_zero() && expr.as_literal().is_none() && expr::interval(&expr, &self.names).is_none() {
+        if longest.is_zero()
+            && expr.as_literal().is_none()
+            && expr::interval(&expr, &self.names).is_none()
+        {
             self.report.push(Diagnostic::error(
                 codes::EXPRESSION_NOT_ALLOWED,
                 expression.span,
-                format!("`{key}` must be known before the run: use parameters and derived values only"),
+                format!(
+                    "`{key}` must be known before the run: use parameters and derived values only"
+                ),
             ));
             return None;
         }
@@ -497,8 +500,7 @@ impl<'a> Walk<'a> {
         let protocol = self.request.protocol;
         let mut found = Vec::new();
         for result in &protocol.results {
-            let Some((value, is)) =
-                values::checked(&result.value, &self.names, &mut self.report)
+            let Some((value, is)) = values::checked(&result.value, &self.names, &mut self.report)
             else {
                 continue;
             };

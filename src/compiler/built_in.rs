@@ -1,0 +1,46 @@
+//! Definitions that are part of the program, so that an installed binary needs no files.
+
+macro_rules! built_in {
+    ($($path:literal),* $(,)?) => {
+        const FILES: &[(&str, &str)] =
+            &[$((concat!("instruments/", $path), include_str!(concat!("../../instruments/", $path)))),*];
+    };
+}
+
+built_in![
+    "spectrometer/as7341-picow.yaml",
+    "spectrometer/mqtt5-spectrometer.yaml",
+    "syringe_pump/newera-ne1000.yaml",
+    "thermostat/eurotherm-3216.yaml",
+];
+
+fn stem(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path).trim_end_matches(".yaml")
+}
+
+/// Path and text of a built-in definition.
+pub fn text(name: &str) -> Option<(&'static str, &'static str)> {
+    FILES.iter().find(|(path, _)| stem(path) == name).copied()
+}
+
+/// Names of all built-in definitions, in order.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, _)| stem(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_definition_of_the_folder_is_built_in() {
+        let mut found = BTreeSet::new();
+        for folder in std::fs::read_dir("instruments").unwrap().flatten() {
+            for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+                found.insert(file.path().to_string_lossy().into_owned());
+            }
+        }
+        let listed: BTreeSet<String> = super::FILES.iter().map(|(p, _)| (*p).to_owned()).collect();
+        assert_eq!(found, listed);
+    }
+}
