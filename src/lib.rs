@@ -1,6 +1,6 @@
 //! labloop: a self-driving laboratory runtime.
 pub mod analysis;
-// pub mod cli;
+pub mod cli;
 pub mod compiler;
 pub mod diagnostics;
 pub mod driver;

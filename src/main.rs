@@ -1,3 +1,7 @@
 //! Parses the command line, nothing else.
 
-fn main() {}
+use clap::Parser;
+
+fn main() -> labloop::cli::Exit {
+    labloop::cli::run(labloop::cli::Cli::parse())
+}

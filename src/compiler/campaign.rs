@@ -7,11 +7,11 @@ use super::graph::Graph;
 use super::names::Names;
 use super::values;
 use super::walk::{Request, compile};
-use crate::expr::{Expr, Interval, Type, Value};
+use crate::expr::{Expr, Interval, Type, TypeEnv, Value};
 use crate::spec::campaign::{Campaign, Range};
 use crate::spec::protocol::Protocol;
 use crate::spec::{Checked, Diagnostic, Report, ValueSpec, ValueType, codes, nearest};
-use crate::units::{Quantity, Unit};
+use crate::units::{Dimension, Quantity, Unit};
 
 /// One parameter of the search, in the numbers a planner works with.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,8 +83,43 @@ pub struct Search {
     pub objectives: Vec<Target>,
     /// Conditions over parameters.
     pub input_constraints: Vec<Expr>,
-    /// Conditions over results.
-    pub outcome_constraints: Vec<Expr>,
+    /// Limits of results.
+    pub outcome_limits: Vec<OutcomeLimit>,
+    /// The search ends when one of these holds.
+    pub stop_any: Vec<Expr>,
+    /// Or when all of these do.
+    pub stop_all: Vec<Expr>,
+}
+
+/// A result that must stay on one side of a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OutcomeLimit {
+    /// Result.
+    pub result: String,
+    /// The value, in the unit of the result.
+    pub value: f64,
+    /// The result may be at most the value; otherwise at least.
+    pub at_most: bool,
+}
+
+/// Names of stop conditions: `best.<result>`, and `improvement(last: n)`.
+struct StopNames {
+    results: BTreeMap<String, Type>,
+}
+
+impl TypeEnv for StopNames {
+    fn type_of(&self, path: &[String]) -> Result<Type, Option<String>> {
+        match path {
+            [root, name] if root == "best" => self.results.get(name).cloned().ok_or_else(|| {
+                nearest(name, self.results.keys().map(String::as_str)).map(|n| format!("best.{n}"))
+            }),
+            _ => Err(self.results.keys().next().map(|n| format!("best.{n}"))),
+        }
+    }
+
+    fn type_of_call(&self, name: &str) -> Option<Type> {
+        (name == "improvement").then_some(Type::Quantity { dim: Dimension::NONE, point: false })
+    }
 }
 
 impl Axis {
@@ -107,7 +142,9 @@ pub fn check(bundle: &Bundle) -> Checked<Search> {
         fixed: BTreeMap::new(),
         objectives: Vec::new(),
         input_constraints: Vec::new(),
-        outcome_constraints: Vec::new(),
+        outcome_limits: Vec::new(),
+        stop_any: Vec::new(),
+        stop_all: Vec::new(),
     };
     let mut ranges = BTreeMap::new();
     space(campaign, protocol, &mut search, &mut ranges, &mut report);
@@ -410,15 +447,68 @@ fn constraints(campaign: &Campaign, protocol: &Protocol, search: &mut Search, re
             search.input_constraints.push(expr);
         }
     }
-    let mut outcomes = inputs;
-    for result in &protocol.results {
-        let unit = result.unit.as_ref().map_or_else(Unit::one, |u| u.value.clone());
-        let found = Type::Quantity { dim: unit.dim, point: unit.point };
-        outcomes.results.insert(result.name.value.clone(), found);
-    }
     for constraint in &campaign.outcome_constraints {
-        if let Some(expr) = values::condition(constraint, &outcomes, report) {
-            search.outcome_constraints.push(expr);
+        match outcome_limit(constraint.text.as_str(), protocol) {
+            Ok(limit) => search.outcome_limits.push(limit),
+            Err(why) => report.push(
+                Diagnostic::error(codes::CONSTRAINT_READS, constraint.span, why)
+                    .fix("results.impurity <= 5 %"),
+            ),
         }
     }
+    let results = protocol.results.iter().map(|result| {
+        let unit = result.unit.as_ref().map_or_else(Unit::one, |u| u.value.clone());
+        (result.name.value.clone(), Type::Quantity { dim: unit.dim, point: unit.point })
+    });
+    let names = StopNames { results: results.collect() };
+    for (list, all) in [(&campaign.stop.any, false), (&campaign.stop.all, true)] {
+        for condition in list {
+            match crate::expr::check(&condition.expr, &names) {
+                Ok(Type::Bool | Type::Unknown) => {
+                    let kept = if all { &mut search.stop_all } else { &mut search.stop_any };
+                    kept.push(condition.expr.clone());
+                }
+                Ok(other) => report.push(Diagnostic::error(
+                    codes::NOT_BOOLEAN,
+                    condition.span,
+                    format!("this is a {other}, not true or false"),
+                )),
+                Err(errors) => {
+                    for error in errors {
+                        let mut wrong = Diagnostic::error(
+                            codes::UNKNOWN_NAME,
+                            condition.place(error.span.clone()),
+                            error.message,
+                        );
+                        if let Some(help) = error.help {
+                            wrong = wrong.fix(help);
+                        }
+                        report.push(wrong);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `results.NAME <= VALUE` or `>=`.
+fn outcome_limit(text: &str, protocol: &Protocol) -> Result<OutcomeLimit, String> {
+    let (left, right, at_most) = match (text.split_once("<="), text.split_once(">=")) {
+        (Some((a, b)), None) => (a, b, true),
+        (None, Some((a, b))) => (a, b, false),
+        _ => return Err("an outcome constraint compares one result with one value".to_owned()),
+    };
+    let name = left
+        .trim()
+        .strip_prefix("results.")
+        .ok_or("an outcome constraint begins with `results.NAME`")?;
+    let result = protocol
+        .result(name)
+        .ok_or_else(|| format!("`{name}` is not a result of the protocol"))?;
+    let unit = result.unit.as_ref().map_or_else(Unit::one, |u| u.value.clone());
+    let value = Quantity::parse(right.trim()).map_err(|e| e.message)?;
+    let number = value
+        .in_unit(&unit)
+        .ok_or_else(|| format!("`{name}` is in {}, the limit is a {}", unit.symbol, value.dim))?;
+    Ok(OutcomeLimit { result: name.to_owned(), value: number, at_most })
 }

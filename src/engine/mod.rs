@@ -10,3 +10,4 @@
 //! records that came with it are durable (intent before effect).
 pub mod campaign;
 pub mod core;
+pub mod shell;

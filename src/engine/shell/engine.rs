@@ -24,15 +24,6 @@ const BATCH: usize = 1_024;
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
 
-/// What may arrive from outside.
-#[derive(Debug)]
-pub enum Input {
-    /// From a driver.
-    Notice(Notice),
-    /// From a person.
-    Control(Control),
-}
-
 /// What a person may ask of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
@@ -71,7 +62,7 @@ pub enum EngineError {
     /// The planner cannot go on.
     #[error("the planner cannot go on: {0}")]
     Brain(#[from] BrainError),
-    /// All senders of the inbox are gone while runs are open.
+    /// All drivers are gone while runs are open.
     #[error("the drivers are gone")]
     Deserted,
 }
@@ -86,8 +77,10 @@ pub struct EngineSetup<I> {
     pub clock: Clock,
     /// The lab.
     pub instruments: I,
-    /// What arrives.
-    pub inbox: mpsc::Receiver<Input>,
+    /// From the drivers.
+    pub notices: mpsc::Receiver<Notice>,
+    /// From people.
+    pub controls: mpsc::Receiver<Control>,
     /// Who watches.
     pub observer: Observer,
     /// The pure core, with its history applied when resuming.
@@ -140,7 +133,8 @@ pub struct Engine<I> {
     journal: Journal,
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
-    inbox: mpsc::Receiver<Input>,
+    notices: mpsc::Receiver<Notice>,
+    controls: mpsc::Receiver<Control>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
     entries: Vec<Entry>,
@@ -164,7 +158,8 @@ impl<I: Instruments> Engine<I> {
             own: VecDeque::new(),
             journal: setup.journal,
             telemetry: setup.telemetry,
-            inbox: setup.inbox,
+            notices: setup.notices,
+            controls: setup.controls,
             observer: setup.observer,
             search: None,
             entries: Vec::new(),
@@ -289,8 +284,9 @@ impl<I: Instruments> Engine<I> {
         };
         tokio::select! {
             biased;
-            input = self.inbox.recv() => match input {
-                Some(input) => self.take(input)?,
+            Some(control) = self.controls.recv() => self.take_control(control)?,
+            notice = self.notices.recv() => match notice {
+                Some(notice) => self.take_notice(notice)?,
                 None => return Err(EngineError::Deserted),
             },
             thought = thought => {
@@ -301,25 +297,27 @@ impl<I: Instruments> Engine<I> {
             () = sleep => self.step(Event::Wake)?,
         }
         for _ in 0..BATCH {
-            match self.inbox.try_recv() {
-                Ok(input) => self.take(input)?,
+            match self.notices.try_recv() {
+                Ok(notice) => self.take_notice(notice)?,
                 Err(_) => break,
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, input: Input) -> Result<(), EngineError> {
-        match input {
-            Input::Notice(notice) => {
-                if let Some(event) = self.translate(notice) {
-                    self.step(event)?;
-                }
+    fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+        match self.translate(notice) {
+            Some(event) => self.step(event),
+            None => Ok(()),
+        }
+    }
+
+    fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
+        match control {
+            Control::Answer { run, path, answer, by } => {
+                self.step(Event::Answer { run, path, answer, by })
             }
-            Input::Control(Control::Answer { run, path, answer, by }) => {
-                self.step(Event::Answer { run, path, answer, by })?;
-            }
-            Input::Control(Control::Command { run, command, by }) => {
+            Control::Command { run, command, by } => {
                 let runs: Vec<String> = match run {
                     Some(run) => vec![run],
                     None => self.core.open_runs().map(|r| r.id.clone()).collect(),
@@ -332,9 +330,9 @@ impl<I: Instruments> Engine<I> {
                 if none_open && matches!(command, Command::Stop | Command::Abort) {
                     self.end_campaign(EndReason::Person(format!("ended by {by}")))?;
                 }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// One event through the core; its records and actions are collected for the next commit.

@@ -16,12 +16,16 @@ mod engine;
 mod entries;
 mod history;
 mod instruments;
+mod lab;
 mod perform;
 mod progress;
+mod search;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
-pub use engine::{Control, Engine, EngineError, EngineSetup, Finished, Input};
+pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
 pub use entries::{Fact, read_facts};
 pub use history::{History, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
+pub use lab::{LabError, LabInstruments};
 pub use progress::{Observer, Progress};
+pub use search::{CampaignBrain, goal, problem_parameters};

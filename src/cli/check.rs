@@ -1,0 +1,166 @@
+//! `labloop check`: all mistakes of all files at once.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::args::CheckArgs;
+use super::{Exit, output};
+use crate::compiler::bundle::Loader;
+use crate::compiler::{Bundle, BundleError, campaign, protocol_over_its_box};
+use crate::driver::golden;
+use crate::spec::{Diagnostic, Document, Report, Severity, Sources, codes, render};
+
+/// Files looked at in one call.
+const FILES_MAX: usize = 10_000;
+
+/// What one file has, with the texts its places point into.
+pub struct Finding {
+    /// Texts.
+    pub sources: Sources,
+    /// Mistakes and notes.
+    pub report: Report,
+}
+
+pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
+    let findings = match check(&args.paths) {
+        Ok(findings) => findings,
+        Err(message) => {
+            output::error(message);
+            return Exit::Usage;
+        }
+    };
+    let errors: usize = findings.iter().map(|f| f.report.count(Severity::Error)).sum();
+    if json {
+        let all: Vec<_> = findings
+            .iter()
+            .flat_map(|f| match render::json(&f.report, &f.sources) {
+                serde_json::Value::Array(items) => items,
+                other => vec![other],
+            })
+            .collect();
+        output::data(&format!("{:#}\n", serde_json::Value::Array(all)));
+    } else {
+        let colour =
+            if output::colour() { render::Colour::Always } else { render::Colour::Never };
+        for finding in findings.iter().filter(|f| !f.report.is_empty()) {
+            output::say(render::text(&finding.report, &finding.sources, colour));
+        }
+        if errors == 0 {
+            output::say("Nothing is wrong.");
+        }
+    }
+    if errors == 0 { Exit::Done } else { Exit::NotCompiled }
+}
+
+/// Checks files and folders; what is wrong with a file that several others use is said once.
+pub fn check(paths: &[PathBuf]) -> Result<Vec<Finding>, String> {
+    let mut files = BTreeSet::new();
+    for path in paths {
+        collect(path, &mut files)?;
+    }
+    if files.is_empty() {
+        return Err("there are no YAML files".to_owned());
+    }
+    let mut seen = BTreeSet::new();
+    let mut findings = Vec::new();
+    for file in files {
+        let mut finding = one(&file).map_err(|e| e.to_string())?;
+        finding.report.sort();
+        finding.report.diagnostics.retain(|d| {
+            let place = finding.sources.locate(d.place.span).map(|(name, at)| {
+                (name.to_owned(), at.line, at.column, d.code, d.message.clone())
+            });
+            seen.insert(place)
+        });
+        findings.push(finding);
+    }
+    Ok(findings)
+}
+
+fn collect(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {
+    let meta = std::fs::metadata(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    if !meta.is_dir() {
+        files.insert(path.to_owned());
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    for entry in entries.flatten() {
+        let inner = entry.path();
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        let yaml = inner.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        if !hidden && (inner.is_dir() || yaml) {
+            collect(&inner, files)?;
+        }
+        if files.len() > FILES_MAX {
+            return Err(format!("there are more than {FILES_MAX} files in {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+fn one(file: &Path) -> Result<Finding, BundleError> {
+    let mut loader = Loader::default();
+    match loader.document(file)?.as_deref() {
+        Some(Document::Campaign(_)) => with_lab(file),
+        // A protocol is checked for the lab beside it; alone, only by itself.
+        Some(Document::Protocol(_))
+            if file.parent().is_some_and(|f| f.join("lab.yaml").is_file()) =>
+        {
+            with_lab(file)
+        }
+        Some(Document::Lab(_)) => {
+            let mut loader = Loader::default();
+            let found = loader.lab(file)?;
+            if let Some((lab, definitions)) = found {
+                let more = crate::compiler::check_lab(&lab, &definitions);
+                loader.report.extend(more);
+            }
+            Ok(Finding { sources: loader.sources, report: loader.report })
+        }
+        Some(Document::Instrument(definition)) => {
+            for example in golden::check(definition) {
+                if let Err(why) = example.result {
+                    loader.report.push(Diagnostic::error(
+                        codes::EXAMPLE_FAILED,
+                        example.span,
+                        format!("golden bytes of {} do not come out: {why}", example.of),
+                    ));
+                }
+            }
+            Ok(Finding { sources: loader.sources, report: loader.report })
+        }
+        _ => Ok(Finding { sources: loader.sources, report: loader.report }),
+    }
+}
+
+fn with_lab(file: &Path) -> Result<Finding, BundleError> {
+    let mut bundle = Bundle::load(file, None)?;
+    check_bundle(&mut bundle);
+    Ok(Finding { sources: bundle.sources, report: bundle.report })
+}
+
+/// Everything that can be checked of a campaign or a protocol, into the bundle's report.
+pub(super) fn check_bundle(bundle: &mut Bundle) {
+    if bundle.report.has_errors() {
+        return;
+    }
+    if let Some(lab) = bundle.lab.clone() {
+        bundle.report.extend(crate::compiler::check_lab(&lab, &bundle.definitions));
+    }
+    let more = if bundle.campaign.is_some() {
+        campaign::check(bundle).report
+    } else {
+        protocol_over_its_box(bundle)
+    };
+    bundle.report.extend(more);
+}
+
+/// Shows what is wrong with a bundle; false if it must not run.
+pub(super) fn show(bundle: &Bundle) -> bool {
+    let colour = if output::colour() { render::Colour::Always } else { render::Colour::Never };
+    if bundle.report.has_errors() {
+        output::say(render::text(&bundle.report, &bundle.sources, colour));
+        return false;
+    }
+    true
+}

@@ -1,0 +1,19 @@
+//! `labloop explain`: what a code means and what to do about it.
+
+use super::args::ExplainArgs;
+use super::{Exit, output};
+use crate::spec::codes;
+
+pub(super) fn run(args: &ExplainArgs) -> Exit {
+    let code = args.code.to_uppercase();
+    match codes::explain(&code) {
+        Some(found) => {
+            output::data(&format!("{}: {}\n\n{}\n", found.code, found.title, found.text));
+            Exit::Done
+        }
+        None => {
+            output::error(format!("there is no code `{code}`; codes look like LL0208"));
+            Exit::Usage
+        }
+    }
+}

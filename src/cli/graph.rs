@@ -1,0 +1,52 @@
+//! `labloop graph`: the compiled graph of a protocol.
+
+use std::collections::BTreeMap;
+
+use super::args::{GraphArgs, GraphFormat};
+use super::{Exit, check, launch, output};
+use crate::compiler::{Bundle, Request, compile, show};
+
+pub(super) fn run(args: &GraphArgs) -> Exit {
+    let mut bundle = match Bundle::load(&args.protocol, Some(&args.lab)) {
+        Ok(bundle) => bundle,
+        Err(error) => {
+            output::error(error.to_string());
+            return Exit::Usage;
+        }
+    };
+    if !check::show(&bundle) {
+        return Exit::NotCompiled;
+    }
+    let parameters = match launch::parameters(&bundle, &args.set) {
+        Ok(parameters) => parameters,
+        Err(message) => {
+            output::error(message);
+            return Exit::Usage;
+        }
+    };
+    let (Some(protocol), Some(lab)) = (&bundle.protocol, &bundle.lab) else {
+        return Exit::NotCompiled;
+    };
+    let compiled = compile(Request {
+        sources: &bundle.sources,
+        protocol,
+        lab,
+        definitions: &bundle.definitions,
+        protocols: &BTreeMap::new(),
+        pins: &[],
+        parameters: &parameters,
+        ranges: &BTreeMap::new(),
+    });
+    let Some(graph) = compiled.value else {
+        bundle.report = compiled.report;
+        check::show(&bundle);
+        return Exit::NotCompiled;
+    };
+    output::data(&match args.format {
+        GraphFormat::Text => show::text(&graph),
+        GraphFormat::Mermaid => show::mermaid(&graph),
+        GraphFormat::Dot => show::dot(&graph),
+        GraphFormat::Json => show::json(&graph) + "\n",
+    });
+    Exit::Done
+}

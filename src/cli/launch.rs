@@ -1,0 +1,440 @@
+//! From a bundle to an engine at work: time, instruments, planner, display.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use labloop_simulators::{DeviceConfig, LabConfig, MemoryLab, PlantConfig, in_memory};
+use tokio::sync::mpsc;
+
+use super::args::{Speed, TimeArgs};
+use super::{Exit, output};
+use crate::compiler::Bundle;
+use crate::engine::core::{Core, Tick};
+use crate::engine::shell::{
+    Control, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer,
+};
+use crate::expr::Value;
+use crate::spec::lab::Lab;
+use crate::spec::{Named, ValueType, Written};
+use crate::store::{Durability, Journal, TelemetryWriter};
+use crate::units::Quantity;
+use crate::wire::{self, Clock, Dialer};
+
+/// Notices that wait for the engine before drivers drop samples (never outcomes).
+const NOTICES: usize = 4_096;
+/// Simulators that were started end this long after the last engine has gone.
+const LINGER: Duration = Duration::from_secs(60);
+/// How long simulators may take to answer.
+const SIMULATORS_WAIT: Duration = Duration::from_secs(20);
+/// How long instruments may take to connect, in wall time.
+const CONNECT_WAIT: Duration = Duration::from_secs(20);
+
+/// Values given with `--set`, as the protocol's parameters want them; the middle of the range for
+/// parameters without value and default.
+pub(super) fn parameters(
+    bundle: &Bundle,
+    set: &[String],
+) -> Result<BTreeMap<String, Value>, String> {
+    let Some(protocol) = &bundle.protocol else { return Ok(BTreeMap::new()) };
+    let mut values = BTreeMap::new();
+    for text in set {
+        let (name, value) = text
+            .split_once('=')
+            .ok_or_else(|| format!("--set {text}: write --set name=\"value unit\""))?;
+        let Some(spec) = protocol.parameter(name.trim()) else {
+            let known: Vec<&str> =
+                protocol.parameters.iter().map(|p| p.name.value.as_str()).collect();
+            return Err(format!(
+                "--set {name}: the protocol has no such parameter; it has {}",
+                known.join(", ")
+            ));
+        };
+        let value = value.trim();
+        let parsed = match &spec.kind {
+            ValueType::Quantity { .. } | ValueType::Number | ValueType::Integer => {
+                let q = Quantity::parse(value).map_err(|e| match e.suggestion {
+                    Some(s) => format!("--set {name}: {e}; write for example {s}"),
+                    None => format!("--set {name}: {e}"),
+                })?;
+                Value::Quantity(q)
+            }
+            ValueType::Bool => Value::Bool(value == "true"),
+            ValueType::Choice { .. } | ValueType::Text => Value::text(value),
+        };
+        values.insert(spec.name.value.clone(), parsed);
+    }
+    for spec in &protocol.parameters {
+        if values.contains_key(&spec.name.value) {
+            continue;
+        }
+        let value = match (&spec.default, &spec.min, &spec.max) {
+            (Some(default), ..) => default.expr.constant(),
+            (None, Some(min), Some(max)) => {
+                let middle = 0.5 * (min.value.value + max.value.value);
+                let whole = spec.kind == ValueType::Integer;
+                let value = if whole { middle.round() } else { middle };
+                Some(Value::Quantity(Quantity { value, ..min.value }))
+            }
+            _ => match &spec.kind {
+                ValueType::Choice { options } => options.first().map(|o| Value::text(&o.value)),
+                _ => None,
+            },
+        };
+        match value {
+            Some(value) => {
+                values.insert(spec.name.value.clone(), value);
+            }
+            None => {
+                return Err(format!("give a value with --set {}=...", spec.name.value));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// A lab as the simulators know it.
+pub(super) fn simulated(lab: &Lab, speed: f64, seed: Option<u64>) -> LabConfig {
+    let from_lab = lab.simulation.as_ref().and_then(|s| s.seed.as_ref()).map(|s| s.value);
+    LabConfig {
+        seed: seed.or(from_lab).unwrap_or(1),
+        speed,
+        devices: lab
+            .instruments
+            .iter()
+            .map(|i| DeviceConfig {
+                name: i.name.value.clone(),
+                model: i.definition.value.clone(),
+                address: i.address.value.clone(),
+                config: i.config.iter().map(json_of).collect(),
+            })
+            .collect(),
+        plant: lab.simulation.as_ref().map(|s| PlantConfig {
+            name: s.plant.value.clone(),
+            wiring: s
+                .wiring
+                .iter()
+                .map(|w| (w.name.value.clone(), w.value.value.clone()))
+                .collect(),
+            settings: s
+                .settings
+                .iter()
+                .map(|w| (w.name.value.clone(), w.value.value.value))
+                .collect(),
+        }),
+    }
+}
+
+fn json_of(entry: &Named<Written>) -> (String, serde_json::Value) {
+    let value = match &entry.value {
+        Written::Scalar { text, .. } => match Quantity::parse(text) {
+            Ok(q) => serde_json::json!(q.value),
+            Err(_) => serde_json::json!(text),
+        },
+        Written::Expression(e) => serde_json::json!(e.text),
+        Written::List { .. } | Written::Map { .. } => serde_json::Value::Null,
+    };
+    (entry.name.value.clone(), value)
+}
+
+/// How time passes and where the instruments are.
+pub(super) enum World {
+    /// Instruments of the lab file, or simulators in their place, on real wires.
+    Wires { clock: Clock, dialer: Dialer, word: &'static str },
+    /// A virtual clock and in-memory wires.
+    Virtual { base: wire::Tick },
+}
+
+impl World {
+    /// Word for the journal.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            World::Wires { word, .. } => word,
+            World::Virtual { .. } => "virtual",
+        }
+    }
+
+    /// How durable the journal must be.
+    pub(super) fn durability(&self) -> Durability {
+        match self {
+            World::Wires { .. } => Durability::Power,
+            World::Virtual { .. } => Durability::Process,
+        }
+    }
+}
+
+/// Sets up time and wires. `base`: lab time to go on from. Starts simulators where asked, or finds
+/// those that are still alive.
+pub(super) fn world(
+    time: &TimeArgs,
+    lab_file: &Path,
+    base: Tick,
+    state: &Path,
+    seed: Option<u64>,
+) -> Result<World, String> {
+    let base = wire::Tick(base.0);
+    match (time.simulate, time.speed) {
+        (false, Speed::Times(1.0)) => Ok(World::Wires {
+            clock: Clock::scaled(1.0, base),
+            dialer: Dialer::real(),
+            word: "real",
+        }),
+        (false, Speed::Times(speed)) => Ok(World::Wires {
+            clock: Clock::scaled(speed, base),
+            dialer: Dialer::real(),
+            word: "scaled",
+        }),
+        (false, Speed::Max) => Err("--speed max needs --simulate".to_owned()),
+        (true, Speed::Max) => Ok(World::Virtual { base }),
+        (true, Speed::Times(speed)) => {
+            let endpoints = simulators(lab_file, speed, state, seed)?;
+            let dialer = Dialer::redirected(&endpoints).map_err(|e| e.to_string())?;
+            Ok(World::Wires { clock: Clock::scaled(speed, base), dialer, word: "scaled" })
+        }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Ready {
+    pid: u32,
+    endpoints: BTreeMap<String, String>,
+}
+
+fn ready(file: &Path) -> Option<Ready> {
+    let found: Ready = serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()?;
+    // A process that ended and is waited for by nobody is a zombie: it no longer answers.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", found.pid)).ok()?;
+    let alive = stat.rsplit(')').next().is_some_and(|rest| !rest.trim_start().starts_with('Z'));
+    alive.then_some(found)
+}
+
+/// Simulators of a lab in a process of their own, which outlives this one for a while.
+fn simulators(
+    lab_file: &Path,
+    speed: f64,
+    state: &Path,
+    seed: Option<u64>,
+) -> Result<BTreeMap<String, String>, String> {
+    let folder = state.join("simulators");
+    std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let file = folder.join("ready.json");
+    if let Some(found) = ready(&file) {
+        return Ok(found.endpoints);
+    }
+    let _ = std::fs::remove_file(&file);
+    let program = std::env::current_exe().map_err(|e| format!("cannot find myself: {e}"))?;
+    let log = std::fs::File::create(folder.join("simulators.log"))
+        .map_err(|e| format!("{}: {e}", folder.display()))?;
+    let mut command = Command::new(program);
+    command
+        .arg("simulator")
+        .arg(lab_file)
+        .args(["--anywhere", "--broker", "--speed", &speed.to_string()])
+        .args(["--linger", &LINGER.as_secs_f64().to_string()])
+        .arg("--ready-file")
+        .arg(&file)
+        .arg("--log")
+        .arg(folder.join("effects.jsonl"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    if let Some(seed) = seed {
+        command.args(["--seed", &seed.to_string()]);
+    }
+    // A group of its own: Ctrl-C is for the engine, instruments stay.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    let mut child = command.spawn().map_err(|e| format!("the simulators did not start: {e}"))?;
+    let until = Instant::now() + SIMULATORS_WAIT;
+    loop {
+        if let Some(found) = ready(&file) {
+            return Ok(found.endpoints);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            let said = std::fs::read_to_string(folder.join("simulators.log")).unwrap_or_default();
+            return Err(format!("the simulators ended ({status}): {}", said.trim()));
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            return Err("the simulators did not answer in time".to_owned());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What an engine needs beside its world.
+pub(super) struct Work {
+    /// The lab and its definitions.
+    pub(super) bundle: Arc<Bundle>,
+    /// State folder.
+    pub(super) state: PathBuf,
+    /// Journal, open.
+    pub(super) journal: Journal,
+    /// Core, with its history when resuming.
+    pub(super) core: Core,
+    /// Display.
+    pub(super) observer: Observer,
+    /// Seed for jitter and simulators.
+    pub(super) seed: u64,
+    /// Fencing epoch of this engine.
+    pub(super) epoch: u64,
+    /// Runs may be under way: resolve them.
+    pub(super) resuming: bool,
+}
+
+/// How an engine ended.
+pub(super) enum Worked {
+    /// It did its work.
+    Finished(Box<Finished>, Box<Engine<LabInstruments>>),
+    /// Instruments did not connect.
+    Unreachable(String),
+    /// It stopped short.
+    Broke(EngineError),
+}
+
+/// Runs an engine in its world until its work is done. `prepare` gives it its campaign or run.
+pub(super) fn work(
+    world: World,
+    work: Work,
+    prepare: impl FnOnce(&mut Engine<LabInstruments>) -> Result<(), EngineError>,
+) -> Result<Worked, String> {
+    let lab = work.bundle.lab.clone().ok_or("there is no lab")?;
+    match world {
+        World::Wires { clock, dialer, word } => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| format!("no runtime: {e}"))?;
+            runtime.block_on(async {
+                go(&lab, work, clock, dialer, word, true, prepare).await
+            })
+        }
+        World::Virtual { base } => {
+            // Time stands still while anything can run and then jumps to the next timer: the
+            // same drivers and simulators, as fast as they can think, in one fixed order.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .map_err(|e| format!("no runtime: {e}"))?;
+            runtime.block_on(async {
+                let config = simulated(&lab, 1.0, Some(work.seed));
+                let simulated: MemoryLab = in_memory(&config).map_err(|e| e.to_string())?;
+                let dialer = Dialer::memory(move |address| simulated.dial(address));
+                let clock = Clock::virtual_time(base);
+                go(&lab, work, clock, dialer, "virtual", false, prepare).await
+            })
+        }
+    }
+}
+
+async fn go(
+    lab: &Lab,
+    work: Work,
+    clock: Clock,
+    dialer: Dialer,
+    word: &'static str,
+    signals: bool,
+    prepare: impl FnOnce(&mut Engine<LabInstruments>) -> Result<(), EngineError>,
+) -> Result<Worked, String> {
+    let (notices_in, notices) = mpsc::channel(NOTICES);
+    let (controls_in, controls) = mpsc::channel(16);
+    let instruments = LabInstruments::start(
+        lab,
+        &work.bundle.definitions,
+        &clock,
+        dialer,
+        notices_in,
+        work.seed,
+    )
+    .map_err(|e| e.to_string())?;
+    if let Err(missing) = connected(&instruments).await {
+        return Ok(Worked::Unreachable(missing));
+    }
+    let telemetry = TelemetryWriter::open(&work.state)
+        .map_err(|e| format!("telemetry cannot be written: {e}"))?;
+    let mut engine = Engine::new(EngineSetup {
+        journal: work.journal,
+        telemetry: Some(telemetry),
+        clock,
+        instruments,
+        notices,
+        controls,
+        observer: work.observer,
+        core: work.core,
+    });
+    let prepared = engine
+        .begin(work.epoch, word)
+        .and_then(|()| if work.resuming { engine.recover(); Ok(()) } else { Ok(()) })
+        .and_then(|()| prepare(&mut engine));
+    if let Err(error) = prepared {
+        return Ok(Worked::Broke(error));
+    }
+    if signals {
+        tokio::spawn(interrupts(controls_in));
+    }
+    match engine.work().await {
+        Ok(finished) => Ok(Worked::Finished(Box::new(finished), Box::new(engine))),
+        Err(error) => Ok(Worked::Broke(error)),
+    }
+}
+
+/// Waits until every instrument is connected and identified.
+async fn connected(instruments: &LabInstruments) -> Result<(), String> {
+    let wait = async {
+        while !instruments.not_ready().is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(CONNECT_WAIT, wait).await.map_err(|_| {
+        format!(
+            "no connection to {} within {} s; is it switched on, and is `at:` of the lab file right?",
+            instruments.not_ready().join(", "),
+            CONNECT_WAIT.as_secs()
+        )
+    })
+}
+
+/// First Ctrl-C: end the step and run `finally`. Second: safe states now.
+async fn interrupts(controls: mpsc::Sender<Control>) {
+    use crate::engine::core::Command;
+    for (command, said) in [
+        (Command::Stop, "Ending the step under way, then `finally`. Ctrl-C again aborts to the safe state."),
+        (Command::Abort, "Aborting: safe states now."),
+    ] {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+        output::say(said);
+        INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed);
+        let by = "Ctrl-C".to_owned();
+        if controls.send(Control::Command { run: None, command, by }).await.is_err() {
+            return;
+        }
+    }
+}
+
+static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Exit code of what an engine did.
+pub(super) fn exit_of(finished: &Finished) -> Exit {
+    use crate::engine::campaign::EndReason;
+    use crate::engine::core::Ending;
+    if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
+        return Exit::Interrupted;
+    }
+    if !finished.not_confirmed.is_empty() {
+        return Exit::Safety;
+    }
+    match (&finished.campaign, finished.last_run) {
+        (Some(EndReason::Goal(_)), _) => Exit::Done,
+        (Some(EndReason::BudgetSpent(_)), _) if finished.goal_missed => Exit::BudgetSpent,
+        (Some(EndReason::BudgetSpent(_) | EndReason::SpaceExhausted(_)), _) => Exit::Done,
+        (Some(EndReason::Person(_)), _) => Exit::Person,
+        (Some(EndReason::Failures(_) | EndReason::Internal(_)), _) => Exit::RunFailed,
+        (None, Some(Ending::Complete)) | (None, None) => Exit::Done,
+        (None, Some(Ending::Stopped | Ending::Aborted)) => Exit::Person,
+        (None, Some(Ending::Failed | Ending::Invalid)) => Exit::RunFailed,
+    }
+}

@@ -1,0 +1,47 @@
+//! `labloop simulator`: the virtual instruments of a lab on real wires.
+
+use std::time::Duration;
+
+use labloop_simulators::{ServeOptions, serve};
+
+use super::args::SimulatorArgs;
+use super::{Exit, launch, output};
+use crate::compiler::bundle::Loader;
+
+pub(super) fn run(args: &SimulatorArgs) -> Exit {
+    let mut loader = Loader::default();
+    let lab = match loader.lab(&args.lab) {
+        Ok(Some((lab, _))) if !loader.report.has_errors() => lab,
+        Ok(_) => {
+            let never = crate::spec::render::Colour::Never;
+            output::say(crate::spec::render::text(&loader.report, &loader.sources, never));
+            return Exit::NotCompiled;
+        }
+        Err(error) => {
+            output::error(error.to_string());
+            return Exit::Usage;
+        }
+    };
+    let config = launch::simulated(&lab, args.speed, args.seed);
+    let options = ServeOptions {
+        anywhere: args.anywhere,
+        broker: args.broker,
+        ready_file: args.ready_file.clone(),
+        linger: args.linger.and_then(|s| Duration::try_from_secs_f64(s).ok()),
+        log: args.log.clone(),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(format!("no runtime: {error}"));
+            return Exit::Usage;
+        }
+    };
+    match runtime.block_on(serve(config, options)) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            output::error(error.to_string());
+            Exit::Unreachable
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The instruments of a lab file, driven by the fleet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::instruments::{Instruments, Refused};
+use crate::driver::{Command, Fleet, InstrumentSetup, Notice, Secret, written_values};
+use crate::expr::Value;
+use crate::spec::instrument::Instrument;
+use crate::spec::lab::{self, Lab};
+use crate::wire::{Address, Clock, Dialer};
+
+/// Age up to which a property that is not polled may be used.
+const MAX_AGE_UNPOLLED: Duration = Duration::from_secs(60);
+/// Polls that may be missed before a reading is stale.
+const POLLS_MISSED: u32 = 3;
+
+/// The lab's instruments cannot be driven.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct LabError(pub Vec<String>);
+
+/// The fleet of a lab.
+#[derive(Debug)]
+pub struct LabInstruments {
+    fleet: Fleet,
+    names: Vec<String>,
+    max_age: BTreeMap<String, BTreeMap<String, Duration>>,
+}
+
+impl LabInstruments {
+    /// Starts the drivers of every instrument of a lab; connecting goes on by itself. Must be
+    /// called inside a tokio runtime.
+    ///
+    /// Errors: everything that keeps an instrument from being driven, together.
+    pub fn start(
+        lab: &Lab,
+        definitions: &BTreeMap<String, Arc<Instrument>>,
+        clock: &Clock,
+        dialer: Dialer,
+        notices: mpsc::Sender<Notice>,
+        seed: u64,
+    ) -> Result<LabInstruments, LabError> {
+        let mut wrong = Vec::new();
+        let mut setups = Vec::new();
+        let mut max_age = BTreeMap::new();
+        for instrument in &lab.instruments {
+            let name = &instrument.name.value;
+            let Some(definition) = definitions.get(&instrument.definition.value) else {
+                wrong.push(format!("{name}: there is no definition `{}`", instrument.definition.value));
+                continue;
+            };
+            match setup(instrument, definition) {
+                Ok(setup) => setups.push(setup),
+                Err(reason) => wrong.push(format!("{name}: {reason}")),
+            }
+            // A wire that is slow in wall time is slower still for a fast lab clock.
+            let wire = clock.lab_span(2 * definition.connection.reply_timeout.value);
+            let ages = definition.properties.iter().map(|p| {
+                let age = match (&p.max_age, &p.every) {
+                    (Some(age), _) => age.value,
+                    (None, Some(every)) => every.value.saturating_mul(POLLS_MISSED),
+                    (None, None) => MAX_AGE_UNPOLLED,
+                };
+                (p.name.value.clone(), age.saturating_add(wire))
+            });
+            max_age.insert(name.clone(), ages.collect());
+        }
+        if !wrong.is_empty() {
+            return Err(LabError(wrong));
+        }
+        let names = setups.iter().map(|s| s.name.clone()).collect();
+        let fleet = Fleet::start(setups, clock.clone(), dialer, notices, seed)
+            .map_err(|all| LabError(all.iter().map(ToString::to_string).collect()))?;
+        Ok(LabInstruments { fleet, names, max_age })
+    }
+
+    /// Instruments that are not connected and identified yet.
+    pub fn not_ready(&self) -> Vec<&str> {
+        self.names.iter().map(String::as_str).filter(|name| !self.fleet.is_ready(name)).collect()
+    }
+
+    /// Readings that nobody took in time and that were dropped.
+    pub fn dropped_samples(&self) -> u64 {
+        self.fleet.dropped_samples()
+    }
+}
+
+fn setup(
+    instrument: &lab::LabInstrument,
+    definition: &Arc<Instrument>,
+) -> Result<InstrumentSetup, String> {
+    let at = Address::parse(&instrument.address.value).map_err(|e| e.to_string())?;
+    let config = written_values(&definition.config, &instrument.config)?;
+    let secret = match &instrument.secret {
+        None => None,
+        Some(secret) => Some(Secret(read_secret(&secret.value)?)),
+    };
+    Ok(InstrumentSetup {
+        name: instrument.name.value.clone(),
+        definition: Arc::clone(definition),
+        at,
+        config,
+        secret,
+    })
+}
+
+fn read_secret(secret: &lab::Secret) -> Result<String, String> {
+    match secret {
+        lab::Secret::Environment(name) => std::env::var(name)
+            .map_err(|_| format!("its password is expected in the environment variable {name}")),
+        lab::Secret::File(path) => std::fs::read_to_string(path)
+            .map(|text| text.trim_end().to_owned())
+            .map_err(|e| format!("its password file {path} cannot be read: {e}")),
+    }
+}
+
+impl Instruments for LabInstruments {
+    fn send(
+        &self,
+        attempt: &str,
+        instrument: &str,
+        action: &str,
+        args: BTreeMap<String, Value>,
+        deadline: Duration,
+    ) -> Result<(), Refused> {
+        self.fleet.send(Command {
+            attempt: attempt.to_owned(),
+            instrument: instrument.to_owned(),
+            action: action.to_owned(),
+            args,
+            deadline,
+        })?;
+        Ok(())
+    }
+
+    fn read(&self, attempt: &str, instrument: &str, property: &str) -> Result<(), Refused> {
+        Ok(self.fleet.read(attempt, instrument, property)?)
+    }
+
+    fn safe_state(&self, instrument: &str) -> Result<(), Refused> {
+        Ok(self.fleet.safe_state(instrument)?)
+    }
+
+    fn max_age(&self, instrument: &str, property: &str) -> Duration {
+        self.max_age
+            .get(instrument)
+            .and_then(|p| p.get(property))
+            .copied()
+            .unwrap_or(MAX_AGE_UNPOLLED)
+    }
+}
