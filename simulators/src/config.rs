@@ -1,4 +1,4 @@
-//! What a simulated laboratory is made of: devices, the plant they are wired to, and how it is served.
+//! What is simulated and how it is served.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,114 +6,90 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A laboratory to simulate.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A lab to simulate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabConfig {
-    /// Seed of every random draw: measurement noise, reply latency, faults.
-    #[serde(default)]
+    /// Seed of noise and reply times.
     pub seed: u64,
-    /// Lab seconds that pass in one second of tokio time; finite and above zero.
-    #[serde(default = "one")]
+    /// Lab seconds per wall second.
     pub speed: f64,
-    /// The instruments, each under the name the lab file gives it.
+    /// Instruments.
     pub devices: Vec<DeviceConfig>,
-    /// The physics that joins the instruments; without it each instrument stands alone.
-    #[serde(default)]
+    /// What they act on; without one every instrument is alone in the world.
     pub plant: Option<PlantConfig>,
 }
 
-/// One simulated instrument.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// One instrument.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceConfig {
-    /// The name of the instrument in the lab file.
+    /// Name in the lab.
     pub name: String,
-    /// The name of its definition, for example `newera-ne1000`.
+    /// Name of its definition, such as `newera-ne1000`.
     pub model: String,
-    /// Where the lab file says it is, for example `serial:/dev/ttyUSB0`.
+    /// Address in the lab, such as `serial:/dev/ttyUSB0`.
     pub address: String,
-    /// The instrument's configuration as plain numbers and texts in the definition's units,
-    /// plus fault settings and the model's own (see the crate's README).
-    #[serde(default)]
+    /// Configuration of the definition; quantities as numbers in coherent SI units.
     pub config: BTreeMap<String, serde_json::Value>,
 }
 
-/// The physics behind the instruments.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What the instruments act on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlantConfig {
     /// `snar-flow` or `light-box`.
     pub name: String,
-    /// Which instrument stands at which place of the plant; what is left out is found by model.
-    #[serde(default)]
+    /// Part of the plant -> instrument.
     pub wiring: BTreeMap<String, String>,
-    /// Settings of the plant, and faults as `INSTRUMENT.SETTING`.
-    #[serde(default)]
+    /// Numbers of the plant in coherent SI units.
     pub settings: BTreeMap<String, f64>,
 }
 
-/// How a simulated laboratory is put on real wires.
+/// How simulators are served on real wires.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
-    /// Use free ports and new pseudo terminals instead of the lab's own addresses.
+    /// Free ports and terminals instead of the addresses of the lab.
     pub anywhere: bool,
-    /// Run the crate's own MQTT broker; otherwise the devices connect to the lab's broker.
+    /// Run an MQTT broker instead of using the one at the lab's address.
     pub broker: bool,
-    /// Written once everything listens: JSON `{pid, endpoints: {lab address: actual address}}`.
+    /// Written once everything answers: `{"pid": n, "endpoints": {lab address: actual one}}`.
     pub ready_file: Option<PathBuf>,
-    /// Return this long (wall time) after the last connection closed, or the start.
+    /// End this long after the last connection was closed (wall time).
     pub linger: Option<Duration>,
-    /// JSON lines, one for every command that has an effect, as received.
+    /// Every command with an effect is appended here as it is received, one JSON object a line.
     pub log: Option<PathBuf>,
 }
 
-/// What can go wrong with a simulated laboratory; each reads after "failed to simulate the lab: ".
+/// A lab cannot be simulated.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration asks for something the simulators do not have.
-    #[error("{place}: {message}; {way_out}")]
-    Config {
-        /// The device or section that is wrong.
-        place: String,
-        /// What is wrong with it.
-        message: String,
-        /// What to write instead.
-        way_out: String,
+    /// There is no simulator of this model.
+    #[error("there is no simulator for `{model}` (instrument {name})")]
+    Model {
+        /// Instrument.
+        name: String,
+        /// Its model.
+        model: String,
     },
-    /// A port, terminal or file could not be had.
-    #[error("{what}; {way_out}")]
+    /// The plant is not known, or its wiring is wrong.
+    #[error("the simulated plant: {0}")]
+    Plant(String),
+    /// An address cannot be served.
+    #[error("{address} cannot be served: {reason}")]
+    Address {
+        /// Address.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A file or a port.
+    #[error("{what}: {source}")]
     Io {
-        /// What was attempted.
+        /// What was tried.
         what: String,
-        /// What to do about it.
-        way_out: String,
-        /// The operating system's answer.
+        /// Cause.
         source: std::io::Error,
     },
-}
-
-impl Error {
-    #[allow(dead_code)]
-    pub(crate) fn config(
-        place: impl Into<String>,
-        message: impl Into<String>,
-        way_out: impl Into<String>,
-    ) -> Self {
-        Self::Config { place: place.into(), message: message.into(), way_out: way_out.into() }
-    }
-
-    #[allow(dead_code)]
-    pub(crate) fn io(
-        what: impl Into<String>,
-        way_out: impl Into<String>,
-        source: std::io::Error,
-    ) -> Self {
-        Self::Io { what: what.into(), way_out: way_out.into(), source }
-    }
-}
-
-fn one() -> f64 {
-    1.0
 }

@@ -1,11 +1,25 @@
-//! Virtual laboratory instruments that speak the bytes of the real ones, with physics and faults.
+//! Virtual laboratory instruments on real wires: MQTT, serial and Modbus TCP, with physics.
 //!
-//! The crate knows nothing of labloop: it was written from what the makers' manuals say, so that a driver
-//! tested against it is not tested against its own misreading.
-
+//! Each instrument is a state machine that takes bytes and lab time and gives bytes; it knows no
+//! wire. The transports around it put it on a pseudo-terminal, a socket, an MQTT broker, or on
+//! in-memory pipes for a virtual clock. What the instruments do to each other goes through a
+//! *plant*: pumps feed a reactor, a heater heats it, a spectrometer looks at what comes out.
+//!
+//! Architecture invariant: written from the instruments' manuals and independent of labloop, so
+//! that a misreading in a driver does not hide behind the same misreading here.
+mod broker;
+pub mod chemistry;
 mod config;
-pub mod memory;
-pub mod serve;
+mod controller;
+mod lab;
+pub mod light;
+mod memory;
+mod modbus;
+mod plant;
+mod pump;
+mod serve;
+mod wires;
+pub mod world;
 
 pub use config::{DeviceConfig, Error, LabConfig, PlantConfig, ServeOptions};
 pub use memory::{MemoryLab, in_memory};

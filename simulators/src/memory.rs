@@ -1,28 +1,86 @@
-//! A simulated laboratory inside the process: wires are tokio duplex streams.
+//! Instruments on in-memory pipes, for a virtual clock.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use tokio::io::DuplexStream;
 
-use crate::{Error, LabConfig};
+use crate::broker::Broker;
+use crate::config::{Error, LabConfig};
+use crate::lab::{Shared, broker_and_base, split};
+use crate::wires;
 
-/// A simulated laboratory whose wires are in-memory streams.
-#[derive(Debug)]
+/// Bytes a pipe holds before its writer waits.
+const PIPE: usize = 1 << 16;
+
+/// A lab whose wires are pipes of this process.
+#[derive(Clone)]
 pub struct MemoryLab {
+    shared: Shared,
+    brokers: BTreeMap<String, Broker>,
     addresses: Vec<String>,
 }
 
-/// Starts a laboratory on the current tokio runtime; works under paused time, deterministic for a seed
-/// on a current-thread runtime.
+/// Starts a lab in memory. Instruments answer on the runtime that dials; with a paused clock on
+/// one thread everything happens in one fixed order.
 pub fn in_memory(config: &LabConfig) -> Result<MemoryLab, Error> {
-    Ok(MemoryLab { addresses: config.devices.iter().map(|d| d.address.clone()).collect() })
+    let shared = Shared::new(config)?;
+    let addresses: Vec<String> = config.devices.iter().map(|d| d.address.clone()).collect();
+    let brokers = addresses
+        .iter()
+        .filter(|a| a.starts_with("mqtt"))
+        .map(|a| broker_and_base(a).0.to_owned())
+        .map(|host| (host.clone(), Broker::new(shared.clone(), &host)))
+        .collect();
+    Ok(MemoryLab { shared, brokers, addresses })
 }
 
 impl MemoryLab {
-    /// Opens the wire behind a lab address; may be called again after the stream was dropped.
+    /// Opens the wire of an address of the lab; again whenever it was closed. Must be called
+    /// inside a tokio runtime.
     pub fn dial(&self, address: &str) -> io::Result<DuplexStream> {
-        let known = self.addresses.iter().any(|a| a == address);
-        let kind = if known { io::ErrorKind::ConnectionRefused } else { io::ErrorKind::NotFound };
-        Err(io::Error::new(kind, format!("no simulated device answers at {address}")))
+        let (near, mut far) = tokio::io::duplex(PIPE);
+        let (scheme, place, _) = split(address);
+        let shared = self.shared.clone();
+        match scheme {
+            "serial" | "tcp" => {
+                let address = self
+                    .addresses
+                    .iter()
+                    .find(|a| split(a).1 == place)
+                    .cloned()
+                    .ok_or(io::ErrorKind::NotFound)?;
+                tokio::spawn(async move {
+                    let _ = wires::serial(&shared, &address, &mut far).await;
+                });
+            }
+            "modbus+tcp" => {
+                let addresses: Vec<String> =
+                    self.addresses.iter().filter(|a| split(a).1 == place).cloned().collect();
+                if addresses.is_empty() {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                tokio::spawn(async move {
+                    let _ = wires::modbus(&shared, &addresses, &mut far).await;
+                });
+            }
+            "mqtt" | "mqtts" => {
+                let broker = self
+                    .brokers
+                    .get(broker_and_base(address).0)
+                    .cloned()
+                    .ok_or(io::ErrorKind::NotFound)?;
+                tokio::spawn(async move {
+                    let _ = broker.serve(far).await;
+                });
+            }
+            _ => return Err(io::ErrorKind::Unsupported.into()),
+        }
+        Ok(near)
+    }
+
+    /// Effects that instruments had so far, for tests.
+    pub fn effects(&self) -> Vec<crate::world::Effect> {
+        self.shared.world().effects.clone()
     }
 }

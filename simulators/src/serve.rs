@@ -1,13 +1,311 @@
-//! A simulated laboratory on real wires: pseudo terminals, TCP listeners and an MQTT broker.
+//! Instruments on real wires: pseudo-terminals, sockets, an MQTT broker.
 
-use crate::{Error, LabConfig, ServeOptions};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-/// Serves a laboratory until the linger time has passed without any connection (for ever without one).
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{LastWill, PublishProperties};
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::net::TcpListener;
+use tokio_serial::{SerialPort, SerialStream};
+
+use crate::broker::Broker;
+use crate::config::{Error, LabConfig, ServeOptions};
+use crate::lab::{Shared, broker_and_base, split};
+use crate::wires;
+
+/// How long simulators wait for a first connection before `linger` ends them.
+const FIRST_WAIT: Duration = Duration::from_secs(60);
+
+/// Counts open connections, for `linger`.
+#[derive(Clone, Default)]
+struct Open(Arc<AtomicUsize>);
+
+struct Guard(Open);
+
+impl Open {
+    fn one(&self) -> Guard {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Guard(self.clone())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Serves a lab until nobody has been connected for `linger`, or for ever.
 pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error> {
-    let _lab = crate::in_memory(&config)?;
-    match options.linger {
-        Some(linger) => tokio::time::sleep(linger).await,
-        None => std::future::pending().await,
+    let shared = Shared::new(&config)?;
+    if let Some(path) = &options.log {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(|source| Error::Io { what: path.display().to_string(), source })?;
+        shared.world().log_to(file);
+    }
+    let open = Open::default();
+    let mut endpoints = BTreeMap::new();
+    let mut served = BTreeSet::new();
+    for device in &config.devices {
+        let (scheme, place, query) = split(&device.address);
+        let (host, base) = broker_and_base(&device.address);
+        let line = if scheme.starts_with("mqtt") { host } else { place };
+        let fresh = served.insert(format!("{scheme} {line}"));
+        let actual = match scheme {
+            "serial" if fresh => serial(&shared, &device.address, place, &options, &open)?,
+            "modbus+tcp" | "tcp" if fresh => {
+                let bound = listen(place, &options).await?;
+                let addresses =
+                    config.devices.iter().map(|d| d.address.clone()).filter(|a| split(a).1 == place);
+                tokio::spawn(sockets(
+                    bound.0,
+                    shared.clone(),
+                    addresses.collect(),
+                    scheme == "tcp",
+                    open.clone(),
+                ));
+                bound.1
+            }
+            "mqtt" if fresh && options.broker => {
+                let bound = listen(host, &options).await?;
+                tokio::spawn(broker(bound.0, Broker::new(shared.clone(), host), open.clone()));
+                bound.1
+            }
+            "serial" | "modbus+tcp" | "tcp" => continue_with(&endpoints, place),
+            "mqtt" if options.broker => continue_with(&endpoints, host),
+            "mqtt" => {
+                tokio::spawn(client(
+                    shared.clone(),
+                    host.to_owned(),
+                    base.to_owned(),
+                    device.name.clone(),
+                    open.clone(),
+                ));
+                host.to_owned()
+            }
+            _ => {
+                return Err(Error::Address {
+                    address: device.address.clone(),
+                    reason: "simulators speak serial, tcp, modbus+tcp and mqtt".to_owned(),
+                });
+            }
+        };
+        let full = match scheme {
+            "serial" => format!("serial:{actual}"),
+            "mqtt" if base.is_empty() => format!("mqtt://{actual}"),
+            "mqtt" => format!("mqtt://{actual}/{base}"),
+            _ if query.is_empty() => format!("{scheme}://{actual}"),
+            _ => format!("{scheme}://{actual}?{query}"),
+        };
+        endpoints.insert(device.address.clone(), full);
+    }
+    if let Some(path) = &options.ready_file {
+        write_ready(path, &endpoints)?;
+    }
+    linger(&open, options.linger).await;
+    if let Some(path) = &options.ready_file {
+        // Nobody answers any more; a stale file would send engines to closed doors.
+        let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+/// Where another instrument of the same line is served already.
+fn continue_with(endpoints: &BTreeMap<String, String>, line: &str) -> String {
+    endpoints
+        .iter()
+        .find(|(lab, _)| split(lab).1 == line || broker_and_base(lab).0 == line)
+        .map(|(lab, actual)| match split(lab).0 {
+            "mqtt" => broker_and_base(actual).0.to_owned(),
+            _ => split(actual).1.to_owned(),
+        })
+        .unwrap_or_default()
+}
+
+async fn linger(open: &Open, linger: Option<Duration>) {
+    let Some(linger) = linger else { return std::future::pending().await };
+    let step = Duration::from_millis(100);
+    let mut alone = Duration::ZERO;
+    let mut seen = false;
+    loop {
+        tokio::time::sleep(step).await;
+        if open.0.load(Ordering::SeqCst) > 0 {
+            seen = true;
+            alone = Duration::ZERO;
+        } else {
+            alone += step;
+        }
+        let limit = if seen { linger } else { linger.max(FIRST_WAIT) };
+        if alone >= limit {
+            return;
+        }
+    }
+}
+
+fn write_ready(path: &Path, endpoints: &BTreeMap<String, String>) -> Result<(), Error> {
+    let text = serde_json::json!({"pid": std::process::id(), "endpoints": endpoints}).to_string();
+    let part = path.with_extension("part");
+    let fail = |source| Error::Io { what: path.display().to_string(), source };
+    std::fs::write(&part, text).map_err(fail)?;
+    // Renamed into place, so that nobody reads half of it.
+    std::fs::rename(&part, path).map_err(fail)
+}
+
+fn refused(address: &str, error: impl ToString) -> Error {
+    Error::Address { address: address.to_owned(), reason: error.to_string() }
+}
+
+async fn listen(place: &str, options: &ServeOptions) -> Result<(TcpListener, String), Error> {
+    let at = if options.anywhere { "127.0.0.1:0" } else { place };
+    let listener = TcpListener::bind(at).await.map_err(|e| refused(place, e))?;
+    let actual = listener.local_addr().map_err(|e| refused(place, e))?;
+    Ok((listener, actual.to_string()))
+}
+
+async fn sockets(
+    listener: TcpListener,
+    shared: Shared,
+    addresses: Vec<String>,
+    text: bool,
+    open: Open,
+) {
+    loop {
+        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let (shared, addresses, guard) = (shared.clone(), addresses.clone(), open.one());
+        tokio::spawn(async move {
+            let _guard = guard;
+            let _ = match (text, addresses.first()) {
+                (true, Some(address)) => wires::serial(&shared, address, &mut stream).await,
+                _ => wires::modbus(&shared, &addresses, &mut stream).await,
+            };
+        });
+    }
+}
+
+async fn broker(listener: TcpListener, broker: Broker, open: Open) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
+        let (broker, guard) = (broker.clone(), open.one());
+        tokio::spawn(async move {
+            let _guard = guard;
+            let _ = broker.serve(stream).await;
+        });
+    }
+}
+
+/// A pseudo-terminal in place of a serial port. The far end stays open, so that the instruments
+/// keep their state when whoever drives them goes and comes back.
+fn serial(
+    shared: &Shared,
+    address: &str,
+    place: &str,
+    options: &ServeOptions,
+    open: &Open,
+) -> Result<String, Error> {
+    let (mut ours, theirs) = SerialStream::pair().map_err(|e| refused(address, e))?;
+    let name = theirs.name().ok_or_else(|| refused(address, "the terminal has no name"))?;
+    // A plain handle keeps the terminal alive without the lock that `theirs` holds: the driver
+    // asks for exclusive use.
+    let keep = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&name)
+        .map_err(|e| refused(address, e))?;
+    drop(theirs);
+    let actual = if options.anywhere {
+        name
+    } else {
+        let link = Path::new(place);
+        if link.is_symlink() {
+            std::fs::remove_file(link).map_err(|e| refused(address, e))?;
+        }
+        std::os::unix::fs::symlink(&name, link).map_err(|e| refused(address, e))?;
+        place.to_owned()
+    };
+    let (shared, address, open) = (shared.clone(), address.to_owned(), open.clone());
+    tokio::spawn(async move {
+        // A terminal does not say who is there: it does not count as a connection.
+        let _ = &open;
+        let _keep = keep;
+        loop {
+            if wires::serial(&shared, &address, &mut ours).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    Ok(actual)
+}
+
+/// An instrument as a client of somebody else's broker.
+async fn client(shared: Shared, host: String, base: String, name: String, open: Open) {
+    let (server, port) = host.rsplit_once(':').unwrap_or((&host, "1883"));
+    let mut options = MqttOptions::new(format!("sim-{name}"), server, port.parse().unwrap_or(1883));
+    options.set_keep_alive(Duration::from_secs(30)).set_clean_start(true);
+    options.set_last_will(LastWill {
+        topic: format!("{base}/status").into(),
+        message: "offline".into(),
+        qos: QoS::AtLeastOnce,
+        retain: true,
+        properties: None,
+    });
+    let mut network = rumqttc::NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
+    let (client, mut events) = AsyncClient::new(options, 64);
+    let mut guard = None;
+    loop {
+        match events.poll().await {
+            Ok(Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::ConnAck(_))) => {
+                guard = Some(open.one());
+                for topic in ["measure", "lamp", "GPIO/28/"] {
+                    let _ = client.try_subscribe(format!("{base}/{topic}"), QoS::AtLeastOnce);
+                }
+                let _ = client.try_publish(format!("{base}/status"), QoS::AtLeastOnce, true, "online");
+            }
+            Ok(Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::Publish(request))) => {
+                let topic = String::from_utf8_lossy(&request.topic).into_owned();
+                let below = topic.strip_prefix(&format!("{base}/")).unwrap_or_default().to_owned();
+                if request.retain || below.is_empty() {
+                    continue;
+                }
+                let now = shared.now();
+                let published = shared.world().message(&name, &below, &request.payload, now);
+                let asked = request.properties.unwrap_or_default();
+                for publication in published {
+                    let topic = match (publication.topic.as_str(), &asked.response_topic) {
+                        ("", Some(topic)) => topic.clone(),
+                        ("", None) => continue,
+                        (below, _) => format!("{base}/{below}"),
+                    };
+                    let properties = PublishProperties {
+                        correlation_data: asked.correlation_data.clone(),
+                        ..PublishProperties::default()
+                    };
+                    // Never awaited inside the loop that must go on polling.
+                    let _ = client.try_publish_with_properties(
+                        topic,
+                        QoS::AtLeastOnce,
+                        false,
+                        publication.payload,
+                        properties,
+                    );
+                }
+            }
+            Ok(_) => {}
+            Err(_) => {
+                guard = None;
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+        let _ = &guard;
+    }
 }

@@ -8,7 +8,9 @@ pub(super) fn run(args: &ExplainArgs) -> Exit {
     let code = args.code.to_uppercase();
     match codes::explain(&code) {
         Some(found) => {
-            output::data(&format!("{}: {}\n\n{}\n", found.code, found.title, found.text));
+            let mut text = format!("{}: {}\n\n{}\n", found.code, found.title, found.explanation);
+            text.push_str(&format!("\nWrong:\n{}\n\nRight:\n{}\n", found.wrong, found.right));
+            output::data(&text);
             Exit::Done
         }
         None => {

@@ -55,7 +55,7 @@ pub(super) fn parameters(
         let value = value.trim();
         let parsed = match &spec.kind {
             ValueType::Quantity { .. } | ValueType::Number | ValueType::Integer => {
-                let q = Quantity::parse(value).map_err(|e| match e.suggestion {
+                let q = Quantity::parse(value).map_err(|e| match &e.suggestion {
                     Some(s) => format!("--set {name}: {e}; write for example {s}"),
                     None => format!("--set {name}: {e}"),
                 })?;
@@ -191,7 +191,7 @@ pub(super) fn world(
         (true, Speed::Times(speed)) => {
             let endpoints = simulators(lab_file, speed, state, seed)?;
             let dialer = Dialer::redirected(&endpoints).map_err(|e| e.to_string())?;
-            Ok(World::Wires { clock: Clock::scaled(speed, base), dialer, word: "scaled" })
+            Ok(World::Wires { clock: Clock::scaled(speed, base), dialer, word: "simulated" })
         }
     }
 }
@@ -418,7 +418,7 @@ async fn interrupts(controls: mpsc::Sender<Control>) {
 static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
 /// Exit code of what an engine did.
-pub(super) fn exit_of(finished: &Finished) -> Exit {
+pub(super) fn exit_of(finished: &Finished, has_goal: bool, single: bool) -> Exit {
     use crate::engine::campaign::EndReason;
     use crate::engine::core::Ending;
     if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
@@ -428,13 +428,10 @@ pub(super) fn exit_of(finished: &Finished) -> Exit {
         return Exit::Safety;
     }
     match (&finished.campaign, finished.last_run) {
-        (Some(EndReason::Goal(_)), _) => Exit::Done,
-        (Some(EndReason::BudgetSpent(_)), _) if finished.goal_missed => Exit::BudgetSpent,
-        (Some(EndReason::BudgetSpent(_) | EndReason::SpaceExhausted(_)), _) => Exit::Done,
         (Some(EndReason::Person(_)), _) => Exit::Person,
         (Some(EndReason::Failures(_) | EndReason::Internal(_)), _) => Exit::RunFailed,
-        (None, Some(Ending::Complete)) | (None, None) => Exit::Done,
-        (None, Some(Ending::Stopped | Ending::Aborted)) => Exit::Person,
-        (None, Some(Ending::Failed | Ending::Invalid)) => Exit::RunFailed,
+        (_, Some(Ending::Failed | Ending::Invalid)) if single => Exit::RunFailed,
+        (Some(EndReason::BudgetSpent(_)), _) if has_goal => Exit::BudgetSpent,
+        _ => Exit::Done,
     }
 }

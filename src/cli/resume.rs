@@ -1,17 +1,18 @@
 //! `labloop resume`: the same campaign, the same run, at the step it had reached.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{ResumeArgs, Speed, TimeArgs};
 use super::launch::Work;
-use super::run::{Outcome, compiler, finish, in_doubt, plan, rules, slack, usage};
+use super::run::{Outcome, compiler, finish, in_doubt, plan, rules, single_rules, slack, usage};
 use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::{Bundle, campaign};
-use crate::engine::campaign::{Campaign, CampaignRecord};
-use crate::engine::core::{Core, InDoubt, Tick};
-use crate::engine::shell::{Brain, CampaignBrain, History, goal};
+use crate::engine::campaign::{Campaign, CampaignRecord, Experiment};
+use crate::engine::core::{Core, Tick};
+use crate::engine::shell::{Brain, CampaignBrain, History, SinglePoint, goal};
 use crate::store::{Journal, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
@@ -54,10 +55,15 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     if !check::show(&bundle) {
         return Ok(Exit::NotCompiled);
     }
-    let declared =
-        bundle.campaign.clone().ok_or_else(|| usage("the kept texts hold no campaign"))?;
-    let search = campaign::check(&bundle).value.ok_or((Exit::NotCompiled, String::new()))?;
-    let rules = rules(&declared, Some(found.experiments));
+    let declared = bundle.campaign.clone();
+    let search = match &declared {
+        Some(_) => Some(campaign::check(&bundle).value.ok_or((Exit::NotCompiled, String::new()))?),
+        None => None,
+    };
+    let rules = match &declared {
+        Some(declared) => rules(declared, Some(found.experiments)),
+        None => single_rules(),
+    };
     if found.machine.concluded() >= rules.experiments as usize && past.open_runs().next().is_none()
     {
         output::say(format!("Campaign {id} is complete; there is nothing to resume."));
@@ -68,27 +74,28 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     let world = launch::world(&time, &lab_file, now(&past, &time), folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
-    let mut core = Core::new(in_doubt(Some(&declared)), slack(&world));
+    let mut core = Core::new(in_doubt(declared.as_deref()), slack(&world));
     let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
-    core.set_in_doubt(if declared.in_doubt == crate::spec::campaign::InDoubt::Discard {
-        InDoubt::Discard
-    } else {
-        InDoubt::Ask
-    });
     let Some(found) = history.campaigns.into_iter().find(|c| c.machine.id == id) else {
         return Err(usage(format!("campaign {id} is gone")));
     };
-    let machine = Campaign { rules: rules.clone(), ..found.machine };
-    let initial = declared.planner.initial.as_ref().map(|i| i.value);
-    let mut brain = CampaignBrain::new(search.clone(), seed, initial).map_err(usage)?;
+    let mut machine = found.machine;
+    machine.rules = rules.clone();
+    let mut brain: Box<dyn Brain> = match (&search, &declared) {
+        (Some(search), Some(declared)) => {
+            let initial = declared.planner.initial.as_ref().map(|i| i.value);
+            Box::new(CampaignBrain::new(search.clone(), seed, initial).map_err(usage)?)
+        }
+        _ => Box::new(SinglePoint::new(BTreeMap::new())),
+    };
     brain.restore(&machine.experiments).map_err(usage)?;
     let best = search
-        .objectives
-        .first()
+        .as_ref()
+        .and_then(|s| s.objectives.first())
         .and_then(|o| summary::best(&machine, &o.result, o.maximize))
         .map(|(_, value)| value);
     let done = u32::try_from(machine.concluded()).unwrap_or(u32::MAX);
-    let display = plan(Some(&search), &bundle, rules.experiments, done, &world);
+    let display = plan(search.as_ref(), &bundle, rules.experiments, done, &world);
     if !json {
         output::say(format!(
             "Campaign {id} goes on: {done} of {} experiments concluded, {} runs were under way.",
@@ -108,13 +115,16 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         resuming: true,
     };
     let compile = compiler(&bundle);
-    let objectives = search.objectives.iter().map(|o| o.result.clone()).collect();
-    let stop = goal(&search);
+    let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();
+    let stop = match &search {
+        Some(search) => goal(search),
+        None => Box::new(|_: &[Experiment]| None),
+    };
     let begin = CampaignRecord::Resumed { version: env!("CARGO_PKG_VERSION").to_owned() };
     let worked = launch::work(world, work, move |engine| {
-        engine.set_campaign(machine, Box::new(brain), compile, stop, objectives, begin)
+        engine.set_campaign(machine, brain, compile, stop, objectives, begin)
     });
-    finish(worked, &bundle, Some(&search), folder, json)
+    finish(worked, &bundle, search.as_ref(), folder, json)
 }
 
 /// As the last engine ran, unless said otherwise.

@@ -11,10 +11,10 @@ use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::campaign::Search;
 use crate::compiler::graph::Graph;
 use crate::compiler::{Bundle, Request, campaign, compile};
-use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
+use crate::engine::campaign::{Campaign, CampaignRecord, Experiment, Rules};
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
-    Brain, CampaignBrain, Compile, Engine, EngineError, History, LabInstruments, goal,
+    Brain, CampaignBrain, Compile, EngineError, History, SinglePoint, goal,
 };
 use crate::expr::Value;
 use crate::spec::campaign as spec;
@@ -233,11 +233,21 @@ impl Context {
         finish(worked, &self.bundle, Some(&search), &args.state.state, self.json)
     }
 
+    /// A single run is a campaign of one experiment: it is resumed like one.
     fn protocol(self, args: &RunArgs, world: World) -> Outcome {
         let parameters = launch::parameters(&self.bundle, &args.set).map_err(usage)?;
         let graph = compiled(&self.bundle, &parameters).map_err(|m| (Exit::NotCompiled, m))?;
-        let run = self.history.next_id(&graph.protocol);
+        let id = self.history.next_id(&graph.protocol);
         let seed = args.seed.unwrap_or(1);
+        let rules = single_rules();
+        let kept = Document::new("bundle", self.bundle.to_kept());
+        let begin = CampaignRecord::Started {
+            name: graph.protocol.clone(),
+            bundle: kept.hash.clone(),
+            seed,
+            experiments: rules.experiments,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
         let work = Work {
             bundle: Arc::clone(&self.bundle),
             state: args.state.state.clone(),
@@ -252,16 +262,21 @@ impl Context {
             epoch: self.history.epoch + 1,
             resuming: false,
         };
-        let kept = Document::new("bundle", self.bundle.to_kept());
-        let shown = run.clone();
+        let machine = Campaign::new(id, rules);
+        let compile = compiler(&self.bundle);
+        let brain = SinglePoint::new(parameters);
         let worked = launch::work(world, work, move |engine| {
-            engine.keep_for(&run, kept);
-            engine.start_run(run, graph)
+            engine.keep(kept);
+            let no_goal = Box::new(|_: &[Experiment]| None);
+            engine.set_campaign(machine, Box::new(brain), compile, no_goal, Vec::new(), begin)
         });
-        let exit = finish(worked, &self.bundle, None, &args.state.state, self.json)?;
-        report_run(&args.state.state, &shown, self.json)?;
-        Ok(exit)
+        finish(worked, &self.bundle, None, &args.state.state, self.json)
     }
+}
+
+/// Bounds of a single run. A lost sample is not measured again unasked.
+pub(super) fn single_rules() -> Rules {
+    Rules { experiments: 1, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 0 }
 }
 
 /// Results of a single run, as data.
@@ -298,22 +313,24 @@ pub(super) fn finish(
         Worked::Broke(EngineError::Brain(error)) => Err((Exit::RunFailed, error.to_string())),
         Worked::Broke(error) => Err((Exit::Safety, error.to_string())),
         Worked::Finished(finished, engine) => {
-            if !json && let (Some(campaign), Some(search)) = (engine.campaign(), search) {
-                print(campaign, search, bundle, state, &engine);
+            match (engine.campaign(), search) {
+                (Some(campaign), Some(search)) if !json => print(campaign, search, bundle, state),
+                (Some(campaign), None) => {
+                    let runs = campaign.experiments.iter().flat_map(|e| &e.runs);
+                    if let Some(last) = runs.last() {
+                        report_run(state, &last.run, json)?;
+                    }
+                }
+                _ => {}
             }
-            Ok(launch::exit_of(&finished))
+            let has_goal =
+                search.is_some_and(|s| !(s.stop_any.is_empty() && s.stop_all.is_empty()));
+            Ok(launch::exit_of(&finished, has_goal, search.is_none()))
         }
     }
 }
 
-fn print(
-    campaign: &Campaign,
-    search: &Search,
-    bundle: &Bundle,
-    state: &Path,
-    engine: &Engine<LabInstruments>,
-) {
-    let _ = engine;
+fn print(campaign: &Campaign, search: &Search, bundle: &Bundle, state: &Path) {
     let show = |parameters: &BTreeMap<String, Value>| {
         search
             .axes

@@ -17,6 +17,7 @@ pub mod campaign;
 mod flow;
 pub mod graph;
 mod hash;
+mod lab;
 mod names;
 mod operation;
 pub mod show;
@@ -25,4 +26,27 @@ mod walk;
 
 pub use bind::Binding;
 pub use bundle::{Bundle, BundleError, Kind};
+pub use lab::check_lab;
 pub use walk::{Request, compile};
+
+use std::collections::BTreeMap;
+
+use crate::spec::Report;
+
+/// Checks the protocol of a bundle over all values its parameters can take.
+pub fn protocol_over_its_box(bundle: &Bundle) -> Report {
+    let (Some(protocol), Some(lab)) = (&bundle.protocol, &bundle.lab) else {
+        return Report::new();
+    };
+    let compiled = compile(Request {
+        sources: &bundle.sources,
+        protocol,
+        lab,
+        definitions: &bundle.definitions,
+        protocols: &BTreeMap::new(),
+        pins: &[],
+        parameters: &BTreeMap::new(),
+        ranges: &BTreeMap::new(),
+    });
+    compiled.report
+}

@@ -159,7 +159,7 @@ impl<'a> Walk<'a> {
                         .fix(format!(
                             "with: {{{}: {}}}",
                             spec.name.value,
-                            sample(spec)
+                            values::sample(spec)
                         )),
                     );
                     complete = false;
@@ -319,19 +319,6 @@ impl<'a> Walk<'a> {
         }
         let kind = NodeKind::Analyse { function: function.value.clone(), inputs };
         Some(self.push(Some(parent), slot, name, kind, step.span))
-    }
-}
-
-/// A value of the right kind, for the fix of a missing argument.
-fn sample(spec: &crate::spec::ValueSpec) -> String {
-    use crate::spec::ValueType as T;
-    match (&spec.kind, &spec.min) {
-        (T::Quantity { unit }, Some(min)) => min.value.display_in(&unit.value),
-        (T::Quantity { unit }, None) => format!("1 {}", unit.value.symbol),
-        (T::Number | T::Integer, _) => "1".to_owned(),
-        (T::Bool, _) => "true".to_owned(),
-        (T::Choice { options }, _) => options.first().map(|o| o.value.clone()).unwrap_or_default(),
-        (T::Text, _) => "\"...\"".to_owned(),
     }
 }
 

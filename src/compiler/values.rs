@@ -389,3 +389,17 @@ pub fn free_literal(text: &str) -> Value {
         _ => Quantity::parse(text).map_or_else(|_| Value::text(text), Value::Quantity),
     }
 }
+
+/// A value of the right kind, for the fix of a missing argument.
+pub fn sample(spec: &ValueSpec) -> String {
+    use ValueType as T;
+    match (&spec.kind, &spec.min) {
+        (T::Quantity { unit }, Some(min)) => min.value.display_in(&unit.value),
+        (T::Quantity { unit }, None) => format!("1 {}", unit.value.symbol),
+        (T::Number | T::Integer, _) => "1".to_owned(),
+        (T::Bool, _) => "true".to_owned(),
+        (T::Choice { options }, _) => options.first().map(|o| o.value.clone()).unwrap_or_default(),
+        (T::Text, _) => "\"...\"".to_owned(),
+    }
+}
+

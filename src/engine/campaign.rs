@@ -101,6 +101,8 @@ pub enum CampaignRecord {
         bundle: String,
         /// Seed of the planner.
         seed: u64,
+        /// Experiments at most.
+        experiments: u32,
         /// labloop that started it.
         version: String,
     },

@@ -25,7 +25,7 @@ mod scope;
 mod signals;
 mod wake;
 
-pub use machine::{Action, Command, Core, Event, Failure, Output};
+pub use machine::{Action, Command, Core, Event, Failure, InDoubt, Output, Reading};
 pub use plan::Plan;
 pub use record::{Ending, Record, Resolution, StepRef};
 pub use run::{Phase, Run, Status, StepKey, StepState};

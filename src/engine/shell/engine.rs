@@ -147,9 +147,10 @@ pub struct Engine<I> {
 impl<I: Instruments> Engine<I> {
     /// An engine that has not begun.
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
+        let begun = Tick(setup.clock.now().0);
         Engine {
             core: setup.core,
-            telemetry_flushed: setup.clock_now(),
+            telemetry_flushed: begun,
             clock: setup.clock,
             instruments: setup.instruments,
             pending: HashMap::new(),
@@ -573,11 +574,5 @@ impl<I: Instruments> Engine<I> {
 
     pub(super) fn told(&mut self, progress: Progress) {
         self.told.push(progress);
-    }
-}
-
-impl<I> EngineSetup<I> {
-    fn clock_now(&self) -> Tick {
-        Tick(self.clock.now().0)
     }
 }

@@ -41,6 +41,8 @@ pub struct CampaignHistory {
     pub bundle: String,
     /// Seed of its planner.
     pub seed: u64,
+    /// Experiments at most.
+    pub experiments: u32,
     /// When it began, milliseconds since 1970.
     pub wall_ms: i64,
 }
@@ -160,12 +162,13 @@ impl History {
     }
 
     fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
-        if let CampaignRecord::Started { name, bundle, seed, .. } = record {
+        if let CampaignRecord::Started { name, bundle, seed, experiments, .. } = record {
             self.campaigns.push(CampaignHistory {
                 machine: Campaign::new(id.to_owned(), unbounded()),
                 name: name.clone(),
                 bundle: bundle.clone(),
                 seed: *seed,
+                experiments: *experiments,
                 wall_ms,
             });
         }

@@ -35,6 +35,11 @@ pub fn problem_parameters(search: &Search) -> Vec<Parameter> {
                 }
                 AxisKind::Discrete { values } => ParameterKind::Discrete { values },
                 AxisKind::Categorical { choices, descriptors } => {
+                    // Words without a full set of descriptors are compared by name alone.
+                    let descriptors = match descriptors.len() == choices.len() {
+                        true => choices.iter().cloned().zip(descriptors).collect(),
+                        false => BTreeMap::new(),
+                    };
                     ParameterKind::Categorical { choices, descriptors }
                 }
             },
@@ -88,8 +93,10 @@ impl CampaignBrain {
 
     /// Where the planner expects the best, with what it expects there, for people.
     pub fn surest(&self) -> Option<(BTreeMap<String, Value>, BTreeMap<String, Predicted>)> {
-        let (point, predictions) = self.planner.recommend()?;
-        let predictions = predictions
+        let recommended = self.planner.recommend().ok()?;
+        let point = recommended.parameters;
+        let predictions = recommended
+            .predictions
             .into_iter()
             .map(|(name, p)| (name, Predicted { mean: p.mean, sd: p.sd }))
             .collect();
@@ -152,6 +159,44 @@ impl CampaignBrain {
             parameters: self.point(&hypothesis.parameters)?,
             outcome,
         })
+    }
+}
+
+/// Brain of a single run: one experiment with the parameters it was given.
+pub struct SinglePoint {
+    parameters: BTreeMap<String, Value>,
+    proposed: bool,
+}
+
+impl SinglePoint {
+    /// Proposes these parameters once.
+    pub fn new(parameters: BTreeMap<String, Value>) -> SinglePoint {
+        SinglePoint { parameters, proposed: false }
+    }
+}
+
+impl Brain for SinglePoint {
+    fn propose(&mut self, _count: u32) -> Result<Proposal, BrainError> {
+        if std::mem::replace(&mut self.proposed, true) {
+            return Ok(Proposal::Exhausted("the run is over".to_owned()));
+        }
+        Ok(Proposal::Experiments(vec![Hypothesis {
+            suggestion: 1,
+            parameters: self.parameters.clone(),
+            predictions: BTreeMap::new(),
+            probability_of_improvement: None,
+            probability_feasible: None,
+            reason: "asked for on the command line".to_owned(),
+        }]))
+    }
+
+    fn learn(&mut self, _: &Hypothesis, _: &Conclusion) -> Result<(), BrainError> {
+        Ok(())
+    }
+
+    fn restore(&mut self, experiments: &[Experiment]) -> Result<(), BrainError> {
+        self.proposed = !experiments.is_empty();
+        Ok(())
     }
 }
 

@@ -1,0 +1,69 @@
+//! The world behind a lock, and lab time from the runtime's clock.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::{Error, LabConfig};
+use crate::world::World;
+
+/// One simulated lab, shared by all its wires.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    world: Arc<Mutex<World>>,
+    start: Instant,
+    speed: f64,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &LabConfig) -> Result<Shared, Error> {
+        Ok(Shared {
+            world: Arc::new(Mutex::new(World::new(config)?)),
+            start: Instant::now(),
+            speed: config.speed,
+        })
+    }
+
+    /// The world. Never held across an await; a panic inside leaves plain numbers behind, which
+    /// are as good as any.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lab time in seconds since power-up.
+    pub(crate) fn now(&self) -> f64 {
+        self.start.elapsed().as_secs_f64() * self.speed
+    }
+
+    /// The time an instrument takes to answer, in wall time.
+    pub(crate) async fn think(&self) {
+        let latency = self.world().latency_ms();
+        tokio::time::sleep(Duration::from_secs_f64(latency / 1e3)).await;
+    }
+}
+
+/// Scheme, place and query of an address: `modbus+tcp`, `10.0.0.1:502`, `unit=1`.
+pub(crate) fn split(address: &str) -> (&str, &str, &str) {
+    let (scheme, rest) = address.split_once(':').unwrap_or((address, ""));
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    (scheme, place, query)
+}
+
+/// Host and port, and the path below it, of an MQTT address.
+pub(crate) fn broker_and_base(address: &str) -> (&str, &str) {
+    let (_, place, _) = split(address);
+    let (host, base) = place.split_once('/').unwrap_or((place, ""));
+    (host.rsplit('@').next().unwrap_or(host), base.trim_end_matches('/'))
+}
+
+/// Unit of a Modbus address; 1 if it does not say.
+pub(crate) fn unit_of(address: &str) -> u8 {
+    split(address)
+        .2
+        .split('&')
+        .find_map(|part| part.strip_prefix("unit="))
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1)
+}

@@ -1,0 +1,80 @@
+//! Instruments on byte streams: text lines on a bus, Modbus TCP.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::lab::{Shared, unit_of};
+
+/// Longest line taken before what has arrived is thrown away.
+const LINE_MAX: usize = 256;
+/// Header of Modbus TCP.
+const HEADER: usize = 7;
+
+/// Instruments on one serial bus, until the other side goes.
+pub(crate) async fn serial<S>(shared: &Shared, address: &str, stream: &mut S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut line = Vec::new();
+    let mut buffer = [0; 256];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        for byte in buffer.iter().take(count) {
+            if *byte != b'\r' {
+                line.push(*byte);
+                if line.len() > LINE_MAX {
+                    line.clear();
+                }
+                continue;
+            }
+            let text = String::from_utf8_lossy(&line).into_owned();
+            line.clear();
+            let now = shared.now();
+            let answer = shared.world().line(address, &text, now);
+            if let Some(answer) = answer {
+                shared.think().await;
+                stream.write_all(answer.as_bytes()).await?;
+                stream.flush().await?;
+            }
+        }
+    }
+}
+
+/// Units behind one Modbus TCP socket, until the other side goes. `addresses` are those of the
+/// lab with the same host and port.
+pub(crate) async fn modbus<S>(
+    shared: &Shared,
+    addresses: &[String],
+    stream: &mut S,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut header = [0; HEADER];
+    loop {
+        if let Err(error) = stream.read_exact(&mut header).await {
+            return if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) };
+        }
+        let [t0, t1, p0, p1, l0, l1, unit] = header;
+        let length = usize::from(u16::from_be_bytes([l0, l1]));
+        if (p0, p1) != (0, 0) || !(2..=254).contains(&length) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not Modbus TCP"));
+        }
+        let mut pdu = vec![0; length - 1];
+        stream.read_exact(&mut pdu).await?;
+        // A unit that is not there stays silent, as on a gateway.
+        let Some(address) = addresses.iter().find(|a| unit_of(a) == unit) else { continue };
+        let now = shared.now();
+        let Some(answer) = shared.world().modbus(address, &pdu, now) else { continue };
+        shared.think().await;
+        let size = u16::try_from(answer.len() + 1).unwrap_or(0).to_be_bytes();
+        let mut frame = vec![t0, t1, 0, 0, size[0], size[1], unit];
+        frame.extend(answer);
+        stream.write_all(&frame).await?;
+        stream.flush().await?;
+    }
+}

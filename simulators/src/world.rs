@@ -1,0 +1,251 @@
+//! All instruments of a lab, what they act on, and lab time.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use serde_json::{Value as Json, json};
+
+use crate::config::{DeviceConfig, Error, LabConfig};
+use crate::controller::Controller;
+use crate::light::LightBox;
+use crate::plant::FlowReactor;
+use crate::pump::Pump;
+
+/// A command that changed something, as the instrument took it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effect {
+    /// Instrument.
+    pub instrument: String,
+    /// What it did.
+    pub effect: &'static str,
+    /// Numbers that belong to it.
+    pub detail: BTreeMap<&'static str, f64>,
+}
+
+impl Effect {
+    pub(crate) fn new(
+        instrument: &str,
+        effect: &'static str,
+        detail: &[(&'static str, f64)],
+    ) -> Effect {
+        let detail = detail.iter().copied().collect();
+        Effect { instrument: instrument.to_owned(), effect, detail }
+    }
+}
+
+/// One instrument.
+#[derive(Debug)]
+pub(crate) enum Device {
+    Pump(Pump),
+    Controller(Controller),
+    Spectrometer,
+    Light(LightBox),
+}
+
+/// An instrument and where it stands.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    pub(crate) device: Device,
+}
+
+/// The state of everything simulated.
+#[derive(Debug)]
+pub struct World {
+    pub(crate) placed: Vec<Placed>,
+    plant: Option<FlowReactor>,
+    rng: ChaCha8Rng,
+    log: Option<std::fs::File>,
+    /// Effects so far, for tests.
+    pub effects: Vec<Effect>,
+    keep_effects: bool,
+}
+
+/// A message an MQTT instrument publishes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publication {
+    /// Topic; empty = the response topic of the request.
+    pub topic: String,
+    /// JSON or text.
+    pub payload: Vec<u8>,
+}
+
+impl World {
+    /// A lab that was just switched on.
+    pub fn new(config: &LabConfig) -> Result<World, Error> {
+        let mut placed = Vec::new();
+        for device in &config.devices {
+            placed.push(Placed {
+                name: device.name.clone(),
+                address: device.address.clone(),
+                device: model(device)?,
+            });
+        }
+        let plant = match &config.plant {
+            Some(plant) if plant.name == "snar-flow" => Some(FlowReactor::new(plant, &placed)?),
+            Some(plant) if plant.name == "light-box" => None,
+            Some(plant) => {
+                return Err(Error::Plant(format!(
+                    "`{}` is not known; there are snar-flow and light-box",
+                    plant.name
+                )));
+            }
+            None => None,
+        };
+        Ok(World {
+            placed,
+            plant,
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            log: None,
+            effects: Vec::new(),
+            keep_effects: true,
+        })
+    }
+
+    /// Writes effects to a file instead of keeping them.
+    pub fn log_to(&mut self, file: std::fs::File) {
+        self.log = Some(file);
+        self.keep_effects = false;
+    }
+
+    fn note(&mut self, effects: Vec<Effect>, now: f64) {
+        for effect in effects {
+            if let Some(log) = &mut self.log {
+                let line = json!({
+                    "instrument": effect.instrument, "t": now, "effect": effect.effect,
+                    "detail": effect.detail,
+                });
+                // A log that cannot be written must not stop a pump.
+                let _ = writeln!(log, "{line}").and_then(|()| log.flush());
+            }
+            if self.keep_effects {
+                self.effects.push(effect);
+            }
+        }
+    }
+
+    fn advance(&mut self, now: f64) {
+        if let Some(plant) = &mut self.plant {
+            plant.advance(now, &mut self.placed);
+        }
+    }
+
+    /// A line of text on a serial bus; the answer of whoever it is for.
+    pub fn line(&mut self, address: &str, line: &str, now: f64) -> Option<String> {
+        self.advance(now);
+        let mut effects = Vec::new();
+        let mut answer = None;
+        for placed in self.placed.iter_mut().filter(|p| p.address == address) {
+            if let Device::Pump(pump) = &mut placed.device
+                && let Some(found) = pump.command(line, now, &mut effects)
+            {
+                answer = Some(found);
+            }
+        }
+        self.note(effects, now);
+        answer
+    }
+
+    /// A Modbus request (PDU) to the unit at an address; `None` if nobody there answers.
+    pub fn modbus(&mut self, address: &str, pdu: &[u8], now: f64) -> Option<Vec<u8>> {
+        self.advance(now);
+        let mut effects = Vec::new();
+        let placed = self.placed.iter_mut().find(|p| p.address == address)?;
+        let Device::Controller(controller) = &mut placed.device else { return None };
+        let answer = crate::modbus::answer(controller, pdu, now, &mut effects);
+        self.note(effects, now);
+        Some(answer)
+    }
+
+    /// A message below the base topic of an MQTT instrument.
+    pub fn message(
+        &mut self,
+        name: &str,
+        below: &str,
+        payload: &[u8],
+        now: f64,
+    ) -> Vec<Publication> {
+        self.advance(now);
+        let Some(index) = self.placed.iter().position(|p| p.name == name) else {
+            return Vec::new();
+        };
+        let input: Json = match serde_json::from_slice(payload) {
+            Ok(input @ Json::Object(_)) => input,
+            _ => return vec![publication("", &json!({"error": "the payload is not a JSON object"}))],
+        };
+        let noise = Noise { rng: &mut self.rng };
+        match self.placed.get_mut(index).map(|p| &mut p.device) {
+            Some(Device::Spectrometer) => match below {
+                "measure" => {
+                    let answer = match &self.plant {
+                        Some(plant) => plant.spectrum(&input, noise),
+                        None => crate::plant::dark_spectrum(&input, noise),
+                    };
+                    vec![publication("", &answer)]
+                }
+                "lamp" => vec![publication("", &json!({"on": input.get("on")}))],
+                _ => Vec::new(),
+            },
+            Some(Device::Light(light)) if below == "GPIO/28/" => {
+                let (answer, effect) = light.command(name, &input, noise);
+                self.note(effect.into_iter().collect(), now);
+                vec![publication("as7341/", &answer)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Lab time of the next change that happens by itself.
+    pub fn next_change(&self) -> Option<f64> {
+        self.placed
+            .iter()
+            .filter_map(|p| match &p.device {
+                Device::Pump(pump) => pump.stops_at(),
+                _ => None,
+            })
+            .min_by(f64::total_cmp)
+    }
+
+    /// A wall-time delay for a reply, in milliseconds: 0.2 to 1.2.
+    pub(crate) fn latency_ms(&mut self) -> f64 {
+        0.2 + f64::from(self.rng.next_u32()) / f64::from(u32::MAX)
+    }
+}
+
+fn publication(topic: &str, payload: &Json) -> Publication {
+    Publication { topic: topic.to_owned(), payload: payload.to_string().into_bytes() }
+}
+
+fn model(device: &DeviceConfig) -> Result<Device, Error> {
+    Ok(match device.model.as_str() {
+        "newera-ne1000" => {
+            let address = device.config.get("address").and_then(Json::as_f64).unwrap_or(0.0);
+            Device::Pump(Pump::new(&device.name, address.clamp(0.0, 99.0) as u8))
+        }
+        "eurotherm-3216" => Device::Controller(Controller::new(&device.name, 25.0)),
+        "mqtt5-spectrometer" => Device::Spectrometer,
+        "as7341-picow" => Device::Light(LightBox::default()),
+        model => {
+            return Err(Error::Model { name: device.name.clone(), model: model.to_owned() });
+        }
+    })
+}
+
+/// Random numbers of instruments.
+pub(crate) struct Noise<'a> {
+    rng: &'a mut ChaCha8Rng,
+}
+
+impl Noise<'_> {
+    /// A normally distributed number with mean 0 and sd 1 (Box and Muller, 1958).
+    pub(crate) fn normal(&mut self) -> f64 {
+        let unit = |rng: &mut ChaCha8Rng| {
+            (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0)
+        };
+        let (u, v) = (unit(self.rng), unit(self.rng));
+        (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+    }
+}

@@ -1,0 +1,162 @@
+//! A lab against the definitions it uses.
+
+use super::bind::Definitions;
+use super::names::Names;
+use super::values;
+use crate::spec::instrument::{Instrument, Wire};
+use crate::spec::lab::{Lab, LabInstrument};
+use crate::spec::{Diagnostic, Report, codes, nearest};
+
+/// Checks configuration, addresses, limits and wiring of every instrument.
+pub fn check_lab(lab: &Lab, definitions: &Definitions) -> Report {
+    let mut report = Report::new();
+    for instrument in &lab.instruments {
+        let Some(definition) = definitions.get(&instrument.definition.value) else { continue };
+        config(instrument, definition, &mut report);
+        wire(instrument, definition, &mut report);
+        limits(instrument, definition, &mut report);
+    }
+    for interlock in &lab.interlocks {
+        // Better no run than one that believes itself guarded.
+        report.push(
+            Diagnostic::error(
+                codes::INTERLOCK_FORM,
+                interlock.id.span,
+                format!("interlock `{}` is not evaluated by this version", interlock.id.value),
+            )
+            .reason("running with it would look guarded and not be")
+            .fix("remove it here and guard the hazard by hardware until labloop can"),
+        );
+    }
+    if let Some(estop) = &lab.estop {
+        report.push(
+            Diagnostic::error(
+                codes::INTERLOCK_FORM,
+                estop.span,
+                "`estop:` is not supervised by this version",
+            )
+            .reason("running with it would look guarded and not be")
+            .fix("remove it here; the hard-wired chain stays the real one"),
+        );
+    }
+    if let Some(simulation) = &lab.simulation {
+        for wired in &simulation.wiring {
+            if lab.instrument(&wired.value.value).is_none() {
+                let mut wrong = Diagnostic::error(
+                    codes::SIMULATION,
+                    wired.value.span,
+                    format!("the lab has no instrument `{}`", wired.value.value),
+                );
+                let names = lab.instruments.iter().map(|i| i.name.value.as_str());
+                if let Some(near) = nearest(&wired.value.value, names) {
+                    wrong = wrong.fix(near);
+                }
+                report.push(wrong);
+            }
+        }
+    }
+    report.sort();
+    report
+}
+
+fn config(instrument: &LabInstrument, definition: &Instrument, report: &mut Report) {
+    let names = Names::default();
+    for entry in &instrument.config {
+        match definition.config.iter().find(|s| s.name.value == entry.name.value) {
+            Some(spec) => {
+                values::argument(&entry.value, spec, &names, report);
+            }
+            None => {
+                let known: Vec<&str> =
+                    definition.config.iter().map(|s| s.name.value.as_str()).collect();
+                let mut wrong = Diagnostic::error(
+                    codes::UNKNOWN_CONFIG,
+                    entry.name.span,
+                    format!("`{}` has no setting `{}`", definition.name.value, entry.name.value),
+                )
+                .also(definition.name.span, "the definition");
+                wrong = match nearest(&entry.name.value, known.iter().copied()) {
+                    Some(near) => wrong.fix(near),
+                    None if known.is_empty() => wrong.reason("it has none"),
+                    None => wrong.reason(format!("it has {}", known.join(", "))),
+                };
+                report.push(wrong);
+            }
+        }
+    }
+    for spec in definition.config.iter().filter(|s| s.required && s.default.is_none()) {
+        if !instrument.config.iter().any(|c| c.name.value == spec.name.value) {
+            report.push(
+                Diagnostic::error(
+                    codes::MISSING_CONFIG,
+                    instrument.name.span,
+                    format!("`{}` needs `config: {{{}: ...}}`", instrument.name.value, spec.name.value),
+                )
+                .also(spec.span, "required here")
+                .fix(format!("config: {{{}: {}}}", spec.name.value, values::sample(spec))),
+            );
+        }
+    }
+}
+
+/// The scheme of an address must be one the definition speaks.
+fn wire(instrument: &LabInstrument, definition: &Instrument, report: &mut Report) {
+    let address = instrument.address.value.as_str();
+    let scheme = address.split(':').next().unwrap_or_default();
+    let speaks: Vec<&str> = match &definition.connection.wire {
+        Wire::Bytes(bytes) => {
+            let mut all = Vec::new();
+            if bytes.serial.is_some() {
+                all.push("serial");
+            }
+            if bytes.tcp {
+                all.push("tcp");
+            }
+            all
+        }
+        Wire::Modbus(_) => vec!["modbus+tcp", "modbus+serial", "modbus+rtu", "modbus+rtu+tcp"],
+        Wire::Mqtt(_) => vec!["mqtt", "mqtts"],
+    };
+    if scheme != "null" && !speaks.contains(&scheme) {
+        report.push(
+            Diagnostic::error(
+                codes::WRONG_WIRE,
+                instrument.address.span,
+                format!("`{}` does not speak `{scheme}`", definition.name.value),
+            )
+            .also(definition.connection.span, "what it speaks")
+            .reason(format!("its address begins with {}", speaks.join(" or "))),
+        );
+    }
+}
+
+fn limits(instrument: &LabInstrument, definition: &Instrument, report: &mut Report) {
+    for limit in &instrument.limits {
+        let Some(action) = definition.action(&limit.action.value) else {
+            let known = definition.actions.iter().map(|a| a.name.value.as_str());
+            let mut wrong = Diagnostic::error(
+                codes::UNKNOWN_ACTION,
+                limit.action.span,
+                format!("`{}` cannot `{}`", definition.name.value, limit.action.value),
+            );
+            if let Some(near) = nearest(&limit.action.value, known) {
+                wrong = wrong.fix(near);
+            }
+            report.push(wrong);
+            continue;
+        };
+        let spec = action.args.iter().find(|a| a.name.value == limit.argument.value);
+        if spec.is_none() {
+            let known = action.args.iter().map(|a| a.name.value.as_str());
+            let mut wrong = Diagnostic::error(
+                codes::UNKNOWN_ARGUMENT,
+                limit.argument.span,
+                format!("`{}` takes no `{}`", limit.action.value, limit.argument.value),
+            );
+            if let Some(near) = nearest(&limit.argument.value, known) {
+                wrong = wrong.fix(near);
+            }
+            report.push(wrong);
+        }
+    }
+}
