@@ -113,8 +113,7 @@ impl Broker {
             let (broker, message) = (self.clone(), message.clone());
             tokio::spawn(async move {
                 let now = broker.shared.now();
-                let published =
-                    broker.shared.world().message(&name, &below, &message.payload, now);
+                let published = broker.shared.world().message(&name, &below, &message.payload, now);
                 for publication in published {
                     broker.shared.think().await;
                     broker.answer(&base, publication, &message);

@@ -110,11 +110,8 @@ impl Pump {
             self.power_alarm = false;
             return Some(format!("{STX}{:02}A?R{ETX}", self.address));
         }
-        let data = if text.len() > COMMAND_MAX {
-            "?COM".to_owned()
-        } else {
-            self.answer(&text, effects)
-        };
+        let data =
+            if text.len() > COMMAND_MAX { "?COM".to_owned() } else { self.answer(&text, effects) };
         Some(format!("{STX}{:02}{}{data}{ETX}", self.address, self.status()))
     }
 
@@ -207,7 +204,8 @@ impl Pump {
             };
         }
         if let Some(rest) = text.strip_prefix("RAT") {
-            let (digits, unit) = rest.split_at(rest.find(|c: char| c.is_alphabetic()).unwrap_or(rest.len()));
+            let (digits, unit) =
+                rest.split_at(rest.find(|c: char| c.is_alphabetic()).unwrap_or(rest.len()));
             let unit = match unit {
                 "MM" => "MM",
                 "UM" => "UM",

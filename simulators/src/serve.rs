@@ -62,8 +62,11 @@ pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error
             "serial" if fresh => serial(&shared, &device.address, place, &options, &open)?,
             "modbus+tcp" | "tcp" if fresh => {
                 let bound = listen(place, &options).await?;
-                let addresses =
-                    config.devices.iter().map(|d| d.address.clone()).filter(|a| split(a).1 == place);
+                let addresses = config
+                    .devices
+                    .iter()
+                    .map(|d| d.address.clone())
+                    .filter(|a| split(a).1 == place);
                 tokio::spawn(sockets(
                     bound.0,
                     shared.clone(),
@@ -269,7 +272,8 @@ async fn client(shared: Shared, host: String, base: String, name: String, open: 
                 for topic in ["measure", "lamp", "GPIO/28/"] {
                     let _ = client.try_subscribe(format!("{base}/{topic}"), QoS::AtLeastOnce);
                 }
-                let _ = client.try_publish(format!("{base}/status"), QoS::AtLeastOnce, true, "online");
+                let _ =
+                    client.try_publish(format!("{base}/status"), QoS::AtLeastOnce, true, "online");
             }
             Ok(Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::Publish(request))) => {
                 let topic = String::from_utf8_lossy(&request.topic).into_owned();

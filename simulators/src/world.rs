@@ -174,7 +174,9 @@ impl World {
         };
         let input: Json = match serde_json::from_slice(payload) {
             Ok(input @ Json::Object(_)) => input,
-            _ => return vec![publication("", &json!({"error": "the payload is not a JSON object"}))],
+            _ => {
+                return vec![publication("", &json!({"error": "the payload is not a JSON object"}))];
+            }
         };
         let noise = Noise { rng: &mut self.rng };
         match self.placed.get_mut(index).map(|p| &mut p.device) {
@@ -242,9 +244,8 @@ pub(crate) struct Noise<'a> {
 impl Noise<'_> {
     /// A normally distributed number with mean 0 and sd 1 (Box and Muller, 1958).
     pub(crate) fn normal(&mut self) -> f64 {
-        let unit = |rng: &mut ChaCha8Rng| {
-            (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0)
-        };
+        let unit =
+            |rng: &mut ChaCha8Rng| (f64::from(rng.next_u32()) + 0.5) / (f64::from(u32::MAX) + 1.0);
         let (u, v) = (unit(self.rng), unit(self.rng));
         (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
     }

@@ -40,8 +40,7 @@ pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
             .collect();
         output::data(&format!("{:#}\n", serde_json::Value::Array(all)));
     } else {
-        let colour =
-            if output::colour() { render::Colour::Always } else { render::Colour::Never };
+        let colour = if output::colour() { render::Colour::Always } else { render::Colour::Never };
         for finding in findings.iter().filter(|f| !f.report.is_empty()) {
             output::say(render::text(&finding.report, &finding.sources, colour));
         }
@@ -67,9 +66,10 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Finding>, String> {
         let mut finding = one(&file).map_err(|e| e.to_string())?;
         finding.report.sort();
         finding.report.diagnostics.retain(|d| {
-            let place = finding.sources.locate(d.place.span).map(|(name, at)| {
-                (name.to_owned(), at.line, at.column, d.code, d.message.clone())
-            });
+            let place = finding
+                .sources
+                .locate(d.place.span)
+                .map(|(name, at)| (name.to_owned(), at.line, at.column, d.code, d.message.clone()));
             seen.insert(place)
         });
         findings.push(finding);

@@ -33,7 +33,9 @@ fn export(args: &ExportArgs) -> Result<String, String> {
     let name = match (campaign, id) {
         (Some(campaign), _) => campaign.machine.id.clone(),
         (None, Some(id)) if history.runs.contains_key(id) => id.to_owned(),
-        (None, Some(id)) => return Err(format!("there is no campaign or run `{id}`; see `labloop status`")),
+        (None, Some(id)) => {
+            return Err(format!("there is no campaign or run `{id}`; see `labloop status`"));
+        }
         (None, None) => match history.runs.keys().next_back() {
             Some(run) => run.clone(),
             None => return Err("nothing has been run with this state folder".to_owned()),
@@ -98,9 +100,11 @@ fn experiments_csv(campaign: &CampaignHistory) -> String {
                 .iter()
                 .map(|n| experiment.hypothesis.parameters.get(*n).map(plain).unwrap_or_default()),
         );
-        row.extend(results.iter().map(|n| {
-            measured.and_then(|m| m.get(*n)).map(f64::to_string).unwrap_or_default()
-        }));
+        row.extend(
+            results
+                .iter()
+                .map(|n| measured.and_then(|m| m.get(*n)).map(f64::to_string).unwrap_or_default()),
+        );
         for name in &predicted {
             let p = experiment.hypothesis.predictions.get(*name);
             row.push(p.map(|p| p.mean.to_string()).unwrap_or_default());
@@ -200,8 +204,7 @@ fn telemetry(
     for signal in store.signals().map_err(|e| e.to_string())? {
         for run in runs {
             let to = run.ended.unwrap_or(history.last_tick);
-            let points =
-                store.read(&signal, run.started.0, to.0).map_err(|e| e.to_string())?;
+            let points = store.read(&signal, run.started.0, to.0).map_err(|e| e.to_string())?;
             rows.extend(points.into_iter().map(|p| {
                 let seconds = (p.tick.saturating_sub(run.started.0)) as f64 / 1e9;
                 (run.run.clone(), signal.clone(), seconds, p.value)

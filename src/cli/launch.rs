@@ -306,9 +306,7 @@ pub(super) fn work(
                 .enable_all()
                 .build()
                 .map_err(|e| format!("no runtime: {e}"))?;
-            runtime.block_on(async {
-                go(&lab, work, clock, dialer, word, true, prepare).await
-            })
+            runtime.block_on(async { go(&lab, work, clock, dialer, word, true, prepare).await })
         }
         World::Virtual { base } => {
             // Time stands still while anything can run and then jumps to the next timer: the
@@ -340,15 +338,9 @@ async fn go(
 ) -> Result<Worked, String> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
     let (controls_in, controls) = mpsc::channel(16);
-    let instruments = LabInstruments::start(
-        lab,
-        &work.bundle.definitions,
-        &clock,
-        dialer,
-        notices_in,
-        work.seed,
-    )
-    .map_err(|e| e.to_string())?;
+    let instruments =
+        LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
+            .map_err(|e| e.to_string())?;
     if let Err(missing) = connected(&instruments).await {
         return Ok(Worked::Unreachable(missing));
     }
@@ -366,7 +358,14 @@ async fn go(
     });
     let prepared = engine
         .begin(work.epoch, word)
-        .and_then(|()| if work.resuming { engine.recover(); Ok(()) } else { Ok(()) })
+        .and_then(|()| {
+            if work.resuming {
+                engine.recover();
+                Ok(())
+            } else {
+                Ok(())
+            }
+        })
         .and_then(|()| prepare(&mut engine));
     if let Err(error) = prepared {
         return Ok(Worked::Broke(error));
@@ -400,7 +399,10 @@ async fn connected(instruments: &LabInstruments) -> Result<(), String> {
 async fn interrupts(controls: mpsc::Sender<Control>) {
     use crate::engine::core::Command;
     for (command, said) in [
-        (Command::Stop, "Ending the step under way, then `finally`. Ctrl-C again aborts to the safe state."),
+        (
+            Command::Stop,
+            "Ending the step under way, then `finally`. Ctrl-C again aborts to the safe state.",
+        ),
         (Command::Abort, "Aborting: safe states now."),
     ] {
         if tokio::signal::ctrl_c().await.is_err() {

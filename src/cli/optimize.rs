@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! `labloop optimize`: the planner for any program, one JSON object a line.
 //!
 //! ```text
@@ -408,8 +407,3 @@ fn insight(planner: &Planner) -> Result<Json, String> {
 #[cfg(test)]
 #[path = "optimize_tests.rs"]
 mod tests;
-=======
-//! stub
-/// stub
-pub fn run(_: impl std::io::BufRead, _: impl std::io::Write) -> i32 { 0 }
->>>>>>> 901a1e1 (wip)

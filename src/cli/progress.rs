@@ -75,7 +75,9 @@ impl Display {
                     (Some((name, unit, _)), false) => hypothesis
                         .predictions
                         .get(name)
-                        .map(|p| format!("; expects {name} {:.1} ± {:.1} {unit}", p.mean, 1.96 * p.sd))
+                        .map(|p| {
+                            format!("; expects {name} {:.1} ± {:.1} {unit}", p.mean, 1.96 * p.sd)
+                        })
                         .unwrap_or_default(),
                     _ => String::new(),
                 };
@@ -108,7 +110,9 @@ impl Display {
                     self.line(&format!("       run {run} {}", ending_text(*ending, cause)));
                 }
                 for instrument in not_confirmed {
-                    self.line(&format!("  !    {instrument} was NOT CONFIRMED SAFE: look at it now"));
+                    self.line(&format!(
+                        "  !    {instrument} was NOT CONFIRMED SAFE: look at it now"
+                    ));
                 }
             }
             Progress::Concluded { conclusion, verdict, .. } => self.concluded(conclusion, *verdict),

@@ -10,7 +10,7 @@ use super::launch::Work;
 use super::run::{Outcome, compiler, finish, in_doubt, plan, rules, single_rules, slack, usage};
 use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::{Bundle, campaign};
-use crate::engine::campaign::{Campaign, CampaignRecord, Experiment};
+use crate::engine::campaign::{CampaignRecord, Experiment};
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{Brain, CampaignBrain, History, SinglePoint, goal};
 use crate::store::{Journal, StateLock};

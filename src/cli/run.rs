@@ -43,8 +43,7 @@ pub(super) fn usage(message: impl ToString) -> (Exit, String) {
 }
 
 fn start(args: &RunArgs, json: bool) -> Outcome {
-    let mut bundle =
-        Bundle::load(&args.document, args.lab.as_deref()).map_err(usage)?;
+    let mut bundle = Bundle::load(&args.document, args.lab.as_deref()).map_err(usage)?;
     check::check_bundle(&mut bundle);
     if !check::show(&bundle) {
         return Ok(Exit::NotCompiled);
@@ -65,9 +64,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     }
     let base = after(&history);
     let seed = args.seed;
-    let world =
-        launch::world(&args.time, lab_file, base, folder, seed)
-            .map_err(|m| (Exit::Unreachable, m))?;
+    let world = launch::world(&args.time, lab_file, base, folder, seed)
+        .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let bundle = Arc::new(bundle);
     let context = Context { bundle, history, journal, json };
@@ -80,7 +78,11 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
 
 /// Lab time to go on from: never before what the journal knows.
 pub(super) fn after(history: &History) -> Tick {
-    if history.last_tick == Tick(0) { Tick(0) } else { history.last_tick.after(Duration::from_secs(1)) }
+    if history.last_tick == Tick(0) {
+        Tick(0)
+    } else {
+        history.last_tick.after(Duration::from_secs(1))
+    }
 }
 
 /// Compiles the protocol of a bundle for one set of parameters.
@@ -124,11 +126,7 @@ pub(super) fn rules(campaign: &spec::Campaign, experiments: Option<u32>) -> Rule
         parallel: campaign.parallel.as_ref().map_or(1, |p| p.value),
         batch: campaign.planner.batch.as_ref().map_or(1, |b| b.value),
         replicates: campaign.replicates.as_ref().map_or(1, |r| r.value),
-        pause_after: campaign
-            .on_failed_run
-            .pause_after
-            .as_ref()
-            .map_or(PAUSE_AFTER, |p| p.value),
+        pause_after: campaign.on_failed_run.pause_after.as_ref().map_or(PAUSE_AFTER, |p| p.value),
     }
 }
 
@@ -143,7 +141,9 @@ pub(super) fn in_doubt(campaign: Option<&spec::Campaign>) -> InDoubt {
 /// Lab time that wires may take beyond the deadlines of steps: none but at a scaled clock.
 pub(super) fn slack(world: &World) -> Duration {
     match world {
-        World::Wires { clock, .. } if clock.speed() > 1.0 => clock.lab_span(Duration::from_secs(10)),
+        World::Wires { clock, .. } if clock.speed() > 1.0 => {
+            clock.lab_span(Duration::from_secs(10))
+        }
         World::Wires { .. } | World::Virtual { .. } => Duration::ZERO,
     }
 }
@@ -189,9 +189,9 @@ impl Context {
         if !args.set.is_empty() {
             return Err(usage("--set is for protocols; a campaign has `fixed:`"));
         }
-        let search = campaign::check(&self.bundle).value.ok_or((Exit::NotCompiled, String::new()))?;
-        let seed =
-            args.seed.or(declared.planner.seed.as_ref().map(|s| s.value)).unwrap_or(1);
+        let search =
+            campaign::check(&self.bundle).value.ok_or((Exit::NotCompiled, String::new()))?;
+        let seed = args.seed.or(declared.planner.seed.as_ref().map(|s| s.value)).unwrap_or(1);
         let initial = declared.planner.initial.as_ref().map(|i| i.value);
         let rules = rules(&declared, args.experiments);
         let id = self.history.next_id(&declared.name.value);
@@ -253,11 +253,7 @@ impl Context {
             state: args.state.state.clone(),
             journal: self.journal,
             core: Core::new(InDoubt::Ask, slack(&world)),
-            observer: progress::observer(
-                plan(None, &self.bundle, 1, 0, &world),
-                self.json,
-                None,
-            ),
+            observer: progress::observer(plan(None, &self.bundle, 1, 0, &world), self.json, None),
             seed,
             epoch: self.history.epoch + 1,
             resuming: false,
@@ -360,13 +356,7 @@ fn print(campaign: &Campaign, search: &Search, bundle: &Bundle, state: &Path) {
             1.96 * predicted.sd
         )
     });
-    summary::print(
-        campaign,
-        objective.as_ref(),
-        |e| show(&e.hypothesis.parameters),
-        surest,
-        state,
-    );
+    summary::print(campaign, objective.as_ref(), |e| show(&e.hypothesis.parameters), surest, state);
 }
 
 /// Where the model, told everything, expects the best.

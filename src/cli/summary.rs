@@ -94,8 +94,7 @@ pub(super) fn print(
         .iter()
         .filter(|e| matches!(e.conclusion, Some(Conclusion::Failed { .. })))
         .count();
-    let reruns: usize =
-        campaign.experiments.iter().map(|e| e.runs.len().saturating_sub(1)).sum();
+    let reruns: usize = campaign.experiments.iter().map(|e| e.runs.len().saturating_sub(1)).sum();
     output::say("");
     output::say(format!(
         "{}: {} experiments concluded, {failed} failed, {reruns} runs repeated.",
@@ -125,9 +124,8 @@ pub(super) fn print(
                 part(c.within[2])
             ));
         }
-        let tally = |v: Verdict| {
-            campaign.experiments.iter().filter(|e| e.verdict == Some(v)).count()
-        };
+        let tally =
+            |v: Verdict| campaign.experiments.iter().filter(|e| e.verdict == Some(v)).count();
         output::say(format!(
             "Hypotheses: {} supported, {} refuted, {} inconclusive.",
             tally(Verdict::Supported),

@@ -502,9 +502,8 @@ fn outcome_limit(text: &str, protocol: &Protocol) -> Result<OutcomeLimit, String
         .trim()
         .strip_prefix("results.")
         .ok_or("an outcome constraint begins with `results.NAME`")?;
-    let result = protocol
-        .result(name)
-        .ok_or_else(|| format!("`{name}` is not a result of the protocol"))?;
+    let result =
+        protocol.result(name).ok_or_else(|| format!("`{name}` is not a result of the protocol"))?;
     let unit = result.unit.as_ref().map_or_else(Unit::one, |u| u.value.clone());
     let value = Quantity::parse(right.trim()).map_err(|e| e.message)?;
     let number = value

@@ -90,10 +90,17 @@ fn config(instrument: &LabInstrument, definition: &Instrument, report: &mut Repo
                 Diagnostic::error(
                     codes::MISSING_CONFIG,
                     instrument.name.span,
-                    format!("`{}` needs `config: {{{}: ...}}`", instrument.name.value, spec.name.value),
+                    format!(
+                        "`{}` needs `config: {{{}: ...}}`",
+                        instrument.name.value, spec.name.value
+                    ),
                 )
                 .also(spec.span, "required here")
-                .fix(format!("config: {{{}: {}}}", spec.name.value, values::sample(spec))),
+                .fix(format!(
+                    "config: {{{}: {}}}",
+                    spec.name.value,
+                    values::sample(spec)
+                )),
             );
         }
     }

@@ -402,4 +402,3 @@ pub fn sample(spec: &ValueSpec) -> String {
         (T::Text, _) => "\"...\"".to_owned(),
     }
 }
-

@@ -61,10 +61,4 @@ impl Claims {
             !holders.is_empty()
         });
     }
-
-    /// The run that holds an instrument.
-    #[cfg(test)]
-    pub fn holder(&self, instrument: &str) -> Option<&str> {
-        self.held.get(instrument).and_then(|h| h.first()).map(|(run, _)| run.as_str())
-    }
 }

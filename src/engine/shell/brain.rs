@@ -28,7 +28,8 @@ pub trait Brain: Send {
     fn propose(&mut self, count: u32) -> Result<Proposal, BrainError>;
 
     /// Learns the conclusion of an experiment.
-    fn learn(&mut self, hypothesis: &Hypothesis, conclusion: &Conclusion) -> Result<(), BrainError>;
+    fn learn(&mut self, hypothesis: &Hypothesis, conclusion: &Conclusion)
+    -> Result<(), BrainError>;
 
     /// Takes up a campaign again: experiments in order, concluded or not.
     fn restore(&mut self, experiments: &[Experiment]) -> Result<(), BrainError>;

@@ -367,9 +367,7 @@ impl<I: Instruments> Engine<I> {
         self.finished.last_run = Some(ending);
         self.finished.not_confirmed.extend(not_confirmed);
         let results = self.results_of(run);
-        if let Some(experiment) =
-            self.search.as_ref().and_then(|s| s.machine.experiment_of(run))
-        {
+        if let Some(experiment) = self.search.as_ref().and_then(|s| s.machine.experiment_of(run)) {
             let run = run.to_owned();
             let record = CampaignRecord::RunOver { experiment, run, ending, cause, results };
             self.note_campaign(record)?;

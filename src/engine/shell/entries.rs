@@ -67,7 +67,9 @@ impl Fact {
         fact.map_err(|error| JournalError::Broken {
             path: "journal.db".into(),
             seq: entry.seq,
-            what: format!("this labloop cannot read it ({error}); was it written by another version?"),
+            what: format!(
+                "this labloop cannot read it ({error}); was it written by another version?"
+            ),
         })
     }
 }

@@ -50,7 +50,10 @@ impl LabInstruments {
         for instrument in &lab.instruments {
             let name = &instrument.name.value;
             let Some(definition) = definitions.get(&instrument.definition.value) else {
-                wrong.push(format!("{name}: there is no definition `{}`", instrument.definition.value));
+                wrong.push(format!(
+                    "{name}: there is no definition `{}`",
+                    instrument.definition.value
+                ));
                 continue;
             };
             match setup(instrument, definition) {

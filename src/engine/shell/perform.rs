@@ -19,8 +19,7 @@ impl<I: Instruments> Engine<I> {
         match action {
             Action::Send { run, step, attempt, instrument, action, args, deadline } => {
                 let id = format!("{run}/{}#{attempt}", step.path);
-                let pending =
-                    Pending::Command { run: run.clone(), key: step.key.clone(), attempt };
+                let pending = Pending::Command { run: run.clone(), key: step.key.clone(), attempt };
                 self.pending.insert(id.clone(), pending);
                 if let Err(refused) =
                     self.instruments.send(&id, &instrument, &action, args, deadline)

@@ -264,7 +264,11 @@ impl Brain for CampaignBrain {
         }
     }
 
-    fn learn(&mut self, hypothesis: &Hypothesis, conclusion: &Conclusion) -> Result<(), BrainError> {
+    fn learn(
+        &mut self,
+        hypothesis: &Hypothesis,
+        conclusion: &Conclusion,
+    ) -> Result<(), BrainError> {
         let observation = self.observation(hypothesis, conclusion)?;
         self.planner.tell(vec![observation]).map_err(brain_error)
     }
@@ -363,8 +367,6 @@ pub fn goal(search: &Search) -> Goal {
             return Some(found.text().to_owned());
         }
         let all = !search.stop_all.is_empty() && search.stop_all.iter().all(|e| holds(&e));
-        all.then(|| {
-            search.stop_all.iter().map(Expr::text).collect::<Vec<_>>().join(" and ")
-        })
+        all.then(|| search.stop_all.iter().map(Expr::text).collect::<Vec<_>>().join(" and "))
     })
 }
