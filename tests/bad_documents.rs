@@ -1,5 +1,6 @@
-//! Each file in `tests/bad` has one kind of mistake; what labloop says about it is kept beside it
-//! word for word. The first line of each message alone must say what to do.
+//! Each file or folder in `tests/bad` has one kind of mistake; what `labloop check` says about it
+//! is kept beside it word for word. The first line of each message alone must say what is to be
+//! done, or what is wrong where only the author can know what to do.
 //!
 //! `UPDATE=1 cargo test --test bad_documents` rewrites the expected messages; read the difference.
 
@@ -7,37 +8,62 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
-use labloop::spec::render::{self, Colour};
-use labloop::spec::{self, Report, Severity, Sources};
+use labloop::spec::codes;
+use serde_json::Value;
 
-/// What `labloop check` says about one file.
-fn check(path: &Path) -> (Report, Sources) {
-    let mut sources = Sources::new();
-    let bytes = fs::read(path).expect("a test file");
-    let id = sources.add_bytes(path.to_string_lossy(), &bytes);
-    let checked = spec::lower(sources.get(id).expect("just added"));
-    (checked.report, sources)
+/// Exit code of a file that did not compile.
+const NOT_COMPILED: i32 = 3;
+
+/// Cases that show several mistakes on purpose, or one mistake that is two errors.
+const SEVERAL: &[&str] = &[
+    "bare-off",
+    "campaign-over-unknown-parameter",
+    "lab-half-an-interlock",
+    "lab-interlock-of-unknown-instrument",
+    "merge-key-and-alias",
+    "several-mistakes",
+    "unknown-analysis",
+    "unknown-argument",
+    "unknown-setting",
+];
+
+fn check(path: &Path, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_labloop"))
+        .arg("check")
+        .arg(path)
+        .args(more)
+        .env("NO_COLOR", "1")
+        .output()
+        .expect("the binary of this build")
 }
 
-fn bad_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = fs::read_dir("tests/bad")
+/// Files of one document, and folders of several.
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = fs::read_dir("tests/bad")
         .expect("tests are run in the package's folder")
         .map(|entry| entry.expect("a readable folder").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|ending| ending == "yaml"))
         .collect();
-    files.sort();
-    files
+    cases.sort();
+    cases
+}
+
+fn name(case: &Path) -> String {
+    case.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 #[test]
 fn every_bad_document_gets_the_message_kept_beside_it() {
     let update = std::env::var_os("UPDATE").is_some();
     let mut wrong = Vec::new();
-    for path in bad_files() {
-        let (report, sources) = check(&path);
-        let shown = render::text(&report, &sources, Colour::Never);
-        let kept = path.with_extension("txt");
+    for case in cases() {
+        let output = check(&case, &[]);
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(NOT_COMPILED), "{}:\n{shown}", case.display());
+        assert!(output.stdout.is_empty(), "messages belong to stderr");
+        let kept = case.with_extension("txt");
         if update {
             fs::write(&kept, &shown).expect("a writable folder");
         } else if fs::read_to_string(&kept).unwrap_or_default() != shown {
@@ -48,34 +74,34 @@ fn every_bad_document_gets_the_message_kept_beside_it() {
 }
 
 #[test]
-fn every_bad_document_has_an_error_with_a_place_a_known_code_and_a_way_out() {
-    let files = bad_files();
-    assert!(files.len() >= 25, "{} files", files.len());
-    for path in files {
-        let (report, sources) = check(&path);
-        assert!(report.has_errors(), "{} passes", path.display());
-        for found in &report.diagnostics {
-            let shown = render::one(found, &sources, Colour::Never);
-            assert!(spec::codes::explain(found.code).is_some(), "{shown}");
-            assert!(sources.locate(found.place.span).is_some(), "{shown}");
-            assert!(!found.message.ends_with('.') && !found.message.contains('\n'), "{shown}");
-            let helps = found.fix.is_some() || found.reason.is_some() || !found.others.is_empty();
-            assert!(helps || !found.place.text.is_empty(), "no way out:\n{shown}");
+fn every_finding_has_a_known_code_a_place_and_more_than_its_first_line() {
+    let cases = cases();
+    assert!(cases.len() >= 25, "{} cases", cases.len());
+    for case in cases {
+        let output = check(&case, &["--json"]);
+        let found: Vec<Value> =
+            serde_json::from_slice(&output.stdout).expect("an array of findings");
+        let errors = found.iter().filter(|f| f["severity"] == "error").count();
+        assert!(errors > 0, "{} passes", case.display());
+        let one = !SEVERAL.contains(&name(&case).as_str());
+        let shown = String::from_utf8_lossy(&check(&case, &[]).stderr).into_owned();
+        assert!(!one || errors == 1, "{}: {errors} errors:\n{shown}", case.display());
+        for f in found {
+            let code = f["code"].as_str().unwrap_or_default();
+            assert!(codes::explain(code).is_some(), "{f:#}");
+            assert!(f["file"].is_string() && f["line"].is_u64() && f["column"].is_u64(), "{f:#}");
+            let message = f["message"].as_str().unwrap_or_default();
+            assert!(
+                !message.is_empty() && !message.ends_with('.') && !message.contains('\n'),
+                "{f:#}"
+            );
+            let label = f["label"].as_str().is_some_and(|label| !label.is_empty());
+            let others = f["others"].as_array().is_some_and(|others| !others.is_empty());
+            let types = code == codes::EXPRESSION_TYPE;
+            assert!(
+                label || others || types || f["fix"].is_string() || f["reason"].is_string(),
+                "{f:#}"
+            );
         }
-    }
-}
-
-#[test]
-fn one_kind_of_mistake_gives_one_error() {
-    // Files that show several mistakes on purpose.
-    let several = ["several-mistakes", "merge-key-and-alias", "bare-off"];
-    for path in bad_files() {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if several.contains(&name.as_str()) {
-            continue;
-        }
-        let (report, sources) = check(&path);
-        let shown = render::text(&report, &sources, Colour::Never);
-        assert_eq!(report.count(Severity::Error), 1, "{name}:\n{shown}");
     }
 }
