@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::io::DuplexStream;
 
@@ -51,7 +52,8 @@ impl MemoryLab {
                     .cloned()
                     .ok_or(io::ErrorKind::NotFound)?;
                 tokio::spawn(async move {
-                    let _ = wires::serial(&shared, &address, &mut far).await;
+                    let lines = AtomicUsize::new(0);
+                    let _ = wires::serial(&shared, &address, &mut far, &lines).await;
                 });
             }
             "modbus+tcp" => {

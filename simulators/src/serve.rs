@@ -20,9 +20,9 @@ use crate::wires;
 /// How long simulators wait for a first connection before `linger` ends them.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 
-/// Counts open connections, for `linger`.
+/// Counts open connections and talk on terminals, for `linger`.
 #[derive(Clone, Default)]
-struct Open(Arc<AtomicUsize>);
+struct Open(Arc<AtomicUsize>, Arc<AtomicUsize>);
 
 struct Guard(Open);
 
@@ -137,9 +137,13 @@ async fn linger(open: &Open, linger: Option<Duration>) {
     let step = Duration::from_millis(100);
     let mut alone = Duration::ZERO;
     let mut seen = false;
+    let mut heard = 0;
     loop {
         tokio::time::sleep(step).await;
-        if open.0.load(Ordering::SeqCst) > 0 {
+        // A terminal does not say who is there, only that somebody talks.
+        let lines = open.1.load(Ordering::SeqCst);
+        let talk = std::mem::replace(&mut heard, lines) != lines;
+        if open.0.load(Ordering::SeqCst) > 0 || talk {
             seen = true;
             alone = Duration::ZERO;
         } else {
@@ -183,10 +187,11 @@ async fn sockets(
         let Ok((mut stream, _)) = listener.accept().await else { continue };
         let _ = stream.set_nodelay(true);
         let (shared, addresses, guard) = (shared.clone(), addresses.clone(), open.one());
+        let open = open.clone();
         tokio::spawn(async move {
             let _guard = guard;
             let _ = match (text, addresses.first()) {
-                (true, Some(address)) => wires::serial(&shared, address, &mut stream).await,
+                (true, Some(address)) => wires::serial(&shared, address, &mut stream, &open.1).await,
                 _ => wires::modbus(&shared, &addresses, &mut stream).await,
             };
         });
@@ -236,11 +241,9 @@ fn serial(
     };
     let (shared, address, open) = (shared.clone(), address.to_owned(), open.clone());
     tokio::spawn(async move {
-        // A terminal does not say who is there: it does not count as a connection.
-        let _ = &open;
         let _keep = keep;
         loop {
-            if wires::serial(&shared, &address, &mut ours).await.is_err() {
+            if wires::serial(&shared, &address, &mut ours, &open.1).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

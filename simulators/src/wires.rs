@@ -1,6 +1,7 @@
 //! Instruments on byte streams: text lines on a bus, Modbus TCP.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -11,8 +12,13 @@ const LINE_MAX: usize = 256;
 /// Header of Modbus TCP.
 const HEADER: usize = 7;
 
-/// Instruments on one serial bus, until the other side goes.
-pub(crate) async fn serial<S>(shared: &Shared, address: &str, stream: &mut S) -> io::Result<()>
+/// Instruments on one serial bus, until the other side goes. `lines` counts what was said.
+pub(crate) async fn serial<S>(
+    shared: &Shared,
+    address: &str,
+    stream: &mut S,
+    lines: &AtomicUsize,
+) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -33,6 +39,7 @@ where
             }
             let text = String::from_utf8_lossy(&line).into_owned();
             line.clear();
+            lines.fetch_add(1, Ordering::SeqCst);
             let now = shared.now();
             let answer = shared.world().line(address, &text, now);
             if let Some(answer) = answer {

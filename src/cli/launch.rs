@@ -219,7 +219,8 @@ fn simulators(
 ) -> Result<BTreeMap<String, String>, String> {
     let folder = state.join("simulators");
     std::fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let file = folder.join("ready.json");
+    // Simulators of another speed are of another world.
+    let file = folder.join(format!("ready-{speed}.json"));
     if let Some(found) = ready(&file) {
         return Ok(found.endpoints);
     }
