@@ -36,6 +36,8 @@ struct Display {
     began_at: u32,
     experiment: u32,
     shown: bool,
+    /// Instruments that were connected: only those can be lost.
+    connected: std::collections::BTreeSet<String>,
 }
 
 /// An observer that writes to stderr (or JSON lines to stdout).
@@ -50,6 +52,7 @@ pub(super) fn observer(plan: Plan, json: bool, best: Option<f64>) -> Observer {
         began_at: plan.done,
         experiment: 0,
         shown: false,
+        connected: std::collections::BTreeSet::new(),
         plan,
     };
     Box::new(move |progress| display.take(progress))
@@ -117,9 +120,12 @@ impl Display {
             }
             Progress::Concluded { conclusion, verdict, .. } => self.concluded(conclusion, *verdict),
             Progress::Link { instrument, up: false, detail } => {
-                self.line(&format!("  !    lost {instrument}: {detail}"));
+                if self.connected.remove(instrument) {
+                    self.line(&format!("  !    lost {instrument}: {detail}"));
+                }
             }
             Progress::Link { instrument, up: true, detail } => {
+                self.connected.insert(instrument.clone());
                 self.status(&format!("{instrument} is connected ({detail})"));
             }
             Progress::Alarm { instrument, detail } => {
