@@ -129,7 +129,7 @@ fn a_dry_run_that_was_killed_goes_on_without_losing_or_repeating_an_experiment()
     let bench = Bench::new("dry");
     let mut killed = 0;
     for round in 0..40u64 {
-        let first = round == 0 || !bench.state().join("journal.db").exists();
+        let first = !bench.run(&["status"]).1.contains("snar-1");
         let mut command = labloop();
         if first {
             command.args(["run", FLOW, "--simulate", "--speed", "max", "--experiments", "12"]);

@@ -177,7 +177,7 @@ impl<I: Instruments> Engine<I> {
             epoch,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: time.to_owned(),
-            speed: self.clock.speed(),
+            speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
         };
         self.note(Fact::Engine(record))?;
         self.commit()

@@ -32,7 +32,7 @@ pub enum EngineRecord {
         version: String,
         /// `real`, `scaled` or `virtual`.
         time: String,
-        /// Lab seconds per wall second.
+        /// Lab seconds per wall second; 0 on a virtual clock.
         speed: f64,
     },
 }

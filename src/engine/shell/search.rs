@@ -110,10 +110,12 @@ impl CampaignBrain {
             predictions: suggestion
                 .predictions
                 .into_iter()
+                // JSON has no word for what is not a number.
+                .filter(|(_, p)| p.mean.is_finite() && p.sd.is_finite())
                 .map(|(name, p)| (name, Predicted { mean: p.mean, sd: p.sd }))
                 .collect(),
-            probability_of_improvement: suggestion.probability_of_improvement,
-            probability_feasible: suggestion.probability_feasible,
+            probability_of_improvement: finite(suggestion.probability_of_improvement),
+            probability_feasible: finite(suggestion.probability_feasible),
             reason: suggestion.reason,
         }
     }
@@ -198,6 +200,10 @@ impl Brain for SinglePoint {
         self.proposed = !experiments.is_empty();
         Ok(())
     }
+}
+
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|v| v.is_finite())
 }
 
 /// Undoes what units did to the last bits, so that a value is again one of the axis.
