@@ -1,4 +1,10 @@
 //! The closed loop as a user runs it: the binary, whole campaigns, real files.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod bench;
 
@@ -19,9 +25,7 @@ fn the_same_seed_gives_the_same_journal_twice() {
         .collect();
     assert_eq!(heads[0], heads[1]);
     let other = Bench::new("other");
-    other.ok(&[
-        "run", FLOW, "--simulate", "--speed", "max", "--experiments", "9", "--seed", "2",
-    ]);
+    other.ok(&["run", FLOW, "--simulate", "--speed", "max", "--experiments", "9", "--seed", "2"]);
     assert_ne!(other.ok(&["verify"]), heads[0]);
 }
 
@@ -34,7 +38,8 @@ fn share_of_optimum(seed: u32) -> f64 {
     let experiments = all["experiments"].as_array().unwrap();
     assert_eq!(experiments.len(), 25);
     for experiment in experiments {
-        let Some(yielded) = experiment["conclusion"]["measured"]["results"]["yield"].as_f64() else {
+        let Some(yielded) = experiment["conclusion"]["measured"]["results"]["yield"].as_f64()
+        else {
             continue;
         };
         let p = &experiment["hypothesis"]["parameters"];
@@ -65,9 +70,11 @@ fn the_light_kit_finds_the_colour_of_a_spectrum() {
     let (code, _, _) = bench.run(&["run", LIGHT, "--simulate", "--speed", "max"]);
     assert!(code == 0 || code == 8, "exit code {code}");
     let all = bench.json(&["export", "--format", "json"]);
-    let distances = all["experiments"].as_array().unwrap().iter().filter_map(|e| {
-        e["conclusion"]["measured"]["results"]["distance"].as_f64()
-    });
+    let distances = all["experiments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|e| e["conclusion"]["measured"]["results"]["distance"].as_f64());
     let best = distances.fold(f64::INFINITY, f64::min);
     // Black is 9,000 counts away; a hundredth of the brightest channel is as good as the eye.
     assert!(best < 600.0, "best distance {best}");
@@ -77,12 +84,26 @@ fn the_light_kit_finds_the_colour_of_a_spectrum() {
 fn a_single_protocol_runs_with_parameters_from_the_command_line() {
     let bench = Bench::new("single");
     let text = bench.ok(&[
-        "run", "examples/flow-synthesis/protocol.yaml", "--simulate", "--speed", "max", "--set",
-        "temperature=85 degC", "--set", "residence_time=40 s", "--set", "ratio=0.8",
+        "run",
+        "examples/flow-synthesis/protocol.yaml",
+        "--simulate",
+        "--speed",
+        "max",
+        "--set",
+        "temperature=85 degC",
+        "--set",
+        "residence_time=40 s",
+        "--set",
+        "ratio=0.8",
     ]);
     assert!(text.contains("yield = "), "{text}");
     let (code, _, said) = bench.run(&[
-        "run", "examples/flow-synthesis/protocol.yaml", "--simulate", "--speed", "max", "--set",
+        "run",
+        "examples/flow-synthesis/protocol.yaml",
+        "--simulate",
+        "--speed",
+        "max",
+        "--set",
         "temperature=200 degC",
     ]);
     assert_eq!(code, 3, "{said}");
@@ -113,7 +134,14 @@ fn a_campaign_runs_over_somebody_elses_broker_and_simulators_in_another_process(
         .unwrap();
     bench::wait_for(&ready);
     bench.ok(&[
-        "run", FLOW, "--lab", file.to_str().unwrap(), "--speed", "60", "--experiments", "3",
+        "run",
+        FLOW,
+        "--lab",
+        file.to_str().unwrap(),
+        "--speed",
+        "60",
+        "--experiments",
+        "3",
     ]);
     simulators.kill().unwrap();
     simulators.wait().unwrap();

@@ -93,35 +93,33 @@ pub const BOX: [(f64, f64); 3] = [(40.0, 120.0), (15.0, 120.0), (0.3, 2.0)];
 /// Best point of the box and its yield: a grid of 41 x 41 x 41 points (time spaced evenly in the
 /// logarithm), then seven rounds of a grid around the best with a third of the width each.
 pub fn optimum() -> ([f64; 3], f64) {
-    let mut low = [BOX[0].0, BOX[1].0.ln(), BOX[2].0];
-    let mut high = [BOX[0].1, BOX[1].1.ln(), BOX[2].1];
+    let inside = |[t, s, r]: [f64; 3]| noiseless_yield(t, s.exp(), r);
+    let [t, s, r] = BOX;
+    let limits = [t, (s.0.ln(), s.1.ln()), r];
+    let mut grid = limits;
     let mut best = ([0.0; 3], f64::NEG_INFINITY);
     for round in 0..8 {
         let n = if round == 0 { 40 } else { 10 };
-        let at = |i: usize, k: u32| {
-            let (lo, hi) = (low[i], high[i]);
-            lo + (hi - lo) * f64::from(k) / f64::from(n)
-        };
+        let at = |(lo, hi): (f64, f64), k: u32| lo + (hi - lo) * f64::from(k) / f64::from(n);
+        let [t, s, r] = grid;
         for i in 0..=n {
             for j in 0..=n {
                 for k in 0..=n {
-                    let (t, s, r) = (at(0, i), at(1, j).exp(), at(2, k));
-                    let y = noiseless_yield(t, s, r);
-                    if y > best.1 {
-                        best = ([t, s, r], y);
+                    let point = [at(t, i), at(s, j), at(r, k)];
+                    let found = inside(point);
+                    if found > best.1 {
+                        best = (point, found);
                     }
                 }
             }
         }
-        let centre = [best.0[0], best.0[1].ln(), best.0[2]];
-        let limits = [BOX[0], (BOX[1].0.ln(), BOX[1].1.ln()), BOX[2]];
-        for i in 0..3 {
-            let half = (high[i] - low[i]) / 6.0;
-            low[i] = (centre[i] - half).max(limits[i].0);
-            high[i] = (centre[i] + half).min(limits[i].1);
+        for ((side, centre), limit) in grid.iter_mut().zip(best.0).zip(limits) {
+            let half = (side.1 - side.0) / 6.0;
+            *side = ((centre - half).max(limit.0), (centre + half).min(limit.1));
         }
     }
-    best
+    let ([t, s, r], found) = best;
+    ([t, s.exp(), r], found)
 }
 
 #[cfg(test)]

@@ -191,7 +191,9 @@ async fn sockets(
         tokio::spawn(async move {
             let _guard = guard;
             let _ = match (text, addresses.first()) {
-                (true, Some(address)) => wires::serial(&shared, address, &mut stream, &open.1).await,
+                (true, Some(address)) => {
+                    wires::serial(&shared, address, &mut stream, &open.1).await
+                }
                 _ => wires::modbus(&shared, &addresses, &mut stream).await,
             };
         });

@@ -175,7 +175,10 @@ impl World {
         let input: Json = match serde_json::from_slice(payload) {
             Ok(input @ Json::Object(_)) => input,
             _ => {
-                return vec![publication("", &json!({"error": "the payload is not a JSON object"}))];
+                return vec![publication(
+                    "",
+                    &json!({"error": "the payload is not a JSON object"}),
+                )];
             }
         };
         let noise = Noise { rng: &mut self.rng };

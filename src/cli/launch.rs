@@ -359,12 +359,9 @@ async fn go(
     });
     let prepared = engine
         .begin(work.epoch, word)
-        .and_then(|()| {
+        .map(|()| {
             if work.resuming {
                 engine.recover();
-                Ok(())
-            } else {
-                Ok(())
             }
         })
         .and_then(|()| prepare(&mut engine));

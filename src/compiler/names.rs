@@ -46,8 +46,11 @@ pub struct Names<'a> {
     /// A campaign's constraint: results with their types.
     pub(super) results: BTreeMap<String, Type>,
     /// Arguments of an action, while its `takes:` is computed.
-    pub(super) args: Option<BTreeMap<String, (Type, Option<Value>, Option<Interval>)>>,
+    pub(super) args: Option<BTreeMap<String, Known>>,
 }
+
+/// What is known of an argument: its type, its value, its range.
+pub type Known = (Type, Option<Value>, Option<Interval>);
 
 /// Type of a property or an answer.
 pub fn shape_type(shape: &Shape) -> Type {

@@ -92,11 +92,13 @@ impl Dimension {
     }
 
     /// Dimension of a product; `None` if an exponent leaves -127..=127.
+    #[expect(clippy::should_implement_trait, reason = "it can fail, the operator cannot")]
     pub fn mul(self, other: Dimension) -> Option<Dimension> {
         self.zip(other, i8::checked_add)
     }
 
     /// Dimension of a quotient; `None` if an exponent leaves -127..=127.
+    #[expect(clippy::should_implement_trait, reason = "it can fail, the operator cannot")]
     pub fn div(self, other: Dimension) -> Option<Dimension> {
         self.zip(other, i8::checked_sub)
     }

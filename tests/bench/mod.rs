@@ -97,7 +97,8 @@ pub struct Broker(Child);
 impl Broker {
     pub fn start(program: &Path, port: u16, folder: &Path) -> Broker {
         let file = folder.join("mosquitto.conf");
-        let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n");
+        let text =
+            format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n");
         std::fs::write(&file, text).unwrap();
         let child = Command::new(program)
             .arg("-c")

@@ -33,7 +33,7 @@ pub struct History {
 /// One campaign.
 #[derive(Debug)]
 pub struct CampaignHistory {
-    /// Its state; the rules are those of [`unbounded`] until the caller sets them.
+    /// Its state; its rules stop nothing until the caller sets them.
     pub machine: Campaign,
     /// Name in its file.
     pub name: String,
