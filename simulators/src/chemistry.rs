@@ -3,7 +3,8 @@
 //! ```text
 //! A + B -> P     the product, an amino nitroarene
 //! P     -> X     the product is slowly lost, low activation energy
-//! P +2B -> D     base-catalysed over-substitution to the bis-adduct, high activation energy
+//! P + B -> D     over-substitution to the bis-adduct, rate k [P] [B]^2 as a second amine
+//!                catalyses it as a base; high activation energy
 //! ```
 //!
 //! Starting point: Hone, Holmes, Akien, Bourne and Muller, React. Chem. Eng. 2, 103 (2017),
@@ -47,39 +48,81 @@ pub struct Mixture {
     pub d: f64,
 }
 
-/// What leaves the reactor. `ratio` = flow of feed B to flow of feed A, `seconds` = residence time.
-///
-/// Runge-Kutta of fourth order with 200 steps: to 1e-9 of the exact solution in the box.
-pub fn react(celsius: f64, seconds: f64, ratio: f64) -> Mixture {
-    let kelvin = celsius + 273.15;
-    let (k1, k2, k3) = (rate(SUBSTITUTION, kelvin), rate(LOSS, kelvin), rate(OVER, kelvin));
-    let share = 1.0 / (1.0 + ratio);
-    let mut y = [FEED_A * share, FEED_B * ratio * share, 0.0, 0.0];
-    let slope = |y: &[f64; 4]| {
-        let [a, b, p, _] = *y;
-        let (r1, r2, r3) = (k1 * a * b, k2 * p, k3 * p * b * b);
-        [-r1, -r1 - r3, r1 - r2 - r3, r3]
-    };
-    let steps = 200;
-    let h = seconds / f64::from(steps);
-    let along = |y: &[f64; 4], k: &[f64; 4], h: f64| {
-        let mut z = *y;
-        for (z, k) in z.iter_mut().zip(k) {
-            *z += h * k;
-        }
-        z
-    };
-    for _ in 0..steps {
-        let s1 = slope(&y);
-        let s2 = slope(&along(&y, &s1, 0.5 * h));
-        let s3 = slope(&along(&y, &s2, 0.5 * h));
-        let s4 = slope(&along(&y, &s3, h));
-        for ((((y, a), b), c), d) in y.iter_mut().zip(s1).zip(s2).zip(s3).zip(s4) {
-            *y += h / 6.0 * (a + 2.0 * b + 2.0 * c + d);
+impl Mixture {
+    /// Both feeds freshly mixed; `ratio` = flow of feed B to flow of feed A.
+    pub fn fresh(ratio: f64) -> Mixture {
+        let share = 1.0 / (1.0 + ratio);
+        Mixture { a: FEED_A * share, b: FEED_B * ratio * share, p: 0.0, d: 0.0 }
+    }
+}
+
+/// Rate constants at one temperature.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    /// Substitution, L/mol/s.
+    k1: f64,
+    /// Loss of the product, 1/s.
+    k2: f64,
+    /// Over-substitution, L2/mol2/s.
+    k3: f64,
+}
+
+impl Rates {
+    pub(crate) fn at(celsius: f64) -> Rates {
+        let kelvin = celsius + 273.15;
+        Rates { k1: rate(SUBSTITUTION, kelvin), k2: rate(LOSS, kelvin), k3: rate(OVER, kelvin) }
+    }
+
+    fn slope(&self, m: Mixture) -> Mixture {
+        let (r1, r2, r3) = (self.k1 * m.a * m.b, self.k2 * m.p, self.k3 * m.p * m.b * m.b);
+        Mixture { a: -r1, b: -r1 - r3, p: r1 - r2 - r3, d: r3 }
+    }
+
+    /// The mixture after `dt` seconds: one step of Runge-Kutta of fourth order.
+    pub(crate) fn step(&self, m: Mixture, dt: f64) -> Mixture {
+        let s1 = self.slope(m);
+        let s2 = self.slope(m.along(s1, 0.5 * dt));
+        let s3 = self.slope(m.along(s2, 0.5 * dt));
+        let s4 = self.slope(m.along(s3, dt));
+        m.along(s1, dt / 6.0).along(s2, dt / 3.0).along(s3, dt / 3.0).along(s4, dt / 6.0)
+    }
+
+    /// Steps of `dt` seconds must be cut into so many parts to be exact to 1e-4, 256 at most.
+    pub(crate) fn parts(&self, dt: f64) -> u32 {
+        let fastest = self.k1 * (FEED_A + FEED_B) + self.k2 + self.k3 * FEED_B * FEED_B;
+        (dt * fastest).ceil().clamp(1.0, 256.0) as u32
+    }
+}
+
+impl Mixture {
+    /// This share of itself and the rest of another.
+    pub(crate) fn blend(self, other: Mixture, keep: f64) -> Mixture {
+        let mix = |own: f64, its: f64| its + (own - its) * keep;
+        Mixture {
+            a: mix(self.a, other.a),
+            b: mix(self.b, other.b),
+            p: mix(self.p, other.p),
+            d: mix(self.d, other.d),
         }
     }
-    let [a, b, p, d] = y;
-    Mixture { a, b, p, d }
+
+    fn along(self, slope: Mixture, dt: f64) -> Mixture {
+        Mixture {
+            a: self.a + dt * slope.a,
+            b: self.b + dt * slope.b,
+            p: self.p + dt * slope.p,
+            d: self.d + dt * slope.d,
+        }
+    }
+}
+
+/// What leaves the reactor. `ratio` = flow of feed B to flow of feed A, `seconds` = residence time.
+///
+/// Runge-Kutta of fourth order with 200 steps: to 1e-6 of the exact solution in the box.
+pub fn react(celsius: f64, seconds: f64, ratio: f64) -> Mixture {
+    let rates = Rates::at(celsius);
+    let steps = 200;
+    (0..steps).fold(Mixture::fresh(ratio), |m, _| rates.step(m, seconds / f64::from(steps)))
 }
 
 /// Share of A that became product, from 0 to 1.

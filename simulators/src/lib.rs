@@ -8,9 +8,11 @@
 //! Architecture invariant: written from the instruments' manuals and independent of labloop, so
 //! that a misreading in a driver does not hide behind the same misreading here.
 mod broker;
+pub mod bus;
 pub mod chemistry;
 mod config;
 mod controller;
+mod heater;
 mod lab;
 pub mod light;
 mod memory;

@@ -1,16 +1,29 @@
-//! The flow reactor: two pumps, a heated coil, a flow cell.
+//! The flow reactor: two pumps, a heated channel, a flow cell.
+//!
+//! Fluid moves through the heated channel as a row of equal plugs. A plug forms in the T-piece, in the
+//! ratio of the flows at the time, enters the channel when it is full and pushes the oldest plug out;
+//! inside, it reacts at the temperature of the chip at each moment. So what the flow cell shows has a
+//! history: it knows the temperature the plug went through, and the time it stood while the pumps did.
+//! Behind the channel, cold and unreacting, lie the tubing (plug flow) and three mixed volumes, the
+//! last of which is the flow cell; they stand for transport and axial dispersion.
+//!
+//! In steady flow each plug stays exactly volume/flow, so the cell shows [`crate::chemistry::react`].
+
+use std::collections::VecDeque;
 
 use serde_json::{Value as Json, json};
 
-use crate::chemistry::react;
+use crate::chemistry::{Mixture, Rates};
 use crate::config::{Error, PlantConfig};
 use crate::world::{Device, Noise, Placed};
 
-/// Well-mixed volumes that stand for transport and mixing from the T-piece to the flow cell.
-const TANKS: usize = 5;
-/// Share of the reactor volume that lies behind it.
-const DEAD_SHARE: f64 = 0.1;
-/// Step of the transport model, s.
+/// Plugs in the heated channel.
+const PLUGS: usize = 50;
+/// Plugs in the tubing between channel and flow cell.
+const TUBING: usize = 6;
+/// Mixed volumes at the end, each as large as a plug.
+const TANKS: usize = 3;
+/// Longest step over which temperature counts as constant, s.
 const STEP_S: f64 = 0.25;
 /// Optical path of the flow cell, cm.
 const PATH_CM: f64 = 0.01;
@@ -26,12 +39,20 @@ pub struct FlowReactor {
     feed_a: String,
     feed_b: String,
     heater: String,
-    /// mL.
-    volume: f64,
-    /// Concentrations of A, P and D in each tank, mol/L; the last is the flow cell.
-    tanks: [[f64; 3]; TANKS],
+    /// Volume of one plug, mL.
+    plug_ml: f64,
+    /// What of each feed has gone into the plug that is forming, mL.
+    forming: [f64; 2],
+    /// Oldest plug in front.
+    channel: VecDeque<Mixture>,
+    tubing: VecDeque<Mixture>,
+    tanks: [Mixture; TANKS],
+    /// Lab time, s.
     at: f64,
 }
+
+/// Solvent.
+const EMPTY: Mixture = Mixture { a: 0.0, b: 0.0, p: 0.0, d: 0.0 };
 
 impl FlowReactor {
     /// The plant of a lab; its wiring names `feed_a`, `feed_b` and `heater`.
@@ -54,30 +75,36 @@ impl FlowReactor {
             feed_a: part("feed_a")?,
             feed_b: part("feed_b")?,
             heater: part("heater")?,
-            volume,
-            tanks: [[0.0; 3]; TANKS],
+            plug_ml: volume / PLUGS as f64,
+            forming: [0.0; 2],
+            channel: VecDeque::from(vec![EMPTY; PLUGS]),
+            tubing: VecDeque::from(vec![EMPTY; TUBING]),
+            tanks: [EMPTY; TANKS],
             at: 0.0,
         })
     }
 
-    /// Lets lab time pass. Between two steps the flows and the temperature are taken as constant.
+    /// Lets lab time pass, in steps that end whenever a pump changes by itself.
     pub(crate) fn advance(&mut self, now: f64, placed: &mut [Placed]) {
-        while self.at + STEP_S <= now {
-            self.at += STEP_S;
-            let (mut a, mut b, mut celsius) = (0.0, 0.0, 25.0);
+        while self.at < now {
+            let mut to = now.min(self.at + STEP_S);
+            let (mut a, mut b) = (0.0, 0.0);
+            for one in placed.iter() {
+                let Device::Pump(pump) = &one.device else { continue };
+                // A change that is due now was made by the step before.
+                to = pump.next_change().filter(|at| *at > self.at).map_or(to, |at| at.min(to));
+                if one.name == self.feed_a {
+                    a = pump.flow();
+                } else if one.name == self.feed_b {
+                    b = pump.flow();
+                }
+            }
+            let mut celsius = 25.0;
             for one in placed.iter_mut() {
                 match &mut one.device {
-                    Device::Pump(pump) => {
-                        pump.advance(self.at);
-                        let flow = pump.flow().max(0.0);
-                        if one.name == self.feed_a {
-                            a = flow;
-                        } else if one.name == self.feed_b {
-                            b = flow;
-                        }
-                    }
+                    Device::Pump(pump) => pump.advance(to),
                     Device::Controller(controller) => {
-                        controller.advance(self.at);
+                        controller.advance(to);
                         if one.name == self.heater {
                             celsius = controller.temperature();
                         }
@@ -85,47 +112,67 @@ impl FlowReactor {
                     Device::Spectrometer | Device::Light(_) => {}
                 }
             }
-            self.flow(a, b, celsius);
+            self.flow(a, b, celsius, to - self.at);
+            self.at = to;
         }
     }
 
-    fn flow(&mut self, a: f64, b: f64, celsius: f64) {
-        let total = a + b;
-        if total <= 0.0 {
-            return;
-        }
-        let mut inlet = if a <= 0.0 {
-            [0.0; 3]
-        } else {
-            let seconds = (self.volume / total * 60.0).min(3_600.0);
-            let m = react_fast(celsius, seconds, b / a);
-            [m.0, m.1, m.2]
-        };
-        // Exact for a constant inlet over the step, so that it is stable for any flow.
-        let tank = self.volume * (1.0 + DEAD_SHARE) / TANKS as f64;
-        let keep = (-total * STEP_S / 60.0 / tank).exp();
-        for content in &mut self.tanks {
-            for (now, into) in content.iter_mut().zip(&mut inlet) {
-                *now = *into + (*now - *into) * keep;
-                *into = *now;
+    /// Flows in mL/min for `dt` seconds.
+    fn flow(&mut self, a: f64, b: f64, celsius: f64, dt: f64) {
+        let rates = Rates::at(celsius.clamp(-20.0, 250.0));
+        let total = (a + b) / 60.0;
+        let mut left = dt;
+        while left > 0.0 {
+            let room = self.plug_ml - self.forming.iter().sum::<f64>();
+            let full_in = if total > 0.0 { room.max(0.0) / total } else { f64::INFINITY };
+            let part = left.min(full_in);
+            self.react(rates, part);
+            for (volume, flow) in self.forming.iter_mut().zip([a, b]) {
+                *volume += flow / 60.0 * part;
             }
+            if full_in <= left {
+                self.push();
+            }
+            left -= part;
+        }
+    }
+
+    fn react(&mut self, rates: Rates, dt: f64) {
+        let parts = rates.parts(dt);
+        let h = dt / f64::from(parts);
+        for plug in &mut self.channel {
+            if plug.b > 0.0 || plug.p > 0.0 {
+                *plug = (0..parts).fold(*plug, |m, _| rates.step(m, h));
+            }
+        }
+    }
+
+    /// The plug in the T-piece is full: it enters the channel, and all others move on.
+    fn push(&mut self) {
+        let [a, b] = std::mem::take(&mut self.forming);
+        let share = b / (a + b);
+        // Written so that a plug of pure B has no infinite ratio.
+        let fresh = Mixture {
+            a: crate::chemistry::FEED_A * (1.0 - share),
+            b: crate::chemistry::FEED_B * share,
+            ..EMPTY
+        };
+        self.channel.push_back(fresh);
+        self.tubing.push_back(self.channel.pop_front().unwrap_or(EMPTY));
+        let mut inlet = self.tubing.pop_front().unwrap_or(EMPTY);
+        // One plug through a mixed volume of its own size.
+        let keep = (-1.0_f64).exp();
+        for tank in &mut self.tanks {
+            *tank = tank.blend(inlet, keep);
+            inlet = *tank;
         }
     }
 
     /// Answer of the spectrometer to `{"integration_ms", "averages"}`.
     pub(crate) fn spectrum(&self, request: &Json, noise: Noise<'_>) -> Json {
-        let cell = self.tanks.last().copied().unwrap_or_default();
-        spectrum(cell, request, noise)
+        let cell = self.tanks.last().copied().unwrap_or(EMPTY);
+        spectrum([cell.a, cell.p, cell.d], request, noise)
     }
-}
-
-/// The kinetics with few steps for the many small moves of the plant: concentrations of A, P, D.
-fn react_fast(celsius: f64, seconds: f64, ratio: f64) -> (f64, f64, f64) {
-    if !(0.0..=1e3).contains(&ratio) {
-        return (0.0, 0.0, 0.0);
-    }
-    let m = react(celsius.clamp(-20.0, 250.0), seconds, ratio);
-    (m.a, m.p, m.d)
 }
 
 /// What a spectrometer with nothing in front of it shows.
@@ -167,12 +214,13 @@ fn spectrum(cell: [f64; 3], request: &Json, mut noise: Noise<'_>) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chemistry::{FEED_A, noiseless_yield};
+    use crate::bus::basic;
+    use crate::chemistry::{FEED_A, noiseless_yield, react};
     use crate::config::{DeviceConfig, LabConfig};
     use crate::world::World;
     use std::collections::BTreeMap;
 
-    fn lab() -> World {
+    fn lab() -> (LabConfig, World) {
         let device = |name: &str, model: &str, address: f64| DeviceConfig {
             name: name.into(),
             model: model.into(),
@@ -195,7 +243,8 @@ mod tests {
                 settings: BTreeMap::new(),
             }),
         };
-        World::new(&config).unwrap()
+        let world = World::new(&config).unwrap();
+        (config, world)
     }
 
     /// Yield as a protocol would compute it from the absorbance at 412.5 nm.
@@ -208,20 +257,71 @@ mod tests {
     }
 
     #[test]
+    fn a_plug_remembers_the_heat_it_went_through_and_the_time_it_stood() {
+        let config = lab().0;
+        let world = World::new(&config).unwrap();
+        let mut reactor = FlowReactor::new(config.plant.as_ref().unwrap(), &world.placed).unwrap();
+        let cell = |r: &FlowReactor| r.tanks[TANKS - 1];
+        // 1 mL/min at 80 degC for 0.5 mL: 30 s.
+        for _ in 0..400 {
+            reactor.flow(0.6, 0.4, 80.0, 0.25);
+        }
+        let steady = react(80.0, 30.0, 0.4 / 0.6);
+        assert!((cell(&reactor).p - steady.p).abs() < 1e-4 * steady.p);
+        assert!((cell(&reactor).a - steady.a).abs() < 1e-4 * steady.a);
+        // The chip is cold from now on; what is behind it does not know yet.
+        for _ in 0..20 {
+            reactor.flow(0.6, 0.4, 20.0, 0.25);
+        }
+        assert!((cell(&reactor).p - steady.p).abs() < 0.02 * steady.p);
+        for _ in 0..400 {
+            reactor.flow(0.6, 0.4, 20.0, 0.25);
+        }
+        assert!(cell(&reactor).p < 0.3 * steady.p);
+        // Standing still for ten minutes lets the reaction go on, but nothing reaches the cell.
+        let before = cell(&reactor).p;
+        for _ in 0..2400 {
+            reactor.flow(0.0, 0.0, 60.0, 0.25);
+        }
+        assert_eq!(cell(&reactor).p, before);
+        let stood = reactor.channel[PLUGS / 2].p;
+        assert!(stood > 1.5 * before, "{stood} against {before}");
+    }
+
+    #[test]
+    fn the_flow_cell_sees_a_change_of_feed_after_the_dead_volume_and_smeared() {
+        let config = lab().0;
+        let world = World::new(&config).unwrap();
+        let mut reactor = FlowReactor::new(config.plant.as_ref().unwrap(), &world.placed).unwrap();
+        // Cold: nothing reacts to speak of, A is a tracer. 0.6 mL/min is one plug a second.
+        let mut seen = Vec::new();
+        for _ in 0..80 {
+            reactor.flow(0.6, 0.0, -20.0, 1.0);
+            seen.push(reactor.tanks[TANKS - 1].a / crate::chemistry::FEED_A);
+        }
+        let first = seen.iter().position(|a| *a > 0.01).unwrap() + 1;
+        assert_eq!(first, PLUGS + TUBING + 1);
+        assert!((0.1..0.5).contains(&seen[first - 1]), "smeared by the mixed volumes");
+        assert!(seen[first + 8] > 0.99);
+    }
+
+    #[test]
     fn after_three_residence_times_the_cell_shows_the_yield_of_the_kinetics() {
-        let mut world = lab();
+        let mut world = lab().1;
         let (celsius, seconds, ratio) = (85.0, 40.0, 0.8);
         let total = 0.5 / seconds * 60.0;
         let bus = "at newera-ne1000";
         for line in ["", "1", "DIA14.57", "1DIA14.57", "VOL0", "1VOL0"] {
-            world.line(bus, line, 0.0);
+            world.line(bus, &basic(line).unwrap(), 0.0);
         }
         world.modbus("at eurotherm-3216", &[16, 0, 24, 0, 1, 2, 0x03, 0x52], 0.0).unwrap();
         let a = total / (1.0 + ratio);
-        world.line(bus, &format!("RAT {a:.4} MM"), 100.0);
-        world.line(bus, &format!("1RAT {:.4} MM", total - a), 100.0);
-        world.line(bus, "RUN", 100.0);
-        world.line(bus, "1RUN", 100.0);
+        let b = total - a;
+        for line in
+            [format!("RAT {a:.4} MM"), format!("1RAT {b:.4} MM"), "RUN".into(), "1RUN".into()]
+        {
+            world.line(bus, &basic(&line).unwrap(), 100.0);
+        }
         let early = measured(&mut world, 110.0, ratio);
         let mean = (0..9)
             .map(|n| measured(&mut world, 100.0 + 3.0 * seconds + f64::from(n), ratio))

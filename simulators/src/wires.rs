@@ -1,14 +1,13 @@
-//! Instruments on byte streams: text lines on a bus, Modbus TCP.
+//! Instruments on byte streams: a serial bus, Modbus TCP.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use crate::bus::Framer;
 use crate::lab::{Shared, unit_of};
 
-/// Longest line taken before what has arrived is thrown away.
-const LINE_MAX: usize = 256;
 /// Header of Modbus TCP.
 const HEADER: usize = 7;
 
@@ -22,29 +21,20 @@ pub(crate) async fn serial<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut line = Vec::new();
+    let mut framer = Framer::default();
     let mut buffer = [0; 256];
     loop {
         let count = stream.read(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
-        for byte in buffer.iter().take(count) {
-            if *byte != b'\r' {
-                line.push(*byte);
-                if line.len() > LINE_MAX {
-                    line.clear();
-                }
-                continue;
-            }
-            let text = String::from_utf8_lossy(&line).into_owned();
-            line.clear();
+        for frame in framer.feed(buffer.get(..count).unwrap_or_default()) {
             lines.fetch_add(1, Ordering::SeqCst);
             let now = shared.now();
-            let answer = shared.world().line(address, &text, now);
+            let answer = shared.world().line(address, &frame, now);
             if let Some(answer) = answer {
                 shared.think().await;
-                stream.write_all(answer.as_bytes()).await?;
+                stream.write_all(&answer).await?;
                 stream.flush().await?;
             }
         }

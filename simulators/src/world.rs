@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde_json::{Value as Json, json};
 
+use crate::bus::Frame;
 use crate::config::{DeviceConfig, Error, LabConfig};
 use crate::controller::Controller;
 use crate::light::LightBox;
@@ -77,11 +78,16 @@ impl World {
     /// A lab that was just switched on.
     pub fn new(config: &LabConfig) -> Result<World, Error> {
         let mut placed = Vec::new();
+        let syringe = config.plant.as_ref().and_then(|p| p.settings.get("syringe_volume"));
         for device in &config.devices {
+            let mut model = model(device)?;
+            if let (Device::Pump(pump), Some(cubic_metres)) = (&mut model, syringe) {
+                pump.fit_syringe(cubic_metres * 1e6);
+            }
             placed.push(Placed {
                 name: device.name.clone(),
                 address: device.address.clone(),
-                device: model(device)?,
+                device: model,
             });
         }
         let plant = match &config.plant {
@@ -133,14 +139,14 @@ impl World {
         }
     }
 
-    /// A line of text on a serial bus; the answer of whoever it is for.
-    pub fn line(&mut self, address: &str, line: &str, now: f64) -> Option<String> {
+    /// A request on a serial bus; the answer of whoever it is for.
+    pub fn line(&mut self, address: &str, frame: &Frame, now: f64) -> Option<Vec<u8>> {
         self.advance(now);
         let mut effects = Vec::new();
         let mut answer = None;
         for placed in self.placed.iter_mut().filter(|p| p.address == address) {
             if let Device::Pump(pump) = &mut placed.device
-                && let Some(found) = pump.command(line, now, &mut effects)
+                && let Some(found) = pump.request(frame, now, &mut effects)
             {
                 answer = Some(found);
             }
@@ -208,7 +214,7 @@ impl World {
         self.placed
             .iter()
             .filter_map(|p| match &p.device {
-                Device::Pump(pump) => pump.stops_at(),
+                Device::Pump(pump) => pump.next_change(),
                 _ => None,
             })
             .min_by(f64::total_cmp)
