@@ -23,6 +23,8 @@ mod record;
 mod run;
 mod scope;
 mod signals;
+#[cfg(test)]
+mod tests;
 mod wake;
 
 pub use machine::{Action, Command, Core, Event, Failure, InDoubt, Output, Reading};
