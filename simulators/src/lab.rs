@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{Error, LabConfig};
-use crate::world::World;
+use crate::world::{Publication, World};
 
 /// One simulated lab, shared by all its wires.
 #[derive(Clone)]
@@ -36,10 +36,23 @@ impl Shared {
         self.start.elapsed().as_secs_f64() * self.speed
     }
 
-    /// The time an instrument takes to answer, in wall time.
-    pub(crate) async fn think(&self) {
-        let latency = self.world().latency_ms();
-        tokio::time::sleep(Duration::from_secs_f64(latency / 1e3)).await;
+    /// What an MQTT instrument publishes in answer to a message below its base topic, once it has
+    /// measured (lab time) and thought (wall time). A fault may swallow the message or the answer.
+    pub(crate) async fn ask(&self, name: &str, below: &str, payload: &[u8]) -> Vec<Publication> {
+        let (fate, busy_s) = {
+            let mut world = self.world();
+            (world.fate(name), world.busy_s(name, below, payload))
+        };
+        if fate.deaf {
+            return Vec::new();
+        }
+        if busy_s > 0.0 {
+            tokio::time::sleep(Duration::from_secs_f64(busy_s / self.speed)).await;
+        }
+        let now = self.now();
+        let published = self.world().message(name, below, payload, now);
+        tokio::time::sleep(fate.latency).await;
+        if fate.mute { Vec::new() } else { published }
     }
 }
 

@@ -22,6 +22,15 @@ const CHANNELS: [(&str, f64, f64); 8] = [
 const LEDS: [(&str, f64, f64, f64); 3] =
     [("R", 625.0, 20.0, 38_000.0), ("G", 525.0, 34.0, 30_000.0), ("B", 470.0, 25.0, 42_000.0)];
 
+/// How long the sensor takes for a request, s: two passes over its channels, each of
+/// (ATIME + 1) (ASTEP + 1) steps of 2.78 us (data sheet; the firmware's defaults are 100 and 999).
+pub(crate) fn measuring_s(input: &Json) -> f64 {
+    let field = |name: &str, default: f64, most: f64| {
+        input.get(name).and_then(Json::as_f64).unwrap_or(default).clamp(0.0, most)
+    };
+    2.0 * (field("atime", 100.0, 255.0) + 1.0) * (field("astep", 999.0, 65_534.0) + 1.0) * 2.78e-6
+}
+
 /// The kit.
 #[derive(Debug, Default)]
 pub struct LightBox {

@@ -180,6 +180,14 @@ pub(crate) fn dark_spectrum(request: &Json, noise: Noise<'_>) -> Json {
     spectrum([0.0; 3], request, noise)
 }
 
+/// How long the spectrometer takes for a request, s; nothing for one it will refuse.
+pub(crate) fn measuring_s(request: &Json) -> f64 {
+    let field = |name: &str| request.get(name).and_then(Json::as_f64).unwrap_or(0.0);
+    let (integration, averages) = (field("integration_ms"), field("averages"));
+    let fits = (1.0..=10_000.0).contains(&integration) && (1.0..=1_000.0).contains(&averages);
+    if fits { integration * averages / 1e3 } else { 0.0 }
+}
+
 fn spectrum(cell: [f64; 3], request: &Json, mut noise: Noise<'_>) -> Json {
     let field = |name: &str| request.get(name).and_then(Json::as_f64);
     let (Some(integration), Some(averages)) = (field("integration_ms"), field("averages")) else {

@@ -143,6 +143,10 @@ impl Pump {
         self.barrel = Some(Barrel { capacity_ml, content_ml: capacity_ml });
     }
 
+    pub(crate) fn address(&self) -> u8 {
+        self.address
+    }
+
     /// Flow into the plant now, mL/min; withdrawing draws from the reservoir, not from the plant.
     pub fn flow(&self) -> f64 {
         match (self.state, self.direction) {

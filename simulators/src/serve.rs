@@ -286,28 +286,31 @@ async fn client(shared: Shared, host: String, base: String, name: String, open: 
                 if request.retain || below.is_empty() {
                     continue;
                 }
-                let now = shared.now();
-                let published = shared.world().message(&name, &below, &request.payload, now);
+                open.1.fetch_add(1, Ordering::SeqCst);
+                let (shared, client) = (shared.clone(), client.clone());
+                let (base, name) = (base.clone(), name.clone());
                 let asked = request.properties.unwrap_or_default();
-                for publication in published {
-                    let topic = match (publication.topic.as_str(), &asked.response_topic) {
-                        ("", Some(topic)) => topic.clone(),
-                        ("", None) => continue,
-                        (below, _) => format!("{base}/{below}"),
-                    };
-                    let properties = PublishProperties {
-                        correlation_data: asked.correlation_data.clone(),
-                        ..PublishProperties::default()
-                    };
-                    // Never awaited inside the loop that must go on polling.
-                    let _ = client.try_publish_with_properties(
-                        topic,
-                        QoS::AtLeastOnce,
-                        false,
-                        publication.payload,
-                        properties,
-                    );
-                }
+                // The loop that must go on polling neither measures nor waits for the client.
+                tokio::spawn(async move {
+                    for publication in shared.ask(&name, &below, &request.payload).await {
+                        let topic = match (publication.topic.as_str(), &asked.response_topic) {
+                            ("", Some(topic)) => topic.clone(),
+                            ("", None) => continue,
+                            (below, _) => format!("{base}/{below}"),
+                        };
+                        let properties = PublishProperties {
+                            correlation_data: asked.correlation_data.clone(),
+                            ..PublishProperties::default()
+                        };
+                        let _ = client.try_publish_with_properties(
+                            topic,
+                            QoS::AtLeastOnce,
+                            false,
+                            publication.payload,
+                            properties,
+                        );
+                    }
+                });
             }
             Ok(_) => {}
             Err(_) => {

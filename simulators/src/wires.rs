@@ -33,8 +33,8 @@ where
             let now = shared.now();
             let answer = shared.world().line(address, &frame, now);
             if let Some(answer) = answer {
-                shared.think().await;
-                stream.write_all(&answer).await?;
+                tokio::time::sleep(answer.latency).await;
+                stream.write_all(&answer.bytes).await?;
                 stream.flush().await?;
             }
         }
@@ -63,14 +63,19 @@ where
         }
         let mut pdu = vec![0; length - 1];
         stream.read_exact(&mut pdu).await?;
-        // A unit that is not there stays silent, as on a gateway.
-        let Some(address) = addresses.iter().find(|a| unit_of(a) == unit) else { continue };
+        let Some(address) = addresses.iter().find(|a| unit_of(a) == unit) else {
+            // The gateway answers for units that do not: exception 11.
+            let function = pdu.first().copied().unwrap_or(0) | 0x80;
+            stream.write_all(&[t0, t1, 0, 0, 0, 3, unit, function, 11]).await?;
+            stream.flush().await?;
+            continue;
+        };
         let now = shared.now();
         let Some(answer) = shared.world().modbus(address, &pdu, now) else { continue };
-        shared.think().await;
-        let size = u16::try_from(answer.len() + 1).unwrap_or(0).to_be_bytes();
-        let mut frame = vec![t0, t1, 0, 0, size[0], size[1], unit];
-        frame.extend(answer);
+        tokio::time::sleep(answer.latency).await;
+        let [high, low] = u16::try_from(answer.bytes.len() + 1).unwrap_or(0).to_be_bytes();
+        let mut frame = vec![t0, t1, 0, 0, high, low, unit];
+        frame.extend(answer.bytes);
         stream.write_all(&frame).await?;
         stream.flush().await?;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -10,6 +11,7 @@ use serde_json::{Value as Json, json};
 use crate::bus::Frame;
 use crate::config::{DeviceConfig, Error, LabConfig};
 use crate::controller::Controller;
+use crate::faults::{Fate, Faults};
 use crate::light::LightBox;
 use crate::plant::FlowReactor;
 use crate::pump::Pump;
@@ -58,11 +60,21 @@ pub(crate) struct Placed {
 pub struct World {
     pub(crate) placed: Vec<Placed>,
     plant: Option<FlowReactor>,
+    /// Of noise; latency and faults have streams of their own.
     rng: ChaCha8Rng,
+    faults: BTreeMap<String, Faults>,
     log: Option<std::fs::File>,
     /// Effects so far, for tests.
     pub effects: Vec<Effect>,
     keep_effects: bool,
+}
+
+/// What an instrument sends back over a line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) bytes: Vec<u8>,
+    /// Wall time until it goes out.
+    pub(crate) latency: Duration,
 }
 
 /// A message an MQTT instrument publishes.
@@ -78,7 +90,9 @@ impl World {
     /// A lab that was just switched on.
     pub fn new(config: &LabConfig) -> Result<World, Error> {
         let mut placed = Vec::new();
-        let syringe = config.plant.as_ref().and_then(|p| p.settings.get("syringe_volume"));
+        let settings = config.plant.as_ref().map(|p| p.settings.clone()).unwrap_or_default();
+        check_settings(&settings, config)?;
+        let syringe = settings.get("syringe_volume");
         for device in &config.devices {
             let mut model = model(device)?;
             if let (Device::Pump(pump), Some(cubic_metres)) = (&mut model, syringe) {
@@ -105,6 +119,11 @@ impl World {
             placed,
             plant,
             rng: ChaCha8Rng::seed_from_u64(config.seed),
+            faults: config
+                .devices
+                .iter()
+                .map(|d| (d.name.clone(), Faults::new(config.seed, &d.name, &settings)))
+                .collect(),
             log: None,
             effects: Vec::new(),
             keep_effects: true,
@@ -133,37 +152,63 @@ impl World {
         }
     }
 
+    /// What happens to the next request to an instrument.
+    pub(crate) fn fate(&mut self, name: &str) -> Fate {
+        let quick = Fate { deaf: false, mute: false, latency: Duration::from_millis(1) };
+        self.faults.get_mut(name).map_or(quick, Faults::next)
+    }
+
     fn advance(&mut self, now: f64) {
         if let Some(plant) = &mut self.plant {
             plant.advance(now, &mut self.placed);
         }
     }
 
-    /// A request on a serial bus; the answer of whoever it is for.
-    pub fn line(&mut self, address: &str, frame: &Frame, now: f64) -> Option<Vec<u8>> {
+    /// A request on a serial bus; the answer of whoever it is for, and when it is due.
+    pub(crate) fn line(&mut self, address: &str, frame: &Frame, now: f64) -> Option<Answer> {
         self.advance(now);
+        let its = |placed: &Placed| match &placed.device {
+            Device::Pump(pump) => placed.address == address && pump.address() == frame.address,
+            _ => false,
+        };
+        let index = self.placed.iter().position(its)?;
+        let fate = self.fate(&self.placed.get(index)?.name.clone());
         let mut effects = Vec::new();
-        let mut answer = None;
-        for placed in self.placed.iter_mut().filter(|p| p.address == address) {
-            if let Device::Pump(pump) = &mut placed.device
-                && let Some(found) = pump.request(frame, now, &mut effects)
-            {
-                answer = Some(found);
-            }
-        }
+        let answer = match &mut self.placed.get_mut(index)?.device {
+            Device::Pump(pump) if !fate.deaf => pump.request(frame, now, &mut effects),
+            _ => None,
+        };
         self.note(effects, now);
-        answer
+        let bytes = answer.filter(|_| !fate.mute)?;
+        Some(Answer { bytes, latency: fate.latency })
     }
 
     /// A Modbus request (PDU) to the unit at an address; `None` if nobody there answers.
-    pub fn modbus(&mut self, address: &str, pdu: &[u8], now: f64) -> Option<Vec<u8>> {
+    pub(crate) fn modbus(&mut self, address: &str, pdu: &[u8], now: f64) -> Option<Answer> {
         self.advance(now);
+        let index = self.placed.iter().position(|p| p.address == address)?;
+        let fate = self.fate(&self.placed.get(index)?.name.clone());
+        let Device::Controller(controller) = &mut self.placed.get_mut(index)?.device else {
+            return None;
+        };
+        if fate.deaf {
+            return None;
+        }
         let mut effects = Vec::new();
-        let placed = self.placed.iter_mut().find(|p| p.address == address)?;
-        let Device::Controller(controller) = &mut placed.device else { return None };
-        let answer = crate::modbus::answer(controller, pdu, now, &mut effects);
+        let bytes = crate::modbus::answer(controller, pdu, now, &mut effects);
         self.note(effects, now);
-        Some(answer)
+        (!fate.mute).then_some(Answer { bytes, latency: fate.latency })
+    }
+
+    /// Lab time an MQTT instrument needs before it can answer a message, s.
+    pub(crate) fn busy_s(&self, name: &str, below: &str, payload: &[u8]) -> f64 {
+        let input: Json = serde_json::from_slice(payload).unwrap_or_default();
+        let device = self.placed.iter().find(|p| p.name == name).map(|p| &p.device);
+        match device {
+            Some(Device::Spectrometer) if below == "measure" => crate::plant::measuring_s(&input),
+            Some(Device::Light(_)) if below == "GPIO/28/" => crate::light::measuring_s(&input),
+            _ => 0.0,
+        }
     }
 
     /// A message below the base topic of an MQTT instrument.
@@ -219,11 +264,20 @@ impl World {
             })
             .min_by(f64::total_cmp)
     }
+}
 
-    /// A wall-time delay for a reply, in milliseconds: 0.2 to 1.2.
-    pub(crate) fn latency_ms(&mut self) -> f64 {
-        0.2 + f64::from(self.rng.next_u32()) / f64::from(u32::MAX)
+/// Refuses settings that would do nothing.
+fn check_settings(settings: &BTreeMap<String, f64>, config: &LabConfig) -> Result<(), Error> {
+    for name in settings.keys() {
+        let fault = config.devices.iter().any(|d| Faults::knows(name, &d.name));
+        if !fault && !["reactor_volume", "syringe_volume"].contains(&name.as_str()) {
+            return Err(Error::Plant(format!(
+                "the setting `{name}` is not known; there are reactor_volume, syringe_volume, and \
+                 INSTRUMENT_delay, INSTRUMENT_silence_every, INSTRUMENT_lost_reply_every"
+            )));
+        }
     }
+    Ok(())
 }
 
 fn publication(topic: &str, payload: &Json) -> Publication {

@@ -1,0 +1,104 @@
+//! How an instrument misbehaves on demand, and how long it takes to answer when it does not.
+//!
+//! Settings of the simulation, each for one instrument by its name:
+//!
+//! | setting | means |
+//! |---|---|
+//! | `NAME_delay: 30 ms` | answers come so much later (wall time) |
+//! | `NAME_silence_every: 20` | about one request in 20 is not heard: no effect, no answer |
+//! | `NAME_lost_reply_every: 20` | about one in 20 is carried out, and its answer lost |
+//!
+//! The last is the fault that makes machines dose twice. Which requests it hits depends on the seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// What happens to one request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Fate {
+    /// It is not heard.
+    pub(crate) deaf: bool,
+    /// Its answer is lost.
+    pub(crate) mute: bool,
+    /// Wall time until the answer: 0.2 to 1.2 ms, and the delay that was set.
+    pub(crate) latency: Duration,
+}
+
+/// The faults of one instrument.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    delay_s: f64,
+    silence_every: f64,
+    lost_reply_every: f64,
+    rng: ChaCha8Rng,
+}
+
+/// Endings of the settings' names.
+const DELAY: &str = "_delay";
+const SILENCE: &str = "_silence_every";
+const LOST: &str = "_lost_reply_every";
+
+impl Faults {
+    /// The faults that the settings ask of an instrument; its own stream of random numbers.
+    pub(crate) fn new(seed: u64, name: &str, settings: &BTreeMap<String, f64>) -> Faults {
+        let setting = |ending: &str| {
+            settings.get(&format!("{name}{ending}")).copied().filter(|v| v.is_finite())
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // FNV-1a; any hash that stays the same will do.
+        rng.set_stream(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        }));
+        Faults {
+            delay_s: setting(DELAY).unwrap_or(0.0).clamp(0.0, 3_600.0),
+            silence_every: setting(SILENCE).unwrap_or(0.0),
+            lost_reply_every: setting(LOST).unwrap_or(0.0),
+            rng,
+        }
+    }
+
+    /// Whether a setting is a fault of an instrument of this name.
+    pub(crate) fn knows(setting: &str, name: &str) -> bool {
+        setting.strip_prefix(name).is_some_and(|e| [DELAY, SILENCE, LOST].contains(&e))
+    }
+
+    /// What happens to the next request. Always as many draws, so that one fault does not move others.
+    pub(crate) fn next(&mut self) -> Fate {
+        let mut draw = || f64::from(self.rng.next_u32()) / (f64::from(u32::MAX) + 1.0);
+        let (a, b, c) = (draw(), draw(), draw());
+        let hit = |draw: f64, every: f64| every >= 1.0 && draw * every < 1.0;
+        Fate {
+            deaf: hit(a, self.silence_every),
+            mute: hit(b, self.lost_reply_every),
+            latency: Duration::from_secs_f64(self.delay_s + (0.2 + c) / 1e3),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_hit_as_often_as_asked_and_the_same_requests_for_a_seed() {
+        let settings = BTreeMap::from([
+            ("pump_1_lost_reply_every".to_owned(), 10.0),
+            ("pump_1_delay".to_owned(), 0.03),
+        ]);
+        let fates = |seed| {
+            let mut faults = Faults::new(seed, "pump_1", &settings);
+            (0..2_000).map(|_| faults.next()).collect::<Vec<_>>()
+        };
+        let once = fates(1);
+        assert_eq!(once, fates(1));
+        assert_ne!(once, fates(2));
+        let lost = once.iter().filter(|f| f.mute).count();
+        assert!((150..250).contains(&lost), "{lost}");
+        assert!(once.iter().all(|f| !f.deaf && f.latency >= Duration::from_millis(30)));
+        let mut other = Faults::new(1, "pump_2", &settings);
+        assert!((0..2_000).all(|_| !other.next().mute));
+    }
+}
