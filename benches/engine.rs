@@ -228,7 +228,11 @@ fn main() {
         let mut times: Vec<Duration> = (0..9).map(|n| cold_start(&program, n)).collect();
         times.sort();
         let whole = format!("{:.0} ms", times[times.len() / 2].as_secs_f64() * 1e3);
-        row("cold start, check, compile and one whole run (virtual clock)", whole, "goal 50 ms to the first command");
+        row(
+            "cold start, check, compile and one whole run (virtual clock)",
+            whole,
+            "goal 50 ms to the first command",
+        );
     } else {
         println!("cold start: build the release binary first (cargo build --release)");
     }

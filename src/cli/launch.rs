@@ -373,7 +373,12 @@ async fn go(
     }
     match engine.work().await {
         Ok(finished) => Ok(Worked::Finished(Box::new(finished), Box::new(engine))),
-        Err(error) => Ok(Worked::Broke(error)),
+        Err(error) => {
+            for instrument in engine.give_up().await {
+                output::error(format!("{instrument} was NOT CONFIRMED SAFE: look at it now"));
+            }
+            Ok(Worked::Broke(error))
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
 const BATCH: usize = 1_024;
+/// How long instruments may take to confirm their safe state when the engine gives up (wall time).
+const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
 
@@ -254,6 +256,41 @@ impl<I: Instruments> Engine<I> {
             }
             self.wait().await?;
         }
+    }
+
+    /// The engine cannot go on (the journal failed, say): sends the safe state of everything that
+    /// open runs have touched, without another word in the journal, and waits a little for the
+    /// instruments to confirm. Returns those that did not.
+    // SAFETY(lab): a heater or pump must not be left running by an engine that gives up.
+    pub async fn give_up(&mut self) -> Vec<String> {
+        let mut waiting: Vec<String> = Vec::new();
+        for run in self.core.open_runs() {
+            for instrument in &run.touched {
+                if !waiting.contains(instrument) {
+                    waiting.push(instrument.clone());
+                }
+            }
+        }
+        let mut refused = Vec::new();
+        waiting.retain(|instrument| {
+            let taken = self.instruments.safe_state(instrument).is_ok();
+            if !taken {
+                refused.push(instrument.clone());
+            }
+            taken
+        });
+        let confirm = async {
+            while !waiting.is_empty() {
+                let Some(notice) = self.notices.recv().await else { return };
+                if let Notice::SafeState { instrument, confirmed: true, .. } = notice {
+                    waiting.retain(|name| *name != instrument);
+                }
+            }
+        };
+        // Running out of time is told by who is still waiting.
+        let _ = tokio::time::timeout(GIVE_UP_WAIT, confirm).await;
+        refused.extend(waiting);
+        refused
     }
 
     fn take_own(&mut self) -> Result<(), EngineError> {

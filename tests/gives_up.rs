@@ -1,0 +1,138 @@
+//! When the journal fails nothing more is sent, and what was started is made safe.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use labloop::compiler::graph::{Edge, Effect, Graph, Node, NodeId, NodeKind, OnError, Place};
+use labloop::driver::{Notice, Outcome};
+use labloop::engine::core::{Core, InDoubt};
+use labloop::engine::shell::{Engine, EngineError, EngineSetup, Instruments, Refused};
+use labloop::expr::Value;
+use labloop::store::{Durability, Journal};
+use labloop::wire::Clock;
+use tokio::sync::mpsc;
+
+/// A pump whose first command breaks the journal behind the engine's back.
+struct Saboteur {
+    notices: mpsc::Sender<Notice>,
+    journal: PathBuf,
+    told: Arc<Mutex<Vec<String>>>,
+}
+
+impl Instruments for Saboteur {
+    fn send(
+        &self,
+        attempt: &str,
+        instrument: &str,
+        action: &str,
+        _: BTreeMap<String, Value>,
+        _: Duration,
+    ) -> Result<(), Refused> {
+        self.told.lock().unwrap().push(format!("{instrument}.{action}"));
+        rusqlite::Connection::open(&self.journal)
+            .unwrap()
+            .execute_batch("DROP TABLE journal")
+            .unwrap();
+        let outcome = Outcome::Done { value: None, trace: Vec::new() };
+        let notice = Notice::Outcome { attempt: attempt.to_owned(), outcome };
+        self.notices.try_send(notice).map_err(|e| Refused(e.to_string()))
+    }
+
+    fn read(&self, _: &str, _: &str, _: &str) -> Result<(), Refused> {
+        Err(Refused("nothing to read".into()))
+    }
+
+    fn safe_state(&self, instrument: &str) -> Result<(), Refused> {
+        self.told.lock().unwrap().push(format!("{instrument} safe"));
+        let notice = Notice::SafeState {
+            instrument: instrument.to_owned(),
+            confirmed: true,
+            detail: String::new(),
+            trace: Vec::new(),
+        };
+        self.notices.try_send(notice).map_err(|e| Refused(e.to_string()))
+    }
+
+    fn max_age(&self, _: &str, _: &str) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+fn two_steps() -> Arc<Graph> {
+    let action = |name: &str| NodeKind::Action {
+        role: "pump".into(),
+        instrument: "pump_1".into(),
+        action: name.into(),
+        args: BTreeMap::new(),
+        effect: Effect::Repeatable,
+        witness: None,
+    };
+    let node = |id: u32, name: &str, kind: NodeKind| Node {
+        id: NodeId(id),
+        name: name.into(),
+        path: name.into(),
+        parent: (id > 0).then_some(NodeId(0)),
+        slot: 0,
+        kind,
+        claims: Vec::new(),
+        expected: Duration::ZERO,
+        deadline: Some(Duration::from_secs(5)),
+        retry: None,
+        on_error: OnError::Fail,
+        place: Place::default(),
+    };
+    Arc::new(Graph {
+        protocol: "p".into(),
+        hash: "h".into(),
+        parameters: BTreeMap::new(),
+        derived: BTreeMap::new(),
+        roles: BTreeMap::new(),
+        require: Vec::new(),
+        nodes: vec![
+            node(0, "steps", NodeKind::Group { hold: Vec::new() }),
+            node(1, "start", action("start")),
+            node(2, "faster", action("faster")),
+        ],
+        edges: vec![Edge { from: NodeId(1), to: NodeId(2), min: Duration::ZERO, max: None }],
+        finally: None,
+        results: Vec::new(),
+        started_instruments: vec!["pump_1".into()],
+    })
+}
+
+#[test]
+fn a_journal_that_fails_stops_the_sending_and_makes_safe_what_was_started() {
+    let folder = std::env::temp_dir().join(format!("labloop-gives-up-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    runtime.block_on(async {
+        let (sender, notices) = mpsc::channel(16);
+        let (_keep, controls) = mpsc::channel(1);
+        let mut engine = Engine::new(EngineSetup {
+            journal: Journal::open(&folder, Durability::Power).unwrap(),
+            telemetry: None,
+            clock: Clock::real(),
+            instruments: Saboteur {
+                notices: sender,
+                journal: folder.join("journal.db"),
+                told: Arc::clone(&told),
+            },
+            notices,
+            controls,
+            observer: Box::new(|_| {}),
+            core: Core::new(InDoubt::Ask, Duration::ZERO),
+        });
+        engine.start_run("r".into(), two_steps()).unwrap();
+        match engine.work().await {
+            Err(EngineError::Journal(error)) => assert!(error.to_string().contains("journal")),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(engine.give_up().await, Vec::<String>::new());
+    });
+    assert_eq!(*told.lock().unwrap(), ["pump_1.start", "pump_1 safe"]);
+    std::fs::remove_dir_all(folder).unwrap();
+}
