@@ -36,7 +36,9 @@ mod tests {
     fn every_definition_of_the_folder_is_built_in() {
         let mut found = BTreeSet::new();
         for folder in std::fs::read_dir("instruments").unwrap().flatten() {
-            for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+            // Beside the folders stands the README.
+            let Ok(files) = std::fs::read_dir(folder.path()) else { continue };
+            for file in files.flatten() {
                 found.insert(file.path().to_string_lossy().into_owned());
             }
         }
