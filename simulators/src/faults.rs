@@ -5,6 +5,7 @@
 //! | setting | means |
 //! |---|---|
 //! | `NAME_delay: 30 ms` | answers come so much later (wall time) |
+//! | `NAME_effect_delay: 30 ms` | requests are carried out so much later, even if their sender has gone |
 //! | `NAME_silence_every: 20` | about one request in 20 is not heard: no effect, no answer |
 //! | `NAME_lost_reply_every: 20` | about one in 20 is carried out, and its answer lost |
 //!
@@ -23,7 +24,9 @@ pub(crate) struct Fate {
     pub(crate) deaf: bool,
     /// Its answer is lost.
     pub(crate) mute: bool,
-    /// Wall time until the answer: 0.2 to 1.2 ms, and the delay that was set.
+    /// Wall time until it is carried out.
+    pub(crate) before: Duration,
+    /// Wall time from there until the answer: 0.2 to 1.2 ms, and the delay that was set.
     pub(crate) latency: Duration,
 }
 
@@ -31,6 +34,7 @@ pub(crate) struct Fate {
 #[derive(Debug)]
 pub(crate) struct Faults {
     delay_s: f64,
+    effect_delay_s: f64,
     silence_every: f64,
     lost_reply_every: f64,
     rng: ChaCha8Rng,
@@ -38,6 +42,7 @@ pub(crate) struct Faults {
 
 /// Endings of the settings' names.
 const DELAY: &str = "_delay";
+const EFFECT: &str = "_effect_delay";
 const SILENCE: &str = "_silence_every";
 const LOST: &str = "_lost_reply_every";
 
@@ -52,8 +57,10 @@ impl Faults {
         rng.set_stream(name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
         }));
+        let time = |ending| setting(ending).unwrap_or(0.0).clamp(0.0, 3_600.0);
         Faults {
-            delay_s: setting(DELAY).unwrap_or(0.0).clamp(0.0, 3_600.0),
+            delay_s: time(DELAY),
+            effect_delay_s: time(EFFECT),
             silence_every: setting(SILENCE).unwrap_or(0.0),
             lost_reply_every: setting(LOST).unwrap_or(0.0),
             rng,
@@ -62,7 +69,7 @@ impl Faults {
 
     /// Whether a setting is a fault of an instrument of this name.
     pub(crate) fn knows(setting: &str, name: &str) -> bool {
-        setting.strip_prefix(name).is_some_and(|e| [DELAY, SILENCE, LOST].contains(&e))
+        setting.strip_prefix(name).is_some_and(|e| [DELAY, EFFECT, SILENCE, LOST].contains(&e))
     }
 
     /// What happens to the next request. Always as many draws, so that one fault does not move others.
@@ -73,6 +80,7 @@ impl Faults {
         Fate {
             deaf: hit(a, self.silence_every),
             mute: hit(b, self.lost_reply_every),
+            before: Duration::from_secs_f64(self.effect_delay_s),
             latency: Duration::from_secs_f64(self.delay_s + (0.2 + c) / 1e3),
         }
     }

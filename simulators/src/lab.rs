@@ -36,6 +36,23 @@ impl Shared {
         self.start.elapsed().as_secs_f64() * self.speed
     }
 
+    /// Carries out a request to an instrument on a line, with its faults and its latency.
+    pub(crate) async fn request(
+        &self,
+        name: &str,
+        request: impl FnOnce(&mut World, f64) -> Option<Vec<u8>>,
+    ) -> Option<Vec<u8>> {
+        let fate = self.world().fate(name);
+        if fate.deaf {
+            return None;
+        }
+        pause(fate.before).await;
+        let now = self.now();
+        let answer = request(&mut self.world(), now);
+        pause(fate.latency).await;
+        answer.filter(|_| !fate.mute)
+    }
+
     /// What an MQTT instrument publishes in answer to a message below its base topic, once it has
     /// measured (lab time) and thought (wall time). A fault may swallow the message or the answer.
     pub(crate) async fn ask(&self, name: &str, below: &str, payload: &[u8]) -> Vec<Publication> {
@@ -46,13 +63,21 @@ impl Shared {
         if fate.deaf {
             return Vec::new();
         }
+        pause(fate.before).await;
         if busy_s > 0.0 {
-            tokio::time::sleep(Duration::from_secs_f64(busy_s / self.speed)).await;
+            pause(Duration::from_secs_f64(busy_s / self.speed)).await;
         }
         let now = self.now();
         let published = self.world().message(name, below, payload, now);
-        tokio::time::sleep(fate.latency).await;
+        pause(fate.latency).await;
         if fate.mute { Vec::new() } else { published }
+    }
+}
+
+/// Wall time; no timer for none.
+async fn pause(time: Duration) {
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
     }
 }
 

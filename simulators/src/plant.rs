@@ -255,6 +255,12 @@ mod tests {
         (config, world)
     }
 
+    fn say(world: &mut World, line: &str, now: f64) {
+        let frame = basic(line).unwrap();
+        let name = world.pump_at("at newera-ne1000", &frame).unwrap();
+        world.line(&name, &frame, now).unwrap();
+    }
+
     /// Yield as a protocol would compute it from the absorbance at 412.5 nm.
     fn measured(world: &mut World, now: f64, ratio: f64) -> f64 {
         let request = br#"{"integration_ms":50,"averages":20}"#;
@@ -314,21 +320,32 @@ mod tests {
     }
 
     #[test]
+    fn the_yield_from_one_wavelength_is_right_to_one_percent_at_the_optimum() {
+        let ([t, s, r], best) = crate::chemistry::optimum();
+        let m = react(t, s, r);
+        let shape = |(top, place, width): (f64, f64, f64)| {
+            top * (-((412.5_f64 - place) / width).powi(2) / 2.0).exp()
+        };
+        let seen = shape(PRODUCT) * m.p + shape(BIS) * m.d + shape(START) * m.a;
+        let measured = seen / PRODUCT.0 * (1.0 + r) / FEED_A;
+        assert!((measured / best - 1.0).abs() < 0.01, "{measured} against {best}");
+    }
+
+    #[test]
     fn after_three_residence_times_the_cell_shows_the_yield_of_the_kinetics() {
         let mut world = lab().1;
         let (celsius, seconds, ratio) = (85.0, 40.0, 0.8);
         let total = 0.5 / seconds * 60.0;
-        let bus = "at newera-ne1000";
         for line in ["", "1", "DIA14.57", "1DIA14.57", "VOL0", "1VOL0"] {
-            world.line(bus, &basic(line).unwrap(), 0.0);
+            say(&mut world, line, 0.0);
         }
-        world.modbus("at eurotherm-3216", &[16, 0, 24, 0, 1, 2, 0x03, 0x52], 0.0).unwrap();
+        world.modbus("bath_1", &[16, 0, 24, 0, 1, 2, 0x03, 0x52], 0.0).unwrap();
         let a = total / (1.0 + ratio);
         let b = total - a;
         for line in
             [format!("RAT {a:.4} MM"), format!("1RAT {b:.4} MM"), "RUN".into(), "1RUN".into()]
         {
-            world.line(bus, &basic(&line).unwrap(), 100.0);
+            say(&mut world, &line, 100.0);
         }
         let early = measured(&mut world, 110.0, ratio);
         let mean = (0..9)

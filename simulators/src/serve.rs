@@ -20,6 +20,9 @@ use crate::wires;
 /// How long simulators wait for a first connection before `linger` ends them.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 
+/// Pause after a connection that could not be taken, such as for want of file handles.
+const REFUSED_WAIT: Duration = Duration::from_millis(100);
+
 /// Counts open connections and talk on terminals, for `linger`.
 #[derive(Clone, Default)]
 struct Open(Arc<AtomicUsize>, Arc<AtomicUsize>);
@@ -184,7 +187,10 @@ async fn sockets(
     open: Open,
 ) {
     loop {
-        let Ok((mut stream, _)) = listener.accept().await else { continue };
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(REFUSED_WAIT).await;
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let (shared, addresses, guard) = (shared.clone(), addresses.clone(), open.one());
         let open = open.clone();
@@ -202,7 +208,10 @@ async fn sockets(
 
 async fn broker(listener: TcpListener, broker: Broker, open: Open) {
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(REFUSED_WAIT).await;
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         let (broker, guard) = (broker.clone(), open.one());
         tokio::spawn(async move {

@@ -7,6 +7,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::bus::Framer;
 use crate::lab::{Shared, unit_of};
+use crate::world::World;
 
 /// Header of Modbus TCP.
 const HEADER: usize = 7;
@@ -30,11 +31,12 @@ where
         }
         for frame in framer.feed(buffer.get(..count).unwrap_or_default()) {
             lines.fetch_add(1, Ordering::SeqCst);
-            let now = shared.now();
-            let answer = shared.world().line(address, &frame, now);
-            if let Some(answer) = answer {
-                tokio::time::sleep(answer.latency).await;
-                stream.write_all(&answer.bytes).await?;
+            let pump = shared.world().pump_at(address, &frame);
+            // Nobody answers for an address without a pump.
+            let Some(name) = pump else { continue };
+            let request = |world: &mut World, now| world.line(&name, &frame, now);
+            if let Some(answer) = shared.request(&name, request).await {
+                stream.write_all(&answer).await?;
                 stream.flush().await?;
             }
         }
@@ -70,12 +72,13 @@ where
             stream.flush().await?;
             continue;
         };
-        let now = shared.now();
-        let Some(answer) = shared.world().modbus(address, &pdu, now) else { continue };
-        tokio::time::sleep(answer.latency).await;
-        let [high, low] = u16::try_from(answer.bytes.len() + 1).unwrap_or(0).to_be_bytes();
+        let controller = shared.world().controller_at(address);
+        let Some(name) = controller else { continue };
+        let request = |world: &mut World, now| world.modbus(&name, &pdu, now);
+        let Some(answer) = shared.request(&name, request).await else { continue };
+        let [high, low] = u16::try_from(answer.len() + 1).unwrap_or(0).to_be_bytes();
         let mut frame = vec![t0, t1, 0, 0, high, low, unit];
-        frame.extend(answer.bytes);
+        frame.extend(answer);
         stream.write_all(&frame).await?;
         stream.flush().await?;
     }

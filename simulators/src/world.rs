@@ -69,14 +69,6 @@ pub struct World {
     keep_effects: bool,
 }
 
-/// What an instrument sends back over a line.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Answer {
-    pub(crate) bytes: Vec<u8>,
-    /// Wall time until it goes out.
-    pub(crate) latency: Duration,
-}
-
 /// A message an MQTT instrument publishes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publication {
@@ -154,8 +146,28 @@ impl World {
 
     /// What happens to the next request to an instrument.
     pub(crate) fn fate(&mut self, name: &str) -> Fate {
-        let quick = Fate { deaf: false, mute: false, latency: Duration::from_millis(1) };
-        self.faults.get_mut(name).map_or(quick, Faults::next)
+        let plain = Fate {
+            deaf: false,
+            mute: false,
+            before: Duration::ZERO,
+            latency: Duration::from_millis(1),
+        };
+        self.faults.get_mut(name).map_or(plain, Faults::next)
+    }
+
+    /// The pump on a serial bus that a request is for.
+    pub(crate) fn pump_at(&self, address: &str, frame: &Frame) -> Option<String> {
+        let its = |placed: &&Placed| match &placed.device {
+            Device::Pump(pump) => placed.address == address && pump.address() == frame.address,
+            _ => false,
+        };
+        self.placed.iter().find(its).map(|p| p.name.clone())
+    }
+
+    /// The controller at an address of the lab.
+    pub(crate) fn controller_at(&self, address: &str) -> Option<String> {
+        let its = |p: &&Placed| p.address == address && matches!(p.device, Device::Controller(_));
+        self.placed.iter().find(its).map(|p| p.name.clone())
     }
 
     fn advance(&mut self, now: f64) {
@@ -164,40 +176,32 @@ impl World {
         }
     }
 
-    /// A request on a serial bus; the answer of whoever it is for, and when it is due.
-    pub(crate) fn line(&mut self, address: &str, frame: &Frame, now: f64) -> Option<Answer> {
+    /// What a pump answers to a request.
+    pub(crate) fn line(&mut self, name: &str, frame: &Frame, now: f64) -> Option<Vec<u8>> {
         self.advance(now);
-        let its = |placed: &Placed| match &placed.device {
-            Device::Pump(pump) => placed.address == address && pump.address() == frame.address,
-            _ => false,
-        };
-        let index = self.placed.iter().position(its)?;
-        let fate = self.fate(&self.placed.get(index)?.name.clone());
         let mut effects = Vec::new();
-        let answer = match &mut self.placed.get_mut(index)?.device {
-            Device::Pump(pump) if !fate.deaf => pump.request(frame, now, &mut effects),
+        let answer = match self.device(name)? {
+            Device::Pump(pump) => pump.request(frame, now, &mut effects),
             _ => None,
         };
         self.note(effects, now);
-        let bytes = answer.filter(|_| !fate.mute)?;
-        Some(Answer { bytes, latency: fate.latency })
+        answer
     }
 
-    /// A Modbus request (PDU) to the unit at an address; `None` if nobody there answers.
-    pub(crate) fn modbus(&mut self, address: &str, pdu: &[u8], now: f64) -> Option<Answer> {
+    /// What a controller answers to a Modbus request (PDU).
+    pub(crate) fn modbus(&mut self, name: &str, pdu: &[u8], now: f64) -> Option<Vec<u8>> {
         self.advance(now);
-        let index = self.placed.iter().position(|p| p.address == address)?;
-        let fate = self.fate(&self.placed.get(index)?.name.clone());
-        let Device::Controller(controller) = &mut self.placed.get_mut(index)?.device else {
-            return None;
-        };
-        if fate.deaf {
-            return None;
-        }
         let mut effects = Vec::new();
-        let bytes = crate::modbus::answer(controller, pdu, now, &mut effects);
+        let answer = match self.device(name)? {
+            Device::Controller(it) => Some(crate::modbus::answer(it, pdu, now, &mut effects)),
+            _ => None,
+        };
         self.note(effects, now);
-        (!fate.mute).then_some(Answer { bytes, latency: fate.latency })
+        answer
+    }
+
+    fn device(&mut self, name: &str) -> Option<&mut Device> {
+        self.placed.iter_mut().find(|p| p.name == name).map(|p| &mut p.device)
     }
 
     /// Lab time an MQTT instrument needs before it can answer a message, s.
@@ -273,7 +277,7 @@ fn check_settings(settings: &BTreeMap<String, f64>, config: &LabConfig) -> Resul
         if !fault && !["reactor_volume", "syringe_volume"].contains(&name.as_str()) {
             return Err(Error::Plant(format!(
                 "the setting `{name}` is not known; there are reactor_volume, syringe_volume, and \
-                 INSTRUMENT_delay, INSTRUMENT_silence_every, INSTRUMENT_lost_reply_every"
+                 INSTRUMENT_delay, _effect_delay, _silence_every, _lost_reply_every"
             )));
         }
     }

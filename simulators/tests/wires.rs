@@ -132,6 +132,21 @@ async fn a_lost_reply_hides_a_command_that_was_carried_out_and_silence_one_that_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_instrument_carries_out_what_it_was_told_after_the_sender_has_gone() {
+    let lab = in_memory(&lab(1.0, &[("pump_1_effect_delay", 0.5)])).unwrap();
+    let mut line = lab.dial(BUS).unwrap();
+    for command in ["", "RAT1.0MM"] {
+        say(&mut line, command).await;
+    }
+    line.write_all(b"RUN\r").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drop(line);
+    assert_eq!(lab.effects().len(), 0, "it has not begun");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(lab.effects().len(), 1, "it began all the same");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_gateway_answers_for_the_units_it_does_not_have() {
     let lab = in_memory(&lab(1.0, &[])).unwrap();
     let mut wire = lab.dial(BATH).unwrap();
