@@ -22,7 +22,7 @@ use crate::spec::{
 pub use crate::spec::Kind;
 
 /// Largest file that is read.
-const FILE_MAX: u64 = 4 << 20;
+const FILE_MAX: u64 = 16 << 20;
 /// Folders above the lab that are searched for `instruments/`.
 const FOLDERS_UP: usize = 6;
 

@@ -3,11 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graph::DiGraph;
 
 use super::graph::{Condition, Edge, NodeId, NodeKind, OnError};
-use super::names::StepType;
 use super::values;
 use super::walk::{Walk, inner_lists, place};
 use crate::expr::{self, Type, Value};
@@ -18,11 +17,25 @@ use crate::spec::{Diagnostic, Spanned, codes, nearest};
 pub(super) struct Siblings<'a> {
     steps: &'a [Step],
     placed: Vec<Option<NodeId>>,
+    /// Sibling of each id, or sibling that holds it; made only where `after:` needs it.
+    ids: BTreeMap<&'a str, usize>,
 }
 
 impl<'a> Siblings<'a> {
     pub(super) fn new(steps: &'a [Step]) -> Siblings<'a> {
-        Siblings { steps, placed: vec![None; steps.len()] }
+        let mut ids = BTreeMap::new();
+        if steps.iter().any(|step| !step.after.is_empty()) {
+            for (index, step) in steps.iter().enumerate() {
+                let mut open = vec![step];
+                while let Some(step) = open.pop() {
+                    if let Some(id) = &step.id {
+                        ids.entry(id.value.as_str()).or_insert(index);
+                    }
+                    open.extend(inner_lists(step).into_iter().flatten());
+                }
+            }
+        }
+        Siblings { steps, placed: vec![None; steps.len()], ids }
     }
 
     pub(super) fn placed(&mut self, index: usize, id: NodeId) {
@@ -53,7 +66,9 @@ impl<'a> Siblings<'a> {
                 }
             }
         }
-        for group in tarjan_scc(&order) {
+        // Without `after:` the order is the one written, which has no circle.
+        let groups = if self.ids.is_empty() { Vec::new() } else { kosaraju_scc(&order) };
+        for group in groups {
             let cyclic =
                 group.len() > 1 || group.first().is_some_and(|n| order.contains_edge(*n, *n));
             if !cyclic {
@@ -77,11 +92,7 @@ impl<'a> Siblings<'a> {
 
     /// The sibling of that name, or the sibling that holds it.
     fn find(&self, name: &Spanned<String>, walk: &mut Walk<'_>) -> Option<usize> {
-        fn holds(step: &Step, name: &str) -> bool {
-            step.id.as_ref().is_some_and(|id| id.value == name)
-                || inner_lists(step).into_iter().flatten().any(|inner| holds(inner, name))
-        }
-        let found = self.steps.iter().position(|step| holds(step, &name.value));
+        let found = self.ids.get(name.value.as_str()).copied();
         if found.is_none() {
             let mut wrong = Diagnostic::error(
                 codes::UNKNOWN_STEP,
@@ -123,15 +134,16 @@ impl<'a> Walk<'a> {
                 let kind = NodeKind::Parallel { branches: names, start_together: window };
                 let id = self.push(Some(parent), slot, name, kind, step.span);
                 self.branches_share(branches);
-                let before = self.names.steps.clone();
-                let mut after = before.clone();
+                let mark = self.names.steps.mark();
+                let mut learned = Vec::new();
                 for (slot, branch) in (0u32..).zip(branches) {
                     // A branch does not see what its neighbours are doing.
-                    self.names.steps = before.clone();
                     self.list(id, slot, &branch.steps);
-                    after.append(&mut self.names.steps);
+                    learned.append(&mut self.names.steps.forget(mark));
                 }
-                self.names.steps = after;
+                for (name, found) in learned {
+                    self.names.steps.learn(name, found);
+                }
                 Some(id)
             }
             StepKind::Repeat { max_times, until, steps } => {
@@ -204,12 +216,15 @@ impl<'a> Walk<'a> {
                 let condition = Condition { expr: known, text: condition.text.clone(), place: at };
                 let id =
                     self.push(Some(parent), slot, name, NodeKind::Branch { condition }, step.span);
-                let before = self.names.steps.clone();
+                let mark = self.names.steps.mark();
                 self.list(id, 0, then);
-                let yes = std::mem::replace(&mut self.names.steps, before);
+                let yes = self.names.steps.forget(mark);
                 self.list(id, 1, otherwise);
-                let no = std::mem::take(&mut self.names.steps);
-                self.names.steps = joined(yes, no);
+                // What stands in one branch has a value on some paths only.
+                for (name, found) in yes {
+                    self.names.steps.learn(name, found);
+                }
+                self.names.steps.since(mark, |found| found.certain = false);
                 expr.map(|_| id)
             }
             _ => None,
@@ -224,7 +239,7 @@ impl<'a> Walk<'a> {
         body: impl FnOnce(&mut Walk<'a>),
         last: impl FnOnce(&mut Walk<'a>),
     ) {
-        let before: BTreeSet<String> = self.names.steps.keys().cloned().collect();
+        let mark = self.names.steps.mark();
         let mut inside = BTreeSet::new();
         let mut blocks = BTreeSet::new();
         collect(inner_lists(step), &mut inside, &mut blocks);
@@ -236,11 +251,7 @@ impl<'a> Walk<'a> {
             return;
         }
         let label = step.id.as_ref().map(|i| i.value.clone()).unwrap_or_default();
-        for (name, found) in &mut self.names.steps {
-            if !before.contains(name) {
-                found.loops.push(label.clone());
-            }
-        }
+        self.names.steps.since(mark, |found| found.loops.push(label.clone()));
     }
 
     fn held(&mut self, roles: &[Spanned<String>]) -> Vec<String> {
@@ -311,9 +322,9 @@ impl<'a> Walk<'a> {
             Some(OnErrorDecl::Do(steps, span)) => {
                 let kind = NodeKind::Group { hold: Vec::new() };
                 let handler = self.push(Some(id), 0, "on_error".to_owned(), kind, *span);
-                let before = self.names.steps.clone();
+                let mark = self.names.steps.mark();
                 self.list(handler, 0, steps);
-                self.names.steps = before;
+                self.names.steps.forget(mark);
                 OnError::Do(handler)
             }
         }
@@ -421,29 +432,4 @@ fn commanded<'s>(steps: &'s [Step], found: &mut Vec<(&'s str, crate::spec::Span)
             commanded(list, found);
         }
     }
-}
-
-/// After an `if`: what both branches set is certain, what one set is not.
-fn joined(
-    yes: BTreeMap<String, StepType>,
-    mut no: BTreeMap<String, StepType>,
-) -> BTreeMap<String, StepType> {
-    let mut all = BTreeMap::new();
-    for (name, mut step) in yes {
-        match no.remove(&name) {
-            Some(other) => {
-                step.certain &= other.certain;
-                if step.value != other.value {
-                    step.value = Type::Unknown;
-                }
-            }
-            None => step.certain = false,
-        }
-        all.insert(name, step);
-    }
-    all.extend(no.into_iter().map(|(name, mut step)| {
-        step.certain = false;
-        (name, step)
-    }));
-    all
 }

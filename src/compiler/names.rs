@@ -20,6 +20,52 @@ pub struct StepType {
     pub certain: bool,
 }
 
+/// Steps that have ended when a place is reached, with the order in which they were learned, so
+/// that a branch can be forgotten at the cost of what stands in it.
+#[derive(Debug, Clone, Default)]
+pub struct Steps {
+    known: BTreeMap<String, StepType>,
+    learned: Vec<String>,
+}
+
+impl Steps {
+    /// A step, if it has ended.
+    pub fn get(&self, name: &str) -> Option<&StepType> {
+        self.known.get(name)
+    }
+
+    /// Names of all.
+    pub fn keys(&self) -> impl Iterator<Item = &String> {
+        self.known.keys()
+    }
+
+    /// A step ends.
+    pub fn learn(&mut self, name: String, found: StepType) {
+        self.learned.push(name.clone());
+        self.known.insert(name, found);
+    }
+
+    /// How many were learned, for [`Steps::forget`] and [`Steps::since`].
+    pub fn mark(&self) -> usize {
+        self.learned.len()
+    }
+
+    /// Forgets what was learned since a mark, and gives it.
+    pub fn forget(&mut self, mark: usize) -> Vec<(String, StepType)> {
+        let names = self.learned.split_off(mark.min(self.learned.len()));
+        names.into_iter().filter_map(|name| self.known.remove_entry(&name)).collect()
+    }
+
+    /// What was learned since a mark, to be changed.
+    pub fn since(&mut self, mark: usize, mut change: impl FnMut(&mut StepType)) {
+        for name in self.learned.iter().skip(mark) {
+            if let Some(found) = self.known.get_mut(name) {
+                change(found);
+            }
+        }
+    }
+}
+
 /// Names in scope at one place of a protocol.
 #[derive(Debug, Clone, Default)]
 pub struct Names<'a> {
@@ -34,7 +80,7 @@ pub struct Names<'a> {
     pub(super) roles: BTreeMap<String, Binding>,
     pub(super) lab: Option<&'a Lab>,
     /// Steps that have ended when the place is reached.
-    pub(super) steps: BTreeMap<String, StepType>,
+    pub(super) steps: Steps,
     /// Blocks with an id, which only say where a step is.
     pub(super) blocks: BTreeSet<String>,
     /// Every step of the protocol, to tell "not yet" from "not at all".
@@ -97,22 +143,12 @@ fn among<'n>(
 }
 
 impl Names<'_> {
-    /// Works out the ranges of derived values from those of the parameters.
-    pub(super) fn refresh_derived(&mut self) {
-        for (name, expr) in self.derived_exprs.clone() {
-            match crate::expr::interval(&expr, self) {
-                Some(range) => self.derived_ranges.insert(name, range),
-                None => self.derived_ranges.remove(&name),
-            };
-        }
-    }
-
     fn of_step(&self, path: &[String]) -> Result<Type, Option<String>> {
         let Some(first) = path.first() else { return Err(None) };
         // `steps.replicate.final`: the block only says where the step is.
         if self.blocks.contains(first)
             && let Some(second) = path.get(1)
-            && self.steps.contains_key(second)
+            && self.steps.get(second).is_some()
         {
             return self.of_step(path.get(1..).unwrap_or_default());
         }

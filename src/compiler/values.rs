@@ -1,7 +1,9 @@
 //! Written values and expressions against what they must be.
 
+use std::collections::BTreeMap;
+
 use super::names::Names;
-use crate::expr::{self, Expr, Interval, Type, Value};
+use crate::expr::{self, Expr, Interval, RangeEnv, Type, Value};
 use crate::spec::{
     Diagnostic, Expression, Named, Report, Span, ValueSpec, ValueType, Written, codes,
 };
@@ -48,7 +50,7 @@ fn name_error(
     let second = path.as_ref().and_then(|p| p.get(1));
     let code = match (error.kind, first) {
         (E::Name, Some("steps")) => match second {
-            Some(step) if names.all_steps.contains(step) && !names.steps.contains_key(step) => {
+            Some(step) if names.all_steps.contains(step) && names.steps.get(step).is_none() => {
                 return Diagnostic::error(
                     codes::USED_BEFORE_SET,
                     place,
@@ -291,6 +293,24 @@ fn parameters_of(expr: &Expr, names: &Names<'_>) -> Vec<(String, Interval)> {
     found
 }
 
+/// Ranges with the parameters at one corner of their box.
+struct Corner<'a> {
+    names: &'a Names<'a>,
+    parameters: BTreeMap<&'a str, Interval>,
+    derived: BTreeMap<&'a str, Interval>,
+}
+
+impl RangeEnv for Corner<'_> {
+    fn range(&self, path: &[String]) -> Option<Interval> {
+        let there = match path {
+            [root, name] if root == "params" => self.parameters.get(name.as_str()),
+            [root, name] if root == "derived" => self.derived.get(name.as_str()),
+            _ => None,
+        };
+        there.copied().or_else(|| self.names.range(path))
+    }
+}
+
 /// The corner of the parameter box at which an expression takes a value, if one does.
 fn corner(expr: &Expr, names: &Names<'_>, value: f64) -> String {
     /// More parameters than this make too many corners.
@@ -301,12 +321,16 @@ fn corner(expr: &Expr, names: &Names<'_>, value: f64) -> String {
     }
     let mut best: Option<(f64, u32)> = None;
     for corner in 0..1u32 << parameters.len() {
-        let mut at = names.clone();
+        let mut at = Corner { names, parameters: BTreeMap::new(), derived: BTreeMap::new() };
         for (index, (name, range)) in parameters.iter().enumerate() {
             let side = if corner >> index & 1 == 1 { range.hi } else { range.lo };
-            at.ranges.insert(name.clone(), Interval::point(side));
+            at.parameters.insert(name, Interval::point(side));
         }
-        at.refresh_derived();
+        for (name, derived) in &names.derived_exprs {
+            if let Some(range) = expr::interval(derived, &at) {
+                at.derived.insert(name, range);
+            }
+        }
         if let Some(found) = expr::interval(expr, &at) {
             let distance = (found.lo - value).abs();
             if best.is_none_or(|(d, _)| distance < d) {

@@ -434,7 +434,7 @@ impl<'a> Walk<'a> {
         let certain =
             !matches!(step.on_error, Some(crate::spec::protocol::OnErrorDecl::Continue(_)));
         let found = StepType { value, loops: Vec::new(), certain };
-        self.names.steps.insert(id.value.clone(), found);
+        self.names.steps.learn(id.value.clone(), found);
     }
 
     pub(super) fn expect(&mut self, id: NodeId, expected: Duration) {

@@ -18,11 +18,11 @@ use super::syntax::syntax_diagnostic;
 use super::yaml::{self, Event, Style};
 
 /// Largest file, so that no file can exhaust the computer that runs the lab.
-pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Deepest nesting; lowering recurses along it.
 pub const MAX_DEPTH: usize = 32;
 /// Most keys and values together.
-pub const MAX_NODES: usize = 1_000_000;
+pub const MAX_NODES: usize = 3_000_000;
 /// Strictness findings of one file; later ones are counted by nobody and repaired with the rest.
 const MAX_FINDINGS: usize = 1_000;
 
