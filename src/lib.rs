@@ -4,6 +4,7 @@ pub mod cli;
 pub mod compiler;
 pub mod diagnostics;
 pub mod driver;
+pub mod editor;
 pub mod engine;
 pub mod expr;
 pub mod planner;

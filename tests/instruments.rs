@@ -69,7 +69,7 @@ fn a_definition_that_departs_from_its_manual_is_caught() {
         ("thermostat/eurotherm-3216.yaml", "scale: 0.1", "scale: 1"),
         ("thermostat/eurotherm-3216.yaml", "holding: 24, base: 0", "holding: 24, base: 1"),
         ("spectrometer/mqtt5-spectrometer.yaml", "json: absorbance", "json: counts"),
-        ("spectrometer/as7341-picow.yaml", "R: \"${ args.red }\"", "R: \"${ args.blue }\""),
+        ("spectrometer/as7341-picow.yaml", "R: ${ args.red }", "R: ${ args.blue }"),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("instruments").join(file);
         let text = std::fs::read_to_string(&path).unwrap();

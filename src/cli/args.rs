@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Find every mistake in YAML files before anything moves.
     Check(CheckArgs),
+    /// Give YAML files their one spelling; comments stay.
+    Fmt(FmtArgs),
     /// Show the compiled graph of a protocol.
     Graph(GraphArgs),
     /// Run a campaign or a protocol.
@@ -57,6 +59,17 @@ pub struct CheckArgs {
     /// Files and folders.
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
+}
+
+/// `labloop fmt`
+#[derive(Debug, Args)]
+pub struct FmtArgs {
+    /// Files and folders.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Change nothing; list files that are spelled otherwise, and end with 1 if there are any.
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// `labloop graph`

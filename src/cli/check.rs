@@ -53,13 +53,7 @@ pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
 
 /// Checks files and folders; what is wrong with a file that several others use is said once.
 pub fn check(paths: &[PathBuf]) -> Result<Vec<Finding>, String> {
-    let mut files = BTreeSet::new();
-    for path in paths {
-        collect(path, &mut files)?;
-    }
-    if files.is_empty() {
-        return Err("there are no YAML files".to_owned());
-    }
+    let files = yaml_files(paths)?;
     let mut seen = BTreeSet::new();
     let mut findings = Vec::new();
     for file in files {
@@ -75,6 +69,18 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Finding>, String> {
         findings.push(finding);
     }
     Ok(findings)
+}
+
+/// The files named, and all YAML files in the folders named, in order.
+pub(super) fn yaml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>, String> {
+    let mut files = BTreeSet::new();
+    for path in paths {
+        collect(path, &mut files)?;
+    }
+    if files.is_empty() {
+        return Err("there are no YAML files".to_owned());
+    }
+    Ok(files)
 }
 
 fn collect(path: &Path, files: &mut BTreeSet<PathBuf>) -> Result<(), String> {

@@ -6,6 +6,7 @@ mod completion;
 mod exit;
 mod explain;
 mod export;
+mod fmt;
 mod graph;
 mod instrument;
 mod launch;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> Exit {
     let json = cli.json;
     match cli.command {
         Command::Check(args) => check::run(&args, json),
+        Command::Fmt(args) => fmt::run(&args, json),
         Command::Graph(args) => graph::run(&args),
         Command::Run(args) => run::run(&args, json),
         Command::Resume(args) => resume::run(&args, json),

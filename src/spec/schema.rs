@@ -3,6 +3,10 @@
 //! An editor with a YAML language server completes keys and words with them. They allow what
 //! lowering would still refuse (a schema knows no units), never the other way round.
 
+mod slot;
+
+pub use slot::{Form, Slot};
+
 use serde_json::{Map, Value, json};
 
 use super::campaign::tables::CAMPAIGN;
@@ -12,14 +16,18 @@ use super::lab::tables::LAB;
 use super::protocol::tables::PROTOCOL;
 use super::table::{Table, Takes};
 
-/// The JSON Schema (draft 2020-12) of a kind of document.
-pub fn schema(kind: Kind) -> Value {
-    let table = match kind {
+fn table_of(kind: Kind) -> &'static Table {
+    match kind {
         Kind::Instrument => &INSTRUMENT,
         Kind::Lab => &LAB,
         Kind::Protocol => &PROTOCOL,
         Kind::Campaign => &CAMPAIGN,
-    };
+    }
+}
+
+/// The JSON Schema (draft 2020-12) of a kind of document.
+pub fn schema(kind: Kind) -> Value {
+    let table = table_of(kind);
     let mut definitions = Map::new();
     let mut open: Vec<&'static Table> = vec![table];
     while let Some(table) = open.pop() {

@@ -1,0 +1,12 @@
+//! What a text editor needs of labloop: one spelling for documents, and answers about the place
+//! under the cursor.
+//!
+//! Architecture invariant: answers only. Nothing here writes a file, talks to an instrument or
+//! knows how an editor is connected; that is the command line's work.
+
+mod comments;
+mod format;
+mod layout;
+mod scalar;
+
+pub use format::{Refused, format};
