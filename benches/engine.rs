@@ -83,6 +83,7 @@ fn graph(steps: u32, instrument: &str) -> Arc<Graph> {
         deadline: Some(Duration::from_secs(10)),
         retry: None,
         on_error: OnError::Fail,
+        fresh: Vec::new(),
         place: Place::default(),
     };
     let mut nodes = vec![node(0, None, "steps".into(), NodeKind::Group { hold: Vec::new() })];
@@ -95,6 +96,7 @@ fn graph(steps: u32, instrument: &str) -> Arc<Graph> {
             args: BTreeMap::from([("rate".into(), Expr::literal(Value::number(f64::from(id))))]),
             effect: Effect::Repeatable,
             witness: None,
+            starts: Vec::new(),
         };
         nodes.push(node(id, Some(0), format!("step_{id}"), kind));
         if id > 1 {
@@ -114,6 +116,8 @@ fn graph(steps: u32, instrument: &str) -> Arc<Graph> {
         finally: None,
         results: Vec::new(),
         started_instruments: Vec::new(),
+        places: Vec::new(),
+        stock: BTreeMap::new(),
     })
 }
 

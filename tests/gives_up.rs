@@ -69,6 +69,7 @@ fn two_steps() -> Arc<Graph> {
         args: BTreeMap::new(),
         effect: Effect::Repeatable,
         witness: None,
+        starts: Vec::new(),
     };
     let node = |id: u32, name: &str, kind: NodeKind| Node {
         id: NodeId(id),
@@ -82,6 +83,7 @@ fn two_steps() -> Arc<Graph> {
         deadline: Some(Duration::from_secs(5)),
         retry: None,
         on_error: OnError::Fail,
+        fresh: Vec::new(),
         place: Place::default(),
     };
     Arc::new(Graph {
@@ -100,6 +102,8 @@ fn two_steps() -> Arc<Graph> {
         finally: None,
         results: Vec::new(),
         started_instruments: vec!["pump_1".into()],
+        places: Vec::new(),
+        stock: BTreeMap::new(),
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
         protocol,
         lab,
         definitions: &bundle.definitions,
-        protocols: &BTreeMap::new(),
+        protocols: &bundle.protocols,
         pins: &[],
         parameters: &parameters,
         ranges: &BTreeMap::new(),

@@ -101,7 +101,7 @@ fn compiled(bundle: &Bundle, parameters: &BTreeMap<String, Value>) -> Result<Arc
         protocol,
         lab,
         definitions: &bundle.definitions,
-        protocols: &BTreeMap::new(),
+        protocols: &bundle.protocols,
         pins,
         parameters,
         ranges: &BTreeMap::new(),

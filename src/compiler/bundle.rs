@@ -11,10 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::bind::Definitions;
 use super::built_in;
+use super::walk::Protocols;
 use crate::spec::campaign::Campaign;
 use crate::spec::instrument::Instrument;
 use crate::spec::lab::Lab;
-use crate::spec::protocol::Protocol;
+use crate::spec::protocol::{Protocol, Step, StepKind};
 use crate::spec::{
     Diagnostic, Document, Report, SourceId, Sources, Spanned, codes, lower, nearest,
 };
@@ -23,6 +24,10 @@ pub use crate::spec::Kind;
 
 /// Largest file that is read.
 const FILE_MAX: u64 = 16 << 20;
+/// Protocols called from one, directly or not.
+const CALLED_MAX: usize = 1_000;
+/// Entries of a folder that are looked through for a name that was meant.
+const FOLDER_MAX: usize = 1_000;
 /// Folders above the lab that are searched for `instruments/`.
 const FOLDERS_UP: usize = 6;
 
@@ -170,6 +175,69 @@ impl Loader {
         }
     }
 
+    /// A document that another one names: a file that cannot be read is a mistake at its name.
+    pub fn named(
+        &mut self,
+        path: &Path,
+        name: &Spanned<String>,
+        what: &str,
+    ) -> Option<Arc<Document>> {
+        match self.document(path) {
+            Ok(found) => found,
+            Err(error) => {
+                let reason = match error {
+                    BundleError::Read { reason, .. } => reason,
+                    other => other.to_string(),
+                };
+                let mut wrong = Diagnostic::error(
+                    codes::CANNOT_READ,
+                    name.span,
+                    format!("name {what} that can be read"),
+                )
+                .label(reason)
+                .reason(format!("it is looked for at {}", path.display()));
+                if let Some(near) = beside(path, &name.value) {
+                    wrong = wrong.fix(near);
+                }
+                self.report.push(wrong);
+                None
+            }
+        }
+    }
+
+    /// Protocols that a protocol calls, and those they call, each once.
+    fn called(&mut self, protocol: &Arc<Protocol>) -> Protocols {
+        let mut found = Protocols::new();
+        let mut open = vec![Arc::clone(protocol)];
+        while let Some(caller) = open.pop() {
+            let here = self.sources.get(caller.source).map(|f| f.name.clone()).unwrap_or_default();
+            let folder = Path::new(&here).parent().unwrap_or(Path::new("")).to_owned();
+            let mut steps: Vec<&Step> = caller.steps.iter().chain(&caller.finally).collect();
+            while let Some(step) = steps.pop() {
+                steps.extend(step.children());
+                let StepKind::Call { protocol: name, .. } = &step.kind else { continue };
+                let path = folder.join(&name.value);
+                let key = path.to_string_lossy().replace('\\', "/");
+                if found.contains_key(&key) || found.len() >= CALLED_MAX {
+                    continue;
+                }
+                match self.named(&path, name, "a protocol").as_deref() {
+                    Some(Document::Protocol(callee)) => {
+                        let callee = Arc::new((**callee).clone());
+                        found.insert(key, Arc::clone(&callee));
+                        open.push(callee);
+                    }
+                    Some(_) => self.report.push(
+                        Diagnostic::error(codes::WRONG_KIND, name.span, "name a protocol to call")
+                            .label("another kind of document"),
+                    ),
+                    None => {}
+                }
+            }
+        }
+        found
+    }
+
     /// A lab with all definitions it uses.
     pub fn lab(&mut self, path: &Path) -> Result<Option<(Arc<Lab>, Definitions)>, BundleError> {
         let Some(document) = self.document(path)? else { return Ok(None) };
@@ -189,6 +257,22 @@ impl Loader {
         }
         Ok(Some((Arc::new((**lab).clone()), definitions)))
     }
+}
+
+/// A file beside the one that cannot be read whose name is near.
+fn beside(path: &Path, written: &str) -> Option<String> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let entries = std::fs::read_dir(folder).ok()?;
+    let mut names: Vec<String> = entries
+        .flatten()
+        .take(FOLDER_MAX)
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|n| n.ends_with(".yaml") || n.ends_with(".yml"))
+        .collect();
+    names.sort();
+    let near = nearest(&name, names.iter().map(String::as_str))?;
+    Some(format!("{}{near}", written.strip_suffix(&name)?))
 }
 
 fn wrong_kind(path: &Path, document: &Document, wanted: &'static str) -> BundleError {
@@ -249,6 +333,8 @@ pub struct Bundle {
     pub campaign: Option<Arc<Campaign>>,
     /// The protocol.
     pub protocol: Option<Arc<Protocol>>,
+    /// Protocols it calls, directly or not, by the path of their files.
+    pub protocols: Protocols,
     /// The lab.
     pub lab: Option<Arc<Lab>>,
     /// Definitions the lab uses.
@@ -295,15 +381,22 @@ impl Bundle {
     ) -> Result<Bundle, BundleError> {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
         let (mut campaign, mut protocol, mut lab) = (None, None, lab.map(Path::to_owned));
+        let mut unreadable = false;
         match loader.document(path)?.as_deref() {
             Some(Document::Campaign(found)) => {
                 let file = folder.join(&found.protocol.value);
-                match loader.document(&file)?.as_deref() {
+                match loader.named(&file, &found.protocol, "a protocol").as_deref() {
                     Some(Document::Protocol(p)) => protocol = Some(Arc::new((**p).clone())),
                     Some(other) => return Err(wrong_kind(&file, other, "a protocol")),
                     None => {}
                 }
-                lab = lab.or_else(|| found.lab.as_ref().map(|l| folder.join(&l.value)));
+                if let (None, Some(name)) = (&lab, &found.lab) {
+                    let file = folder.join(&name.value);
+                    if loader.named(&file, name, "a lab").is_none() {
+                        unreadable = true;
+                    }
+                    lab = Some(file);
+                }
                 campaign = Some(Arc::new((**found).clone()));
             }
             Some(Document::Protocol(found)) => {
@@ -316,7 +409,10 @@ impl Bundle {
         }
         let mut definitions = Definitions::new();
         let mut found_lab = None;
-        if let Some(file) = &lab {
+        let protocols = protocol.as_ref().map(|p| loader.called(p)).unwrap_or_default();
+        if unreadable {
+            // It was reported where it is named.
+        } else if let Some(file) = &lab {
             if let Some((found, all)) = loader.lab(file)? {
                 found_lab = Some(found);
                 definitions = all;
@@ -336,6 +432,7 @@ impl Bundle {
             report: loader.report,
             campaign,
             protocol,
+            protocols,
             lab: found_lab,
             definitions,
             kept,

@@ -156,7 +156,7 @@ pub fn check(bundle: &Bundle) -> Checked<Search> {
         protocol,
         lab,
         definitions: &bundle.definitions,
-        protocols: &BTreeMap::new(),
+        protocols: &bundle.protocols,
         pins: &campaign.roles,
         parameters: &search.fixed,
         ranges: &ranges,

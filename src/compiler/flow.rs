@@ -54,7 +54,14 @@ impl<'a> Siblings<'a> {
             } else {
                 step.after.iter().filter_map(|name| self.find(name, walk)).collect()
             };
-            let max = step.within.as_ref().and_then(|w| walk.constant_time(w, "within"));
+            let own = step.within.as_ref().and_then(|w| walk.constant_time(w, "within"));
+            let id = self.placed.get(index).copied().flatten();
+            // The first step of a block follows what stands before the block.
+            let inner = id.and_then(|id| walk.hoisted.remove(&id));
+            let max = own.into_iter().chain(inner).min();
+            if let (true, Some(max)) = (before.is_empty(), max) {
+                self.hoist(walk, id, step, max);
+            }
             for from in before {
                 if let (Some(a), Some(b)) = (indexes.get(from), indexes.get(index)) {
                     order.add_edge(*a, *b, ());
@@ -88,6 +95,26 @@ impl<'a> Siblings<'a> {
             }
             walk.report.push(wrong.fix("remove one `after:` of the circle"));
         }
+    }
+
+    /// A time limit of a step with nothing before it in its own list.
+    fn hoist(&self, walk: &mut Walk<'a>, id: Option<NodeId>, step: &Step, max: Duration) {
+        let Some(parent) = id.and_then(|id| walk.nodes.get(id.0 as usize)?.parent) else { return };
+        let is_root = walk.nodes.get(parent.0 as usize).is_none_or(|n| n.parent.is_none());
+        if !is_root {
+            let entry = walk.hoisted.entry(parent).or_insert(max);
+            *entry = (*entry).min(max);
+            return;
+        }
+        let span = step.within.as_ref().map_or(step.word, |w| w.span);
+        walk.report.push(
+            Diagnostic::error(
+                codes::NOT_WITH,
+                span,
+                "remove this `within`: there is no step before it",
+            )
+            .label("counts from the end of the step before"),
+        );
     }
 
     /// The sibling of that name, or the sibling that holds it.
@@ -217,9 +244,12 @@ impl<'a> Walk<'a> {
                 let id =
                     self.push(Some(parent), slot, name, NodeKind::Branch { condition }, step.span);
                 let mark = self.names.steps.mark();
+                let before = self.samples.clone();
                 self.list(id, 0, then);
+                let moved = std::mem::replace(&mut self.samples, before);
                 let yes = self.names.steps.forget(mark);
                 self.list(id, 1, otherwise);
+                self.samples.join(&moved);
                 // What stands in one branch has a value on some paths only.
                 for (name, found) in yes {
                     self.names.steps.learn(name, found);
@@ -244,7 +274,9 @@ impl<'a> Walk<'a> {
         let mut blocks = BTreeSet::new();
         collect(inner_lists(step), &mut inside, &mut blocks);
         let outer = self.names.in_loop.replace(inside);
+        let before = self.samples.at.clone();
         body(self);
+        self.round_closes(&before, step.word);
         last(self);
         self.names.in_loop = outer;
         if !matches!(step.kind, StepKind::ForEach { .. }) {
@@ -261,13 +293,13 @@ impl<'a> Walk<'a> {
                 Some(binding) => {
                     held.insert(binding.instrument.clone());
                 }
-                None if self.request.protocol.role(&role.value).is_none() => {
+                None if self.protocol().role(&role.value).is_none() => {
                     let mut wrong = Diagnostic::error(
                         codes::UNKNOWN_ROLE,
                         role.span,
                         format!("the protocol has no role `{}`", role.value),
                     );
-                    let known = self.request.protocol.roles.iter().map(|r| r.name.value.as_str());
+                    let known = self.protocol().roles.iter().map(|r| r.name.value.as_str());
                     if let Some(near) = nearest(&role.value, known) {
                         wrong = wrong.fix(near);
                     }
@@ -323,88 +355,12 @@ impl<'a> Walk<'a> {
                 let kind = NodeKind::Group { hold: Vec::new() };
                 let handler = self.push(Some(id), 0, "on_error".to_owned(), kind, *span);
                 let mark = self.names.steps.mark();
+                let before = self.samples.clone();
                 self.list(handler, 0, steps);
+                self.samples.join(&before);
                 self.names.steps.forget(mark);
                 OnError::Do(handler)
             }
-        }
-    }
-
-    /// `call:` of another protocol is not compiled into this one yet: it is refused in words.
-    pub(super) fn call(
-        &mut self,
-        _parent: NodeId,
-        _slot: u32,
-        _name: String,
-        step: &'a Step,
-    ) -> Option<NodeId> {
-        self.report.push(
-            Diagnostic::error(
-                codes::NOT_WITH,
-                step.word,
-                "a protocol cannot call another one in this version",
-            )
-            .fix("copy the steps of the other protocol in here"),
-        );
-        None
-    }
-
-    /// Instruments the protocol starts (heats, pumps, moves, powers), in the order of the lab.
-    pub(super) fn started(&self) -> Vec<String> {
-        let mut started = BTreeSet::new();
-        for node in &self.nodes {
-            let NodeKind::Action { role, instrument, action, .. } = &node.kind else { continue };
-            let hazardous = self
-                .names
-                .roles
-                .get(role)
-                .and_then(|b| b.definition.action(action))
-                .is_some_and(|a| !a.starts.is_empty());
-            if hazardous {
-                started.insert(instrument.clone());
-            }
-        }
-        self.request
-            .lab
-            .instruments
-            .iter()
-            .map(|i| i.name.value.clone())
-            .filter(|name| started.contains(name))
-            .collect()
-    }
-
-    /// Every instrument a protocol starts must have a safe state: the engine sends it on every
-    /// exit that `finally` did not already settle.
-    pub(super) fn safe_exits(&mut self) {
-        let mut reported = BTreeSet::new();
-        let mut wrong = Vec::new();
-        let mut open: Vec<&Step> = self.request.protocol.steps.iter().collect();
-        while let Some(step) = open.pop() {
-            open.extend(inner_lists(step).into_iter().flatten());
-            let StepKind::Do { role, action, .. } = &step.kind else { continue };
-            let Some(binding) = self.names.roles.get(&role.value) else { continue };
-            let Some(declared) = binding.definition.action(&action.value) else { continue };
-            if declared.starts.is_empty()
-                || binding.definition.safe_state.is_some()
-                || !reported.insert(binding.instrument.clone())
-            {
-                continue;
-            }
-            wrong.push(
-                Diagnostic::error(
-                    codes::NO_SAFE_EXIT,
-                    step.word,
-                    format!(
-                        "when this run is aborted, nothing brings `{}` to a safe state",
-                        binding.instrument
-                    ),
-                )
-                .also(binding.definition.name.span, "has no `safe_state`")
-                .fix("add `safe_state:` to the definition"),
-            );
-        }
-        for diagnostic in wrong {
-            self.report.push(diagnostic);
         }
     }
 }

@@ -45,6 +45,32 @@ pub struct Graph {
     /// Instruments that the run may start (heat, pump, move, power), in the order their safe
     /// state is sent.
     pub started_instruments: Vec<String>,
+    /// Room in places of the lab that a run keeps from its start to its end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlaceClaim>,
+    /// What the run takes from and gives to the stock of the lab, at most.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stock: BTreeMap<String, StockUse>,
+}
+
+/// Room in one place of the lab.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceClaim {
+    /// Place.
+    pub place: String,
+    /// Samples of this run that stand there at one time, at most.
+    pub samples: u32,
+    /// How many fit.
+    pub capacity: u32,
+}
+
+/// What a run takes from a stock and gives to it.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct StockUse {
+    /// Taken, in SI units of what the stock is counted in.
+    pub drawn: f64,
+    /// Given.
+    pub delivered: f64,
 }
 
 /// A boolean expression with its source text and place.
@@ -97,8 +123,21 @@ pub struct Node {
     pub retry: Option<Retry>,
     /// What a failure does to the run.
     pub on_error: OnError,
+    /// Steps whose samples or values are used here, and must not be older than this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fresh: Vec<Fresh>,
     /// Where it is written.
     pub place: Place,
+}
+
+/// `expires:` of an earlier step, at a step that uses what it made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Fresh {
+    /// The earlier step.
+    pub of: NodeId,
+    /// This step starts at most so long after the earlier one ended.
+    #[serde(with = "seconds")]
+    pub within: Duration,
 }
 
 /// What a node does.
@@ -119,6 +158,9 @@ pub enum NodeKind {
         effect: Effect,
         /// Proof of whether it happened.
         witness: Option<Witness>,
+        /// What it starts that goes on after it: heats, pumps, moves...
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        starts: Vec<String>,
     },
     /// Let lab time pass.
     Wait {
@@ -139,6 +181,11 @@ pub enum NodeKind {
         function: String,
         /// Inputs by name.
         inputs: BTreeMap<String, Expr>,
+    },
+    /// Values worked out once, when the run gets here: arguments and results of a called protocol.
+    Values {
+        /// By name.
+        values: BTreeMap<String, Expr>,
     },
     /// Ask a person.
     Ask {

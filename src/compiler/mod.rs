@@ -13,6 +13,7 @@
 mod bind;
 pub mod built_in;
 pub mod bundle;
+mod call;
 pub mod campaign;
 mod flow;
 pub mod graph;
@@ -20,6 +21,8 @@ mod hash;
 mod lab;
 mod names;
 mod operation;
+mod proof;
+mod samples;
 pub mod show;
 mod values;
 mod walk;
@@ -27,7 +30,7 @@ mod walk;
 pub use bind::Binding;
 pub use bundle::{Bundle, BundleError, Kind};
 pub use lab::check_lab;
-pub use walk::{Request, compile};
+pub use walk::{Protocols, Request, compile};
 
 use std::collections::BTreeMap;
 
@@ -43,7 +46,7 @@ pub fn protocol_over_its_box(bundle: &Bundle) -> Report {
         protocol,
         lab,
         definitions: &bundle.definitions,
-        protocols: &BTreeMap::new(),
+        protocols: &bundle.protocols,
         pins: &[],
         parameters: &BTreeMap::new(),
         ranges: &BTreeMap::new(),

@@ -4,13 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::graph::{Effect, NodeId, NodeKind, Witness};
+use super::proof::Moved;
 use super::values;
 use super::walk::Walk;
 use crate::analysis::{self, signature};
-use crate::expr::{self, Expr, Type};
-use crate::spec::instrument::{Action, EffectClass, WitnessDecl};
+use crate::expr::{self, Expr, Type, Value};
+use crate::spec::instrument::{Action, EffectClass, Hazard, WitnessDecl};
 use crate::spec::protocol::{Step, StepKind};
-use crate::spec::{Diagnostic, Expression, Named, Written, codes, nearest};
+use crate::spec::{Diagnostic, Expression, Named, Spanned, Written, codes, listed, nearest};
+use crate::units::Dimension;
+
+/// Arguments whose values a lab may name under `ports:`.
+pub(super) const PORT_ARGUMENTS: &[&str] = &["port", "from", "to", "place"];
 
 impl<'a> Walk<'a> {
     /// `do: role.action`.
@@ -22,15 +27,30 @@ impl<'a> Walk<'a> {
         step: &'a Step,
     ) -> Option<NodeId> {
         let StepKind::Do { role, action, with, .. } = &step.kind else { return None };
+        self.command(parent, slot, name, step, role, action, with)
+    }
+
+    /// An action of the instrument that plays a role.
+    #[expect(clippy::too_many_arguments, reason = "all of them name one command")]
+    pub(super) fn command(
+        &mut self,
+        parent: NodeId,
+        slot: u32,
+        name: String,
+        step: &'a Step,
+        role: &Spanned<String>,
+        action: &Spanned<String>,
+        with: &[Named<Written>],
+    ) -> Option<NodeId> {
         let Some(binding) = self.names.roles.get(&role.value).cloned() else {
             // A role that nobody plays was reported once, where it is declared.
-            if self.request.protocol.role(&role.value).is_none() {
+            if self.protocol().role(&role.value).is_none() {
                 let mut wrong = Diagnostic::error(
                     codes::UNKNOWN_ROLE,
                     role.span,
                     format!("the protocol has no role `{}`", role.value),
                 );
-                let roles = self.request.protocol.roles.iter().map(|r| r.name.value.as_str());
+                let roles = self.protocol().roles.iter().map(|r| r.name.value.as_str());
                 if let Some(near) = nearest(&role.value, roles) {
                     wrong = wrong.fix(format!("{near}.{}", action.value));
                 }
@@ -55,7 +75,7 @@ impl<'a> Walk<'a> {
             self.report.push(wrong);
             return None;
         };
-        let args = self.arguments(declared, with, step, &role.value)?;
+        let args = self.arguments(&binding.instrument, declared, with, step, &role.value)?;
         self.lab_limits(&binding.instrument, declared, with, &args);
         let effect = effect_of(declared.effect.value);
         if effect == Effect::Once {
@@ -92,8 +112,10 @@ impl<'a> Walk<'a> {
             args,
             effect,
             witness: declared.witness.as_ref().map(witness_of),
+            starts: declared.starts.iter().map(|h| h.value.as_str().to_owned()).collect(),
         };
         let id = self.push(Some(parent), slot, name, kind, step.span);
+        self.moves_liquid(id, declared, step);
         if let Some(node) = self.nodes.get_mut(id.0 as usize) {
             node.claims = vec![binding.instrument];
             node.expected = expected;
@@ -104,6 +126,7 @@ impl<'a> Walk<'a> {
 
     fn arguments(
         &mut self,
+        instrument: &str,
         declared: &Action,
         with: &[Named<Written>],
         step: &Step,
@@ -111,6 +134,7 @@ impl<'a> Walk<'a> {
     ) -> Option<BTreeMap<String, Expr>> {
         let mut args = BTreeMap::new();
         let mut complete = true;
+        let mut misspelt: Vec<&str> = Vec::new();
         for Named { name, value } in with {
             let Some(spec) = declared.args.iter().find(|a| a.name.value == name.value) else {
                 let known: Vec<&str> =
@@ -121,15 +145,34 @@ impl<'a> Walk<'a> {
                     name.span,
                     format!("`{what}` takes no `{}`", name.value),
                 )
-                .also(declared.span, "the action");
+                .label("no such argument")
+                .also(declared.name.span, "the action");
                 wrong = match nearest(&name.value, known.iter().copied()) {
-                    Some(near) => wrong.fix(near),
+                    Some(near) => {
+                        misspelt.extend(
+                            declared
+                                .args
+                                .iter()
+                                .map(|a| a.name.value.as_str())
+                                .find(|n| *n == near),
+                        );
+                        wrong.fix(near)
+                    }
                     None if known.is_empty() => wrong.reason("it takes nothing"),
                     None => wrong.reason(format!("it takes {}", known.join(", "))),
                 };
                 self.report.push(wrong);
                 complete = false;
                 continue;
+            };
+            let port = self.port(instrument, name, value);
+            let value = match &port {
+                Ok(Some(value)) => value,
+                Ok(None) => value,
+                Err(()) => {
+                    complete = false;
+                    continue;
+                }
             };
             match values::argument(value, spec, &self.names, &mut self.report) {
                 Some(expr) => {
@@ -147,6 +190,10 @@ impl<'a> Walk<'a> {
             match &spec.default {
                 Some(default) => {
                     args.insert(spec.name.value.clone(), default.expr.clone());
+                }
+                // An argument that was misspelt was reported with the name it was meant to have.
+                None if spec.required && misspelt.contains(&spec.name.value.as_str()) => {
+                    complete = false;
                 }
                 None if spec.required => {
                     self.report.push(
@@ -168,6 +215,142 @@ impl<'a> Walk<'a> {
             }
         }
         complete.then_some(args)
+    }
+
+    /// What an action takes from stock or moves, at most over the box.
+    fn moves_liquid(&mut self, id: NodeId, declared: &Action, step: &'a Step) {
+        let mut moved = Moved { fills: Moved::is_fill(&declared.name.value), ..Moved::default() };
+        if let StepKind::Do { consumes, .. } = &step.kind {
+            for Named { name, value } in consumes {
+                let amount = self.consumed(name, value);
+                moved.consumed.extend(amount.map(|amount| (name.value.clone(), amount)));
+            }
+        }
+        let pumps = declared.starts.iter().any(|h| h.value == Hazard::Pumps) || moved.fills;
+        if let (true, Some(NodeKind::Action { args, .. })) =
+            (pumps, self.nodes.get(id.0 as usize).map(|n| &n.kind))
+        {
+            for spec in &declared.args {
+                let Type::Quantity { dim, .. } = spec.expr_type() else { continue };
+                let most = args.get(&spec.name.value).and_then(|e| expr::interval(e, &self.names));
+                if dim == Dimension::VOLUME {
+                    moved.volume = most.map(|r| r.hi);
+                } else if dim == Dimension::VOLUME_FLOW {
+                    moved.rate = most.map(|r| r.hi);
+                }
+            }
+        }
+        if !moved.consumed.is_empty() || moved.volume.is_some() || moved.rate.is_some() {
+            self.moved.insert(id, moved);
+        }
+    }
+
+    /// `consumes: {stock: amount}`: the greatest amount.
+    fn consumed(&mut self, name: &Spanned<String>, value: &Expression) -> Option<f64> {
+        let lab = self.request.lab;
+        let Some(stock) = lab.stock(&name.value) else {
+            let near = nearest(&name.value, lab.stock.iter().map(|s| s.name.value.as_str()));
+            let message = match near {
+                Some(near) => format!("write `{near}` instead of `{}`", name.value),
+                None => format!("add `{}` to `stock:` of the lab", name.value),
+            };
+            let mut wrong = Diagnostic::error(codes::UNKNOWN_STOCK, name.span, message)
+                .label("no stock of the lab")
+                .also(lab.name.span, "the lab");
+            wrong.fix = near.map(str::to_owned);
+            self.report.push(wrong);
+            return None;
+        };
+        let (expr, found) = values::checked(value, &self.names, &mut self.report)?;
+        let wanted = stock.amount.value.dim;
+        if !matches!(found, Type::Quantity { dim, .. } if dim == wanted) && found != Type::Unknown {
+            self.report.push(
+                Diagnostic::error(
+                    codes::EXPRESSION_TYPE,
+                    value.span,
+                    format!("say how much of `{}` as a {}", name.value, wanted.name()),
+                )
+                .label(format!("this is a {found}"))
+                .also(stock.amount.span, "what there is of it"),
+            );
+            return None;
+        }
+        let range = expr::interval(&expr, &self.names);
+        if range.is_none() {
+            self.report.push(
+                Diagnostic::error(
+                    codes::EXPRESSION_NOT_ALLOWED,
+                    value.span,
+                    format!(
+                        "how much of `{}` this takes must be bounded before the run",
+                        name.value
+                    ),
+                )
+                .label("depends on what is measured")
+                .fix("clamp it: ${ min(steps.x.value, 5 mL) } has a bound only if its names have"),
+            );
+        }
+        range.map(|r| r.hi)
+    }
+
+    /// The instrument's own word for a port or place that the lab names; `Ok(None)`: no such name.
+    fn port(
+        &mut self,
+        instrument: &str,
+        name: &Spanned<String>,
+        value: &Written,
+    ) -> Result<Option<Written>, ()> {
+        let lab = self.request.lab;
+        let Some(found) = lab.instrument(instrument) else { return Ok(None) };
+        if found.ports.is_empty() || !PORT_ARGUMENTS.contains(&name.value.as_str()) {
+            return Ok(None);
+        }
+        let words: Vec<String> = match value {
+            Written::Scalar { text, .. } => vec![text.clone()],
+            Written::Expression(e) => {
+                let (expr, _) = values::checked(e, &self.names, &mut self.report).ok_or(())?;
+                match expr.as_literal() {
+                    Some(Value::Text(text)) => vec![text.to_string()],
+                    _ => self.options_of(&expr),
+                }
+            }
+            Written::List { .. } | Written::Map { .. } => return Ok(None),
+        };
+        let mut own = None;
+        for word in &words {
+            match found.ports.iter().find(|p| p.name.value == *word) {
+                Some(port) => own = Some(port.value.clone()),
+                None => {
+                    let ports = found.ports.iter().map(|p| p.name.value.as_str());
+                    let near = nearest(word, ports.clone());
+                    let message = match near {
+                        Some(near) => format!("write `{near}` instead of `{word}`"),
+                        None => format!("name a port that `{instrument}` has, not `{word}`"),
+                    };
+                    let mut wrong = Diagnostic::error(codes::UNKNOWN_PORT, value.span(), message)
+                        .label("no port of that name")
+                        .also(found.name.span, "the instrument")
+                        .reason(format!("its ports are {}", listed(ports)));
+                    wrong.fix = near.map(str::to_owned);
+                    self.report.push(wrong);
+                    return Err(());
+                }
+            }
+        }
+        Ok(own)
+    }
+
+    /// Words a choice parameter may be, if an expression is just one.
+    fn options_of(&self, expr: &Expr) -> Vec<String> {
+        let names = expr.names();
+        let [path] = names.as_slice() else { return Vec::new() };
+        let [root, name] = path.as_slice() else { return Vec::new() };
+        match self.protocol().parameter(name).map(|p| &p.kind) {
+            Some(crate::spec::ValueType::Choice { options }) if root == "params" => {
+                options.iter().map(|o| o.value.clone()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// A lab may narrow what a definition allows.

@@ -94,6 +94,11 @@ pub fn label(node: &Node) -> String {
             format!("{name}: until {} for {} s", condition.text, stable_for.as_secs_f64())
         }
         NodeKind::Analyse { function, .. } => format!("{name}: {function}"),
+        NodeKind::Values { values } => {
+            let values: Vec<String> =
+                values.iter().map(|(n, value)| format!("{n} = {}", value.show())).collect();
+            format!("{name}: {}", values.join(", "))
+        }
         NodeKind::Ask { question, options, .. } => {
             format!("{name}: ask {} [{}]", question.show(), options.join(" / "))
         }

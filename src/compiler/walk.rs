@@ -1,14 +1,18 @@
 //! The walk over a protocol: names, then steps, then results.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bind::{self, Definitions};
+use super::call::Calls;
 use super::flow;
 use super::graph::{
     Condition, Edge, Graph, Node, NodeId, NodeKind, OnError, Place, ResultSpec, Retry,
 };
 use super::names::{Names, StepType};
+use super::proof::Moved;
+use super::samples::Samples;
 use super::values;
 use crate::expr::{self, Expr, Interval, Type, Value};
 use crate::spec::lab::Lab;
@@ -21,6 +25,9 @@ use crate::spec::{
 /// Nodes of one graph at most; loops over lists do not multiply them.
 const NODES_MAX: usize = 200_000;
 
+/// Protocols by the path of their files.
+pub type Protocols = BTreeMap<String, Arc<Protocol>>;
+
 /// What is compiled.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
@@ -32,8 +39,8 @@ pub struct Request<'a> {
     pub lab: &'a Lab,
     /// Definitions by name.
     pub definitions: &'a Definitions,
-    /// Other protocols, by path as `call:` writes it.
-    pub protocols: &'a BTreeMap<String, Protocol>,
+    /// Protocols that are called, by the path of their files.
+    pub protocols: &'a Protocols,
     /// Roles a campaign pins.
     pub pins: &'a [Named<Spanned<String>>],
     /// Values of parameters; those not given are checked over their whole range.
@@ -47,6 +54,13 @@ pub struct Request<'a> {
 /// With a value for every parameter the graph can be run. Without, it is good for showing, and
 /// the report holds what is wrong for any value in the box.
 pub fn compile(request: Request<'_>) -> Checked<Graph> {
+    let (walk, graph) = walked(request);
+    let (graph, report) = super::proof::prove(walk, graph);
+    Checked::new(graph, report)
+}
+
+/// The graph before anything is proven of it.
+pub(super) fn walked(request: Request<'_>) -> (Walk<'_>, Graph) {
     let mut report = Report::new();
     let protocol = request.protocol;
     let bindings =
@@ -58,43 +72,17 @@ pub fn compile(request: Request<'_>) -> Checked<Graph> {
     collect_ids(&protocol.steps, &mut names.all_steps, &mut names.blocks);
     collect_ids(&protocol.finally, &mut names.all_steps, &mut names.blocks);
 
-    let require = protocol
-        .require
-        .iter()
-        .filter_map(|c| {
-            let expr = values::condition(c, &names, &mut report)?;
-            Some(Condition { expr, text: c.text.clone(), place: place(request.sources, c.span) })
-        })
-        .collect();
-    let mut walk =
-        Walk { request, names, report, nodes: Vec::new(), edges: Vec::new(), once: Vec::new() };
+    let mut walk = Walk::new(request, names, report);
+    let require = walk.require(protocol);
+    walk.place_samples();
     let root = walk.root("steps", &protocol.steps);
-    walk.safe_exits();
     let results = walk.results();
-    let finally = (!protocol.finally.is_empty()).then(|| walk.root("finally", &protocol.finally));
-    let started_instruments = walk.started();
-    walk.note_once();
-    let Walk { names, mut report, nodes, edges, .. } = walk;
+    let finally = (!protocol.finally.is_empty() || walk.calls_with_exits())
+        .then(|| walk.root("finally", &protocol.finally));
+    walk.exits_of_calls(finally);
     debug_assert_eq!(root, NodeId(0));
-    report.sort();
-    if report.has_errors() {
-        return Checked::new(None, report);
-    }
-    let mut graph = Graph {
-        protocol: protocol.name.value.clone(),
-        hash: String::new(),
-        parameters: names.values.clone(),
-        derived: names.derived.clone(),
-        roles: names.roles.iter().map(|(r, b)| (r.clone(), b.instrument.clone())).collect(),
-        require,
-        nodes,
-        edges,
-        finally,
-        results,
-        started_instruments,
-    };
-    graph.hash = super::hash::of(&graph);
-    Checked::new(Some(graph), report)
+    let graph = walk.graph(require, results, finally);
+    (walk, graph)
 }
 
 /// `file:line:column` of a span.
@@ -185,7 +173,7 @@ fn given_parameter(spec: &ValueSpec, value: &Value, report: &mut Report) {
     }
 }
 
-fn derived(protocol: &Protocol, names: &mut Names<'_>, report: &mut Report) {
+pub(super) fn derived(protocol: &Protocol, names: &mut Names<'_>, report: &mut Report) {
     for Named { name, value } in &protocol.derived {
         let found = match value {
             Written::Expression(expression) => values::checked(expression, names, report),
@@ -223,7 +211,11 @@ fn derived(protocol: &Protocol, names: &mut Names<'_>, report: &mut Report) {
 }
 
 /// Names of all steps, and of those that are blocks.
-fn collect_ids(steps: &[Step], all: &mut BTreeSet<String>, blocks: &mut BTreeSet<String>) {
+pub(super) fn collect_ids(
+    steps: &[Step],
+    all: &mut BTreeSet<String>,
+    blocks: &mut BTreeSet<String>,
+) {
     for step in steps {
         let inner = inner_lists(step);
         if let Some(id) = &step.id {
@@ -255,15 +247,105 @@ pub(super) fn inner_lists(step: &Step) -> Vec<&[Step]> {
 /// State of the walk.
 pub(super) struct Walk<'a> {
     pub(super) request: Request<'a>,
+    /// The protocol whose steps are walked: the one asked for, or one that is called.
+    protocol: &'a Protocol,
     pub(super) names: Names<'a>,
     pub(super) report: Report,
     pub(super) nodes: Vec<Node>,
+    /// The step each node was made from; `None` for roots and what the compiler adds.
+    pub(super) origins: Vec<Option<&'a Step>>,
     pub(super) edges: Vec<Edge>,
     /// Steps that are never sent twice.
     pub(super) once: Vec<Span>,
+    pub(super) samples: Samples,
+    /// Liquid and other stock that steps move.
+    pub(super) moved: BTreeMap<NodeId, Moved>,
+    /// `within` of steps that stand first in a block, for the edge to the block.
+    pub(super) hoisted: BTreeMap<NodeId, Duration>,
+    /// Calls around the place that is walked, and those that are over.
+    pub(super) calls: Calls<'a>,
 }
 
 impl<'a> Walk<'a> {
+    fn new(request: Request<'a>, names: Names<'a>, report: Report) -> Walk<'a> {
+        Walk {
+            request,
+            protocol: request.protocol,
+            names,
+            report,
+            nodes: Vec::new(),
+            origins: Vec::new(),
+            edges: Vec::new(),
+            once: Vec::new(),
+            samples: Samples::default(),
+            moved: BTreeMap::new(),
+            hoisted: BTreeMap::new(),
+            calls: Calls::default(),
+        }
+    }
+
+    /// The protocol whose steps are walked.
+    pub(super) fn protocol(&self) -> &'a Protocol {
+        self.protocol
+    }
+
+    /// Walks another protocol's steps from now on; gives the one before.
+    pub(super) fn switch(&mut self, to: &'a Protocol) -> &'a Protocol {
+        std::mem::replace(&mut self.protocol, to)
+    }
+
+    fn require(&mut self, protocol: &'a Protocol) -> Vec<Condition> {
+        let mut found = Vec::new();
+        for c in &protocol.require {
+            let Some(expr) = values::condition(c, &self.names, &mut self.report) else { continue };
+            if let Some(Value::Bool(false)) = expr.as_literal() {
+                self.report.push(
+                    Diagnostic::error(
+                        codes::REQUIRE_FAILS,
+                        c.span,
+                        "this does not hold in this lab: the run could never begin",
+                    )
+                    .label("false as things stand")
+                    .also(self.request.lab.name.span, "the lab"),
+                );
+            }
+            let place = place(self.request.sources, c.span);
+            found.push(Condition { expr, text: c.text.clone(), place });
+        }
+        found
+    }
+
+    /// The graph, before it is proven and hashed.
+    fn graph(
+        &mut self,
+        require: Vec<Condition>,
+        results: Vec<ResultSpec>,
+        finally: Option<NodeId>,
+    ) -> Graph {
+        let mut graph = Graph {
+            protocol: self.request.protocol.name.value.clone(),
+            hash: String::new(),
+            parameters: std::mem::take(&mut self.names.values),
+            derived: std::mem::take(&mut self.names.derived),
+            roles: self
+                .names
+                .roles
+                .iter()
+                .map(|(r, b)| (r.clone(), b.instrument.clone()))
+                .collect(),
+            require,
+            nodes: std::mem::take(&mut self.nodes),
+            edges: std::mem::take(&mut self.edges),
+            finally,
+            results,
+            started_instruments: Vec::new(),
+            places: self.place_claims(),
+            stock: BTreeMap::new(),
+        };
+        self.calls.rename_in(&mut graph);
+        graph
+    }
+
     fn root(&mut self, name: &str, steps: &'a [Step]) -> NodeId {
         let span = match name {
             "steps" => self.request.protocol.name.span,
@@ -310,8 +392,10 @@ impl<'a> Walk<'a> {
             deadline: None,
             retry: None,
             on_error: OnError::Fail,
+            fresh: Vec::new(),
             place: place(self.request.sources, span),
         });
+        self.origins.push(None);
         id
     }
 
@@ -382,9 +466,14 @@ impl<'a> Walk<'a> {
                 self.push(Some(parent), slot, name, NodeKind::Log { message }, step.span)
             }
             StepKind::Call { .. } => self.call(parent, slot, name, step)?,
+            StepKind::Move { .. } => self.move_step(parent, slot, name, step)?,
             _ => self.block(parent, slot, name, step)?,
         };
+        if let Some(origin) = self.origins.get_mut(id.0 as usize) {
+            *origin = Some(step);
+        }
         self.common(id, step);
+        self.freshness(id, step);
         self.learn(step);
         Some(id)
     }
@@ -535,7 +624,7 @@ impl<'a> Walk<'a> {
         found
     }
 
-    fn note_once(&mut self) {
+    pub(super) fn note_once(&mut self) {
         let Some(first) = self.once.first() else { return };
         let count = self.once.len();
         let steps = if count == 1 { "step is" } else { "steps are" };
@@ -564,5 +653,6 @@ fn word(step: &Step) -> String {
         StepKind::Log { .. } => "log".to_owned(),
         StepKind::Analyse { function, .. } => function.value.clone(),
         StepKind::Call { .. } => "call".to_owned(),
+        StepKind::Move { sample, .. } => format!("move {}", sample.value),
     }
 }

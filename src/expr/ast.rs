@@ -116,10 +116,45 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Expressions are at most 32 deep, so the recursion is too.
+    fn rename(&mut self, rename: &dyn Fn(&[String]) -> Option<Vec<String>>) {
+        match &mut self.kind {
+            Kind::Literal(_) => {}
+            Kind::Path(path) => {
+                if let Some(other) = rename(path) {
+                    *path = other;
+                }
+            }
+            Kind::Negative(a) | Kind::Not(a) | Kind::Power(a, _) | Kind::Field(a, _) => {
+                a.rename(rename);
+            }
+            Kind::Binary(_, a, b) | Kind::Index(a, b) => {
+                a.rename(rename);
+                b.rename(rename);
+            }
+            Kind::Choice(a, b, c) => {
+                a.rename(rename);
+                b.rename(rename);
+                c.rename(rename);
+            }
+            Kind::Call(_, args) => args.iter_mut().for_each(|(_, node)| node.rename(rename)),
+            Kind::List(items) | Kind::Join(items) => {
+                items.iter_mut().for_each(|item| item.rename(rename));
+            }
+        }
+    }
+}
+
 impl Expr {
     /// An expression that is just a value.
     pub fn literal(value: Value) -> Expr {
         Expr { text: String::new(), root: Node { at: (0, 0), kind: Kind::Literal(value) } }
+    }
+
+    /// An expression that reads one chain of names.
+    pub fn path(path: Vec<String>) -> Expr {
+        Expr { text: path.join("."), root: Node { at: (0, 0), kind: Kind::Path(path) } }
     }
 
     /// The value, if it is just one.
@@ -154,6 +189,14 @@ impl Expr {
             open.extend(node.children().into_iter().rev());
         }
         found
+    }
+
+    /// The same expression with other names: `rename` answers `None` for a chain that stays.
+    #[must_use]
+    pub fn renamed(&self, rename: &dyn Fn(&[String]) -> Option<Vec<String>>) -> Expr {
+        let mut renamed = self.clone();
+        renamed.root.rename(rename);
+        renamed
     }
 
     /// For people: the text, or the literal.

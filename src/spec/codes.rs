@@ -275,6 +275,21 @@ codes! {
     ROLE_TYPE "LL0424" "an instrument of the wrong type for a role"
         "The type of the definition is not the type the role needs."
         "plays: [bath]" => "plays: [pump_a]";
+    UNKNOWN_SAMPLE "LL0427" "a sample the protocol does not have"
+        "Samples are named under `samples:` of the protocol."
+        "move: flim" => "move: film";
+    SAMPLE_PLACE "LL0428" "a sample that cannot be where a step needs it"
+        "A move takes a sample from the place it stands at to another one that holds its labware. After an `if` it must stand at one place whichever way the run went."
+        "move: film\nto: rack" => "move: film\nto: hotplate";
+    UNKNOWN_PLACE "LL0430" "a place the lab does not have"
+        "Places are named under `places:` of the lab."
+        "to: hot_plate" => "to: hotplate";
+    REQUIRE_FAILS "LL0431" "a condition of `require` that cannot hold"
+        "The run would be refused at its first moment, every time."
+        "lab.stock.feed_a.volume >= 800 mL" => "lab.stock.feed_a.volume >= 8 mL";
+    BUDGET_ABOVE_STOCK "LL0432" "a campaign that needs more than the lab has"
+        "At the worst point of its box every run would draw this much. The campaign would stop for a refill half-way."
+        "budget: {experiments: 600}" => "budget: {experiments: 60}";
 
     BAD_ADDRESS "LL0501" "an address that cannot be reached"
         "An address is serial:/dev/..., tcp://host:port, modbus+tcp://host:port?unit=1, modbus+serial:/dev/...?unit=1, mqtt://host:port/base or mqtts://..."

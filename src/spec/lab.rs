@@ -51,8 +51,14 @@ pub struct LabInstrument {
     pub plays: Vec<Spanned<String>>,
     /// Values for the definition's `config:`.
     pub config: Vec<Named<Written>>,
-    /// Names for its ports, `{wash: 3}`, for valves.
+    /// Its own word or number for each port of a valve, or each place a robot reaches: `{wash: 3}`.
     pub ports: Vec<Named<Written>>,
+    /// Stock it takes liquid from.
+    pub draws: Option<Spanned<String>>,
+    /// Stock it gives liquid to, such as waste.
+    pub delivers: Option<Spanned<String>>,
+    /// How much liquid fits into it, such as into the syringe.
+    pub holds: Option<Spanned<Quantity>>,
     /// Limits narrower than the definition's, per action and argument.
     pub limits: Vec<Limit>,
     /// `env:NAME` or `file:PATH`; never the secret itself.
@@ -119,6 +125,10 @@ pub struct Stock {
     pub amount: Spanned<Quantity>,
     /// A person is told below this.
     pub warn_below: Option<Spanned<Quantity>>,
+    /// What the tubing cannot reach.
+    pub dead_volume: Option<Spanned<Quantity>>,
+    /// What the vessel holds at most.
+    pub capacity: Option<Spanned<Quantity>>,
 }
 
 /// A condition that makes the runtime act, or refuse, by itself.
@@ -214,6 +224,16 @@ pub struct Simulation {
 }
 
 impl Lab {
+    /// A place by name.
+    pub fn place(&self, name: &str) -> Option<&PlaceDecl> {
+        self.places.iter().find(|p| p.name.value == name)
+    }
+
+    /// A stock by name.
+    pub fn stock(&self, name: &str) -> Option<&Stock> {
+        self.stock.iter().find(|s| s.name.value == name)
+    }
+
     /// An instrument by name.
     pub fn instrument(&self, name: &str) -> Option<&LabInstrument> {
         self.instruments.iter().find(|i| i.name.value == name)

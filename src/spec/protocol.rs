@@ -28,6 +28,8 @@ pub struct Protocol {
     pub derived: Vec<Named<Written>>,
     /// The instruments it needs.
     pub roles: Vec<Role>,
+    /// What it works on, and where each stands when a run begins.
+    pub samples: Vec<Sample>,
     /// Conditions that must hold before the first step moves anything.
     pub require: Vec<Condition>,
     /// The recipe.
@@ -47,6 +49,21 @@ pub struct Role {
     pub kind: Spanned<String>,
     /// Ports it must have, for valves.
     pub ports: Vec<Spanned<String>>,
+    /// For people.
+    pub doc: Option<String>,
+    /// The whole entry.
+    pub span: Span,
+}
+
+/// Something the protocol works on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Name.
+    pub name: Spanned<String>,
+    /// What it is in or on: `vial_20mL`; a place may hold only one kind.
+    pub labware: Option<Spanned<String>>,
+    /// Place of the lab where it stands when a run begins.
+    pub at: Spanned<String>,
     /// For people.
     pub doc: Option<String>,
     /// The whole entry.
@@ -93,6 +110,17 @@ pub enum StepKind {
         consumes: Vec<Named<Expression>>,
         /// What it makes must be used within this time.
         expires: Option<Expression>,
+        /// Samples it works on.
+        uses: Vec<Spanned<String>>,
+    },
+    /// `move: sample`.
+    Move {
+        /// Sample.
+        sample: Spanned<String>,
+        /// Place of the lab it goes to.
+        to: Spanned<String>,
+        /// Role that moves it; `None`: a person is asked to.
+        by: Option<Spanned<String>>,
     },
     /// `wait: 5 min`.
     Wait {
@@ -264,6 +292,11 @@ impl Protocol {
     /// A role by name.
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.iter().find(|r| r.name.value == name)
+    }
+
+    /// A sample by name.
+    pub fn sample(&self, name: &str) -> Option<&Sample> {
+        self.samples.iter().find(|s| s.name.value == name)
     }
 
     /// A result by name.

@@ -150,6 +150,15 @@ impl Core {
         }
         let Some(run) = self.runs.get(id) else { return false };
         let Some(node) = run.graph.node(id_of) else { return false };
+        let rooms = if key.node == NodeId(0) { run.graph.places.as_slice() } else { &[] };
+        if !self.claims.has_room(id, rooms) {
+            self.blocked.entry(id.to_owned()).or_default();
+            return false;
+        }
+        if let Some(stale) = run.stale(key, now) {
+            self.end_open(id, key, Err(stale), now);
+            return true;
+        }
         let wanted = run.plan.claims(key.node);
         if !self.claims.available(id, wanted, reserved) {
             reserved.extend(wanted.iter().cloned());
@@ -170,7 +179,7 @@ impl Core {
             _ => {
                 let step = run.step_ref(key);
                 let run = id.to_owned();
-                let record = if wanted.is_empty() {
+                let record = if wanted.is_empty() && rooms.is_empty() {
                     Record::Begun { run, step }
                 } else {
                     Record::Held { run, step }
@@ -363,6 +372,23 @@ impl Core {
                 }
                 self.sleep(id, key);
                 false
+            }
+            NodeKind::Values { values } => {
+                let scope = Scope::new(self, run, key, now);
+                let mut found = BTreeMap::new();
+                let mut failure = None;
+                for (name, value) in values {
+                    match expr::eval(value, &scope) {
+                        // What a called protocol did not measure stays missing until it is read.
+                        Ok(value) => {
+                            found.insert(name.clone(), value);
+                        }
+                        Err(error) => failure = Some(no_value(name, &error.message)),
+                    }
+                }
+                let result = failure.map_or(Ok(Some(Value::Record(found))), Err);
+                self.end_open(id, key, result, now);
+                true
             }
             NodeKind::Ask { question, options, .. } => {
                 let scope = Scope::new(self, run, key, now);
@@ -606,6 +632,26 @@ pub(super) fn no_value(name: &str, why: &str) -> Failure {
 }
 
 impl Run {
+    /// Why a step may not start any more: something it uses has expired.
+    fn stale(&self, key: &StepKey, now: Tick) -> Option<Failure> {
+        for fresh in &self.node(key)?.fresh {
+            let depth = self.plan.loops(fresh.of).len().min(key.rounds.len());
+            let made = StepKey { node: fresh.of, rounds: key.rounds.get(..depth)?.to_vec() };
+            let Some(state) = self.steps.get(&made) else { continue };
+            let age = now.since(state.since);
+            if state.status == Status::Done && age > fresh.within {
+                let message = format!(
+                    "what `{}` made is {:.1} s old and expired after {:.1} s",
+                    self.path(&made),
+                    age.as_secs_f64(),
+                    fresh.within.as_secs_f64()
+                );
+                return Some(Failure::without_effect(FailureKind::Lag, message));
+            }
+        }
+        None
+    }
+
     fn finally_is_over(&self) -> bool {
         let Some(root) = self.graph.finally else { return true };
         self.steps

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::StepKey;
+use crate::compiler::graph::PlaceClaim;
 
 /// Holder of a claim.
 pub type Holder = (String, StepKey);
@@ -15,6 +16,8 @@ pub type Holder = (String, StepKey);
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     held: BTreeMap<String, Vec<Holder>>,
+    /// Samples that each run may have in a place.
+    seats: BTreeMap<String, BTreeMap<String, u32>>,
 }
 
 impl Claims {
@@ -25,6 +28,31 @@ impl Claims {
             None | Some([]) => !reserved.contains(instrument),
             Some(holders) => holders.iter().all(|(holder, _)| holder == run),
         })
+    }
+
+    /// Whether all places have room for the samples of `run`. A run takes the room it will ever
+    /// need at its start and keeps it to its end, so that no two runs wait for each other's places.
+    pub fn has_room(&self, run: &str, places: &[PlaceClaim]) -> bool {
+        places.iter().all(|claim| {
+            let others: u32 = self
+                .seats
+                .get(&claim.place)
+                .into_iter()
+                .flatten()
+                .filter(|(holder, _)| *holder != run)
+                .fold(0, |sum, (_, samples)| sum.saturating_add(*samples));
+            others.saturating_add(claim.samples) <= claim.capacity
+        })
+    }
+
+    /// Takes the room a run needs.
+    pub fn take_room(&mut self, run: &str, places: &[PlaceClaim]) {
+        for claim in places {
+            self.seats
+                .entry(claim.place.clone())
+                .or_default()
+                .insert(run.to_owned(), claim.samples);
+        }
     }
 
     /// Takes all of `wanted` for a step.
@@ -56,6 +84,10 @@ impl Claims {
 
     /// Gives back all that a run held.
     pub fn release_run(&mut self, run: &str) {
+        self.seats.retain(|_, runs| {
+            runs.remove(run);
+            !runs.is_empty()
+        });
         self.held.retain(|_, holders| {
             holders.retain(|(r, _)| r != run);
             !holders.is_empty()

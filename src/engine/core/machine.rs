@@ -317,6 +317,9 @@ impl Core {
             Record::Held { run: id, step } | Record::Intent { run: id, step, .. } => {
                 let wanted = run.plan.claims(step.key.node);
                 self.claims.take(id, &step.key, wanted);
+                if step.key.node == NodeId(0) {
+                    self.claims.take_room(id, &run.graph.places);
+                }
             }
             Record::Outcome { run: id, step, .. }
             | Record::Resolved { run: id, step, .. }

@@ -350,6 +350,7 @@ impl Run {
             | NodeKind::Wait { .. }
             | NodeKind::WaitUntil { .. }
             | NodeKind::Analyse { .. }
+            | NodeKind::Values { .. }
             | NodeKind::Ask { .. }
             | NodeKind::Log { .. } => {
                 self.ready.insert(key.clone());
@@ -435,11 +436,14 @@ impl Run {
         if self.phase != Phase::Finally {
             return;
         }
-        let Some(NodeKind::Action { instrument, .. }) = self.node(key).map(|n| &n.kind) else {
+        let Some(NodeKind::Action { instrument, starts, .. }) = self.node(key).map(|n| &n.kind)
+        else {
             return;
         };
-        let instrument = instrument.clone();
-        if ok {
+        // SAFETY(lab): what starts something (a set point, a last rinse) does not stop it; the
+        // safe state must follow, or a heater stays on after the run.
+        let (instrument, stops) = (instrument.clone(), starts.is_empty());
+        if ok && stops {
             self.settled.insert(instrument);
         } else {
             self.settled.remove(&instrument);

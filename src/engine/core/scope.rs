@@ -2,7 +2,7 @@
 
 use super::Tick;
 use super::machine::Core;
-use super::run::{Run, StepKey};
+use super::run::{Run, Status, StepKey};
 use crate::compiler::graph::{NodeId, NodeKind};
 use crate::expr::{Env, Value};
 use crate::units::{Dimension, Quantity};
@@ -135,6 +135,18 @@ impl Env for Scope<'_> {
                     dim: Dimension::TIME,
                     point: false,
                 }))
+            }
+            // Whether a block has begun and not ended, in any round: what the `finally` of a called
+            // protocol depends on.
+            "run" if rest.first().is_some_and(|f| f == "inside") => {
+                let node = *self.run.plan.names.get(rest.get(1)?)?;
+                let over = |status| matches!(status, Status::Done | Status::PassedOver);
+                let inside = self
+                    .run
+                    .steps
+                    .iter()
+                    .any(|(key, s)| key.node == node && s.started.is_some() && !over(s.status));
+                Some(Value::Bool(inside))
             }
             name => {
                 let (block, round) = self.loops.iter().rev().find(|(block, _)| {

@@ -34,6 +34,8 @@ impl Draft {
             finally: None,
             results: Vec::new(),
             started_instruments: vec!["pump_1".into(), "pump_2".into()],
+            places: Vec::new(),
+            stock: BTreeMap::new(),
         };
         let mut draft = Draft { graph };
         draft.add(None, "steps", NodeKind::Group { hold: Vec::new() });
@@ -69,6 +71,7 @@ impl Draft {
             deadline: Some(10 * SECOND),
             retry: None,
             on_error: OnError::Fail,
+            fresh: Vec::new(),
             place: Place::default(),
         });
         id
@@ -89,6 +92,7 @@ impl Draft {
             args: BTreeMap::from([("volume".into(), Expr::literal(Value::number(5.0)))]),
             effect,
             witness,
+            starts: Vec::new(),
         };
         self.add(Some(parent), name, kind)
     }

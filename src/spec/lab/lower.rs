@@ -60,6 +60,10 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
         let config = r.named(f.get("config"), NameForm::Identifier, |r, item| r.written(item));
         let ports = r.named(f.get("ports"), NameForm::Word, |r, item| r.written(item));
         let limits = limits(r, f.get("limits"));
+        let draws = f.get("draws").and_then(|item| r.name(item, NameForm::Identifier));
+        let delivers = f.get("delivers").and_then(|item| r.name(item, NameForm::Identifier));
+        let holds = f.get("holds").and_then(|item| r.any_quantity(item));
+        let holds = holds.filter(|q| dimension(r, q, Dimension::VOLUME, "holds"));
         let secret = f.get("secret").and_then(|item| secret(r, item));
         let doc = r.doc(f.get("doc"));
         let (Some(definition), Some(address)) = (definition, at) else { continue };
@@ -89,6 +93,9 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
             plays,
             config,
             ports,
+            draws,
+            delivers,
+            holds,
             limits,
             secret,
             doc,
@@ -294,6 +301,15 @@ fn stock(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Stock> {
         if let (Some(amount), Some(warn)) = (&amount, &warn_below) {
             same_dimension(r, amount, warn, "warn_below");
         }
+        let like_amount = |r: &mut Reader<'_>, key: &str| {
+            let value = f.get(key).and_then(|item| r.any_quantity(item))?;
+            if let Some(amount) = &amount {
+                same_dimension(r, amount, &value, key);
+            }
+            amount.as_ref().is_some_and(|a| a.value.dim == value.value.dim).then_some(value)
+        };
+        let dead_volume = like_amount(r, "dead_volume");
+        let capacity = like_amount(r, "capacity");
         if let Some(amount) = amount {
             if amount.value.value < 0.0 {
                 r.push(Diagnostic::error(
@@ -302,7 +318,28 @@ fn stock(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Stock> {
                     "give an amount of zero or more",
                 ));
             }
-            out.push(Stock { name, substance, solvent, concentration, amount, warn_below });
+            if let Some(capacity) = &capacity
+                && capacity.value.value < amount.value.value
+            {
+                r.push(
+                    Diagnostic::error(
+                        codes::VOLUME_ABOVE_CAPACITY,
+                        amount.span,
+                        format!("`{}` holds more than fits into it", name.value),
+                    )
+                    .also(capacity.span, "its capacity"),
+                );
+            }
+            out.push(Stock {
+                name,
+                substance,
+                solvent,
+                concentration,
+                amount,
+                warn_below,
+                dead_volume,
+                capacity,
+            });
         }
     }
     out
@@ -510,6 +547,7 @@ fn simulation(r: &mut Reader<'_>, item: Item<'_>) -> Option<Simulation> {
 
 /// Reports instruments that are named and not there.
 fn references(r: &mut Reader<'_>, lab: &Lab, f: &Fields<'_>) {
+    stock_references(r, lab, f);
     let mut used: Vec<&Spanned<String>> = Vec::new();
     for interlock in &lab.interlocks {
         match &interlock.kind {
@@ -550,5 +588,29 @@ fn references(r: &mut Reader<'_>, lab: &Lab, f: &Fields<'_>) {
             .reason(format!("the instruments are: {}", listed(names.iter().copied())));
         diagnostic.fix = near.map(str::to_owned);
         r.push(diagnostic);
+    }
+}
+
+/// `draws` and `delivers` name stock of the lab.
+fn stock_references(r: &mut Reader<'_>, lab: &Lab, f: &Fields<'_>) {
+    let names: Vec<&str> = match f.get("stock").map(|item| &item.node.kind) {
+        Some(NodeKind::Map(entries)) => entries.iter().map(|e| e.key.value.as_str()).collect(),
+        _ => Vec::new(),
+    };
+    for instrument in &lab.instruments {
+        for name in instrument.draws.iter().chain(&instrument.delivers) {
+            if names.contains(&name.value.as_str()) || r.is_full() {
+                continue;
+            }
+            let near = nearest(&name.value, names.iter().copied());
+            let message = match near {
+                Some(near) => format!("write `{near}` instead of `{}`", name.value),
+                None => format!("add `{}` to `stock`, or name one of it", name.value),
+            };
+            let mut wrong = Diagnostic::error(codes::UNKNOWN_STOCK, name.span, message)
+                .label("no stock of this lab");
+            wrong.fix = near.map(str::to_owned);
+            r.push(wrong);
+        }
     }
 }

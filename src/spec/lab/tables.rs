@@ -42,7 +42,10 @@ pub(super) static INSTRUMENT: Table = Table {
         key("at", Takes::Text, "Its address").required("\"serial:/dev/ttyUSB0\""),
         key("plays", Takes::List(&NAME), "Roles it can play"),
         key("config", Takes::Map(&VALUE), "Values its definition asks for"),
-        key("ports", Takes::Map(&VALUE), "Position of each named port, for valves"),
+        key("ports", Takes::Map(&VALUE), "Its own word or number for each port or place"),
+        key("draws", Takes::Name, "Stock it takes liquid from"),
+        key("delivers", Takes::Name, "Stock it gives liquid to, such as waste"),
+        key("holds", Takes::Quantity, "How much liquid fits into it, such as into the syringe"),
         key(
             "limits",
             Takes::Map(&LIMIT_MAP),
@@ -95,6 +98,8 @@ pub(super) static STOCK: Table = Table {
         key("amount", Takes::Quantity, "How much there is, in mol"),
         key("count", Takes::Count(0, 1_000_000_000), "How many there are"),
         key("warn_below", Takes::Quantity, "A person is told below this"),
+        key("dead_volume", Takes::Quantity, "What the tubing cannot reach"),
+        key("capacity", Takes::Quantity, "What the vessel holds at most"),
     ],
 };
 

@@ -15,9 +15,9 @@ use crate::spec::value::{Expression, Named};
 
 use super::tables::{
     COMMON, FAILURE_KINDS, MAX_RETRIES, MAX_ROUNDS, ON_ERROR, PROTOCOL, REPEAT, RESULT, RETRY,
-    ROLE, STEP, WORDS,
+    ROLE, SAMPLE, STEP, WORDS,
 };
-use super::{Branch, OnErrorDecl, Protocol, ResultDecl, RetryDecl, Role, Step, StepKind};
+use super::{Branch, OnErrorDecl, Protocol, ResultDecl, RetryDecl, Role, Sample, Step, StepKind};
 
 impl Protocol {
     /// Reads a protocol. All mistakes at once; a value may be there in spite of them.
@@ -32,6 +32,7 @@ impl Protocol {
                 parameters: shared::value_specs(r, f.get("parameters"), &shared::PARAMETER),
                 derived: r.named(f.get("derived"), NameForm::Identifier, |r, item| r.written(item)),
                 roles: roles(r, f.get("roles")),
+                samples: samples(r, f.get("samples")),
                 require: r.list(f.get("require"), Reader::condition),
                 steps: steps(r, f.get("steps")),
                 finally: steps(r, f.get("finally")),
@@ -57,6 +58,20 @@ fn roles(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Role> {
         let doc = r.doc(f.get("doc"));
         if let Some(kind) = kind {
             out.push(Role { name, kind, ports, doc, span: f.span });
+        }
+    }
+    out
+}
+
+fn samples(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Sample> {
+    let mut out = Vec::new();
+    for (name, item) in r.map(item, NameForm::Identifier) {
+        let Some(f) = r.object(item, &SAMPLE) else { continue };
+        let labware = f.get("labware").and_then(|item| r.name(item, NameForm::Word));
+        let at = f.get("at").and_then(|item| r.name(item, NameForm::Identifier));
+        let doc = r.doc(f.get("doc"));
+        if let Some(at) = at {
+            out.push(Sample { name, labware, at, doc, span: f.span });
         }
     }
     out
@@ -207,8 +222,26 @@ fn step_kind(r: &mut Reader<'_>, f: &Fields<'_>, word: &str) -> Option<StepKind>
             let with = arguments(r);
             let consumes = consumes(r, f.get("consumes"));
             let expires = f.get("expires").and_then(|item| r.time_expression(item));
+            let uses = r.names(f.get("uses"), NameForm::Identifier);
             let (role, action) = target?;
-            Some(StepKind::Do { role, action, with, consumes, expires })
+            Some(StepKind::Do { role, action, with, consumes, expires, uses })
+        }
+        "move" => {
+            let sample = f.get("move").and_then(|item| r.name(item, NameForm::Identifier));
+            let to = f.get("to").and_then(|item| r.name(item, NameForm::Identifier));
+            let by = f.get("by").and_then(|item| r.name(item, NameForm::Identifier));
+            if !f.has("to") {
+                let at = f.key_span("move").unwrap_or(f.span);
+                r.push(
+                    Diagnostic::error(codes::MISSING_KEY, at, "add `to`: where does it go?")
+                        .label("no place to go to")
+                        .fix("to: rack"),
+                );
+            }
+            if by.is_none() && !f.has("by") {
+                bounded(r, f, "move", codes::UNBOUNDED_QUESTION, "nobody may be there to move it");
+            }
+            Some(StepKind::Move { sample: sample?, to: to?, by })
         }
         "wait" => Some(StepKind::Wait { duration: r.time_expression(f.get("wait")?)? }),
         "wait_until" => {

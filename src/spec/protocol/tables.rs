@@ -47,6 +47,11 @@ pub(in crate::spec) static PROTOCOL: Table = Table {
             Takes::Map(&ROLE_ENTRY),
             "The instruments it needs; the lab says who plays them",
         ),
+        key(
+            "samples",
+            Takes::Map(&SAMPLE_ENTRY),
+            "What it works on, and where each stands when a run begins",
+        ),
         key("require", Takes::List(&CONDITION), "Conditions that must hold before the first step"),
         key("steps", Takes::List(&STEP_ENTRY), "The recipe, in the order written")
             .required("\n  - wait: 1 s"),
@@ -61,6 +66,7 @@ pub(in crate::spec) static PROTOCOL: Table = Table {
 
 static PARAMETER: Takes = Takes::Object(&shared::PARAMETER);
 static ROLE_ENTRY: Takes = Takes::Object(&ROLE);
+static SAMPLE_ENTRY: Takes = Takes::Object(&SAMPLE);
 static RESULT_ENTRY: Takes = Takes::Object(&RESULT);
 static STEP_ENTRY: Takes = Takes::Object(&STEP);
 static STEPS_ENTRY: Takes = Takes::List(&STEP_ENTRY);
@@ -72,6 +78,17 @@ pub(super) static ROLE: Table = Table {
         key("type", Takes::Name, "Type of instrument that can play it").required("syringe_pump"),
         key("ports", Takes::List(&NAME), "Ports a valve must have"),
         key("doc", Takes::Text, "What it is for"),
+    ],
+};
+
+pub(super) static SAMPLE: Table = Table {
+    what: "a sample",
+    doc: "Something the protocol works on",
+    keys: &[
+        key("labware", Takes::Name, "What it is in or on; a place may hold only one kind"),
+        key("at", Takes::Name, "Place of the lab where it stands when a run begins")
+            .required("rack"),
+        key("doc", Takes::Text, "What it is"),
     ],
 };
 
@@ -122,7 +139,8 @@ pub(super) static ON_ERROR: Table = Table {
 
 /// The words that make a step what it is, with the keys that may stand beside each.
 pub(super) const WORDS: &[(&str, &[&str])] = &[
-    ("do", &["with", "consumes", "expires", "timeout", "retry", "on_error"]),
+    ("do", &["with", "uses", "consumes", "expires", "timeout", "retry", "on_error"]),
+    ("move", &["to", "by", "timeout", "on_error"]),
     ("wait", &[]),
     ("wait_until", &["stable_for", "timeout", "on_error"]),
     ("parallel", &["start_together", "on_error"]),
@@ -140,7 +158,7 @@ pub(super) const COMMON: &[&str] = &["id", "doc", "after", "within"];
 
 pub(super) static STEP: Table = Table {
     what: "a step",
-    doc: "One line of the recipe: exactly one of do, wait, wait_until, parallel, steps, repeat, \
+    doc: "One line of the recipe: exactly one of do, move, wait, wait_until, parallel, steps, repeat, \
           for_each, if, ask, log, analyse, call",
     keys: &[
         key("id", Takes::Name, "Name by which others refer to it"),
@@ -149,6 +167,10 @@ pub(super) static STEP: Table = Table {
         key("with", Takes::Map(&VALUE), "Arguments"),
         key("consumes", Takes::Map(&QUANTITY), "Stock it uses up"),
         key("expires", Takes::TimeExpression, "What it makes must be used within this time"),
+        key("uses", Takes::List(&NAME), "Samples it works on"),
+        key("move", Takes::Name, "Take a sample to another place"),
+        key("to", Takes::Name, "Place of the lab it goes to"),
+        key("by", Takes::Name, "Role that moves it; without it a person is asked to"),
         key("wait", Takes::TimeExpression, "Let time pass"),
         key("wait_until", Takes::Condition, "Wait for a condition; needs a timeout"),
         key(

@@ -1,0 +1,144 @@
+//! Names that nothing uses: most often the mark of a misspelling elsewhere.
+
+use std::collections::BTreeSet;
+
+use crate::compiler::graph::Graph;
+use crate::compiler::walk::Walk;
+use crate::expr::Expr;
+use crate::spec::protocol::{Protocol, Step, StepKind};
+use crate::spec::{Diagnostic, Expression, Span, Written, codes};
+
+/// Warns of parameters, derived values, roles and samples that nothing reads.
+pub(super) fn check(walk: &mut Walk<'_>, _: &Graph) {
+    let protocol = walk.request.protocol;
+    let mut used = Used::default();
+    used.protocol(protocol);
+    let mut warn = |what: &str, name: &str, span: Span| {
+        walk.report.push(
+            Diagnostic::warning(
+                codes::UNUSED,
+                span,
+                format!("use the {what} `{name}` or remove it: nothing reads it"),
+            )
+            .label("not used"),
+        );
+    };
+    for p in &protocol.parameters {
+        if !used.read("params", &p.name.value) {
+            warn("parameter", &p.name.value, p.name.span);
+        }
+    }
+    for d in &protocol.derived {
+        if !used.read("derived", &d.name.value) {
+            warn("derived value", &d.name.value, d.name.span);
+        }
+    }
+    for role in &protocol.roles {
+        if !used.roles.contains(&role.name.value)
+            && !used.roles.contains("*")
+            && !used.read("roles", &role.name.value)
+        {
+            warn("role", &role.name.value, role.name.span);
+        }
+    }
+    for sample in &protocol.samples {
+        if !used.samples.contains(&sample.name.value) {
+            warn("sample", &sample.name.value, sample.name.span);
+        }
+    }
+}
+
+/// What a protocol uses.
+#[derive(Default)]
+struct Used {
+    paths: BTreeSet<(String, String)>,
+    roles: BTreeSet<String>,
+    samples: BTreeSet<String>,
+}
+
+impl Used {
+    fn read(&self, root: &str, name: &str) -> bool {
+        self.paths.contains(&(root.to_owned(), name.to_owned()))
+    }
+
+    fn protocol(&mut self, protocol: &Protocol) {
+        for derived in &protocol.derived {
+            self.written(&derived.value);
+        }
+        protocol.require.iter().for_each(|c| self.expression(c));
+        protocol.results.iter().for_each(|r| self.expression(&r.value));
+        let mut open: Vec<&Step> = protocol.steps.iter().chain(&protocol.finally).collect();
+        while let Some(step) = open.pop() {
+            self.step(step);
+            open.extend(step.children());
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        let times = [&step.within, &step.timeout];
+        times.into_iter().flatten().for_each(|e| self.expression(e));
+        if let Some(wait) = step.retry.as_ref().and_then(|r| r.wait.as_ref()) {
+            self.expression(wait);
+        }
+        match &step.kind {
+            StepKind::Do { role, with, consumes, expires, uses, .. } => {
+                self.roles.insert(role.value.clone());
+                with.iter().for_each(|w| self.written(&w.value));
+                consumes.iter().for_each(|c| self.expression(&c.value));
+                expires.iter().for_each(|e| self.expression(e));
+                self.samples.extend(uses.iter().map(|u| u.value.clone()));
+            }
+            StepKind::Move { sample, by, .. } => {
+                self.samples.insert(sample.value.clone());
+                self.roles.extend(by.iter().map(|b| b.value.clone()));
+            }
+            StepKind::Wait { duration } => self.expression(duration),
+            StepKind::WaitUntil { condition, stable_for } => {
+                self.expression(condition);
+                stable_for.iter().for_each(|e| self.expression(e));
+            }
+            StepKind::Parallel { start_together, .. } => {
+                start_together.iter().for_each(|e| self.expression(e));
+            }
+            StepKind::Group { hold, .. } => {
+                self.roles.extend(hold.iter().map(|h| h.value.clone()));
+            }
+            StepKind::Repeat { max_times, until, .. } => {
+                self.expression(max_times);
+                until.iter().for_each(|e| self.expression(e));
+            }
+            StepKind::ForEach { values, .. } => self.written(values),
+            StepKind::If { condition, .. } => self.expression(condition),
+            StepKind::Ask { question, .. } => self.expression(question),
+            StepKind::Log { message } => self.expression(message),
+            StepKind::Analyse { with, .. } => with.iter().for_each(|w| self.written(&w.value)),
+            StepKind::Call { with, roles, .. } => {
+                with.iter().for_each(|w| self.written(&w.value));
+                self.roles.extend(roles.iter().map(|r| r.value.value.clone()));
+                // Roles of the same name are handed on without a word.
+                self.roles.insert("*".to_owned());
+            }
+        }
+    }
+
+    fn written(&mut self, written: &Written) {
+        match written {
+            Written::Expression(e) => self.expression(e),
+            Written::Scalar { .. } => {}
+            Written::List { items, .. } => items.iter().for_each(|i| self.written(i)),
+            Written::Map { entries, .. } => entries.iter().for_each(|e| self.written(&e.value)),
+        }
+    }
+
+    fn expression(&mut self, expression: &Expression) {
+        self.expr(&expression.expr);
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        for path in expr.names() {
+            if let [root, name, ..] = path.as_slice() {
+                self.paths.insert((root.clone(), name.clone()));
+            }
+        }
+    }
+}
