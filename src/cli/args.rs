@@ -23,6 +23,8 @@ pub struct Cli {
 /// Subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Write a small working lab to start from.
+    Init(InitArgs),
     /// Find every mistake in YAML files before anything moves.
     Check(CheckArgs),
     /// Give YAML files their one spelling; comments stay.
@@ -51,6 +53,14 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Print a completion script for a shell.
     Completion(CompletionArgs),
+}
+
+/// `labloop init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Folder to write into; nothing in it is overwritten.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
 }
 
 /// `labloop check`

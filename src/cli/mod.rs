@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod fmt;
 mod graph;
+mod init;
 mod instrument;
 mod launch;
 mod output;
@@ -31,6 +32,7 @@ use args::Command;
 pub fn run(cli: Cli) -> Exit {
     let json = cli.json;
     match cli.command {
+        Command::Init(args) => init::run(&args, json),
         Command::Check(args) => check::run(&args, json),
         Command::Fmt(args) => fmt::run(&args, json),
         Command::Graph(args) => graph::run(&args),
