@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub(crate) struct Broker {
     shared: Shared,
     /// Base topic -> instrument.
     bases: Arc<Vec<(String, String)>>,
+    /// Instruments have begun to publish their state.
+    publishing: Arc<AtomicBool>,
 }
 
 impl Broker {
@@ -71,7 +74,29 @@ impl Broker {
             retained.insert(message.topic.clone(), message);
         }
         let state = State { retained, ..State::default() };
-        Broker { state: Arc::new(Mutex::new(state)), shared, bases: Arc::new(bases) }
+        let state = Arc::new(Mutex::new(state));
+        Broker { state, shared, bases: Arc::new(bases), publishing: Arc::default() }
+    }
+
+    /// Lets instruments publish their state from the first client on, for as long as the runtime
+    /// lives; a broker is made outside of it.
+    fn publish_states(&self) {
+        if self.publishing.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        for name in self.shared.world().publishers() {
+            let base = self.bases.iter().find(|(_, its)| *its == name).map(|(base, _)| base);
+            let Some(base) = base.cloned() else { continue };
+            let broker = self.clone();
+            tokio::spawn(async move {
+                while let Some((wait, payload)) = broker.shared.state(&name) {
+                    let topic = format!("{base}/state");
+                    let payload = payload.into();
+                    broker.route(&Message { topic, payload, ..Message::default() });
+                    tokio::time::sleep(wait).await;
+                }
+            });
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -138,6 +163,7 @@ impl Broker {
         };
         let (outbox, inbox) = mpsc::channel(QUEUE);
         let id = self.admit(client, outbox);
+        self.publish_states();
         // Half as long again as the client promised (MQTT 5.0, 3.1.2.10).
         let silence = Duration::from_millis(1_500 * u64::from(keep_alive_s));
         let connection = Connection { broker: self, id, version, silence };

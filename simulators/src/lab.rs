@@ -8,6 +8,9 @@ use tokio::time::Instant;
 use crate::config::{Error, LabConfig};
 use crate::world::{Publication, World};
 
+/// States follow each other no faster (wall time), whatever the speed.
+const STATE_LEAST: Duration = Duration::from_millis(10);
+
 /// One simulated lab, shared by all its wires.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -53,20 +56,32 @@ impl Shared {
         answer.filter(|_| !fate.mute)
     }
 
+    /// Lets lab time pass.
+    pub(crate) async fn lab_pause(&self, seconds: f64) {
+        if seconds > 0.0 {
+            pause(Duration::from_secs_f64(seconds / self.speed)).await;
+        }
+    }
+
+    /// What a bridge publishes of itself, and the wall time until the next.
+    pub(crate) fn state(&self, name: &str) -> Option<(Duration, Vec<u8>)> {
+        let now = self.now();
+        let (every_s, state) = self.world().state(name, now)?;
+        let wait = Duration::from_secs_f64(every_s / self.speed);
+        Some((wait.max(STATE_LEAST), state))
+    }
+
     /// What an MQTT instrument publishes in answer to a message below its base topic, once it has
     /// measured (lab time) and thought (wall time). A fault may swallow the message or the answer.
     pub(crate) async fn ask(&self, name: &str, below: &str, payload: &[u8]) -> Vec<Publication> {
-        let (fate, busy_s) = {
-            let mut world = self.world();
-            (world.fate(name), world.busy_s(name, below, payload))
-        };
+        let fate = self.world().fate(name);
         if fate.deaf {
             return Vec::new();
         }
         pause(fate.before).await;
-        if busy_s > 0.0 {
-            pause(Duration::from_secs_f64(busy_s / self.speed)).await;
-        }
+        let now = self.now();
+        let busy_s = self.world().begin(name, below, payload, now);
+        self.lab_pause(busy_s).await;
         let now = self.now();
         let published = self.world().message(name, below, payload, now);
         pause(fate.latency).await;

@@ -20,8 +20,10 @@ mod memory;
 mod modbus;
 mod mqtt;
 mod plant;
+mod plants;
 mod pump;
 mod serve;
+mod text;
 mod wires;
 pub mod world;
 

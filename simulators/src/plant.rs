@@ -15,6 +15,7 @@ use serde_json::{Value as Json, json};
 
 use crate::chemistry::{Mixture, Rates};
 use crate::config::{Error, PlantConfig};
+use crate::plants::{Plant, wired};
 use crate::world::{Device, Noise, Placed};
 
 /// Plugs in the heated channel.
@@ -57,16 +58,7 @@ const EMPTY: Mixture = Mixture { a: 0.0, b: 0.0, p: 0.0, d: 0.0 };
 impl FlowReactor {
     /// The plant of a lab; its wiring names `feed_a`, `feed_b` and `heater`.
     pub(crate) fn new(config: &PlantConfig, placed: &[Placed]) -> Result<FlowReactor, Error> {
-        let part = |part: &str| {
-            let name = config
-                .wiring
-                .get(part)
-                .ok_or_else(|| Error::Plant(format!("its wiring does not name `{part}`")))?;
-            if !placed.iter().any(|p| p.name == *name) {
-                return Err(Error::Plant(format!("there is no instrument `{name}`")));
-            }
-            Ok(name.clone())
-        };
+        let part = |part: &str| wired(config, placed, part);
         let volume = config.settings.get("reactor_volume").copied().unwrap_or(0.5e-6) * 1e6;
         if !(1e-3..=1e3).contains(&volume) {
             return Err(Error::Plant(format!("a reactor volume of {volume} mL")));
@@ -82,39 +74,6 @@ impl FlowReactor {
             tanks: [EMPTY; TANKS],
             at: 0.0,
         })
-    }
-
-    /// Lets lab time pass, in steps that end whenever a pump changes by itself.
-    pub(crate) fn advance(&mut self, now: f64, placed: &mut [Placed]) {
-        while self.at < now {
-            let mut to = now.min(self.at + STEP_S);
-            let (mut a, mut b) = (0.0, 0.0);
-            for one in placed.iter() {
-                let Device::Pump(pump) = &one.device else { continue };
-                // A change that is due now was made by the step before.
-                to = pump.next_change().filter(|at| *at > self.at).map_or(to, |at| at.min(to));
-                if one.name == self.feed_a {
-                    a = pump.flow();
-                } else if one.name == self.feed_b {
-                    b = pump.flow();
-                }
-            }
-            let mut celsius = 25.0;
-            for one in placed.iter_mut() {
-                match &mut one.device {
-                    Device::Pump(pump) => pump.advance(to),
-                    Device::Controller(controller) => {
-                        controller.advance(to);
-                        if one.name == self.heater {
-                            celsius = controller.temperature();
-                        }
-                    }
-                    Device::Spectrometer | Device::Light(_) => {}
-                }
-            }
-            self.flow(a, b, celsius, to - self.at);
-            self.at = to;
-        }
     }
 
     /// Flows in mL/min for `dt` seconds.
@@ -167,9 +126,42 @@ impl FlowReactor {
             inlet = *tank;
         }
     }
+}
 
-    /// Answer of the spectrometer to `{"integration_ms", "averages"}`.
-    pub(crate) fn spectrum(&self, request: &Json, noise: Noise<'_>) -> Json {
+impl Plant for FlowReactor {
+    fn advance(&mut self, now: f64, placed: &mut [Placed]) {
+        while self.at < now {
+            let mut to = now.min(self.at + STEP_S);
+            let (mut a, mut b) = (0.0, 0.0);
+            for one in placed.iter() {
+                let Device::Pump(pump) = &one.device else { continue };
+                // A change that is due now was made by the step before.
+                to = pump.next_change().filter(|at| *at > self.at).map_or(to, |at| at.min(to));
+                if one.name == self.feed_a {
+                    a = pump.flow();
+                } else if one.name == self.feed_b {
+                    b = pump.flow();
+                }
+            }
+            let mut celsius = 25.0;
+            for one in placed.iter_mut() {
+                match &mut one.device {
+                    Device::Pump(pump) => pump.advance(to),
+                    Device::Controller(controller) => {
+                        controller.advance(to);
+                        if one.name == self.heater {
+                            celsius = controller.temperature();
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            self.flow(a, b, celsius, to - self.at);
+            self.at = to;
+        }
+    }
+
+    fn spectrum(&self, request: &Json, noise: Noise<'_>) -> Json {
         let cell = self.tanks.last().copied().unwrap_or(EMPTY);
         spectrum([cell.a, cell.p, cell.d], request, noise)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -262,6 +262,25 @@ fn serial(
     Ok(actual)
 }
 
+/// Publishes the state of a bridge while it is connected.
+async fn states(
+    shared: Shared,
+    client: AsyncClient,
+    connected: Arc<AtomicBool>,
+    base: String,
+    name: String,
+) {
+    if !shared.world().publishers().contains(&name) {
+        return;
+    }
+    while let Some((wait, payload)) = shared.state(&name) {
+        if connected.load(Ordering::SeqCst) {
+            let _ = client.try_publish(format!("{base}/state"), QoS::AtMostOnce, false, payload);
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
 /// An instrument as a client of somebody else's broker.
 async fn client(shared: Shared, host: String, base: String, name: String, open: Open) {
     let (server, port) = host.rsplit_once(':').unwrap_or((&host, "1883"));
@@ -279,11 +298,20 @@ async fn client(shared: Shared, host: String, base: String, name: String, open: 
     options.set_network_options(network);
     let (client, mut events) = AsyncClient::new(options, 64);
     let mut guard = None;
+    let connected = Arc::new(AtomicBool::new(false));
+    tokio::spawn(states(
+        shared.clone(),
+        client.clone(),
+        connected.clone(),
+        base.clone(),
+        name.clone(),
+    ));
     loop {
         match events.poll().await {
             Ok(Event::Incoming(rumqttc::v5::mqttbytes::v5::Packet::ConnAck(_))) => {
                 guard = Some(open.one());
-                for topic in ["measure", "lamp", "GPIO/28/"] {
+                connected.store(true, Ordering::SeqCst);
+                for topic in ["measure", "lamp", "GPIO/28/", "do/+"] {
                     let _ = client.try_subscribe(format!("{base}/{topic}"), QoS::AtLeastOnce);
                 }
                 let _ =
@@ -324,6 +352,7 @@ async fn client(shared: Shared, host: String, base: String, name: String, open: 
             Ok(_) => {}
             Err(_) => {
                 guard = None;
+                connected.store(false, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }

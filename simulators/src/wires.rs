@@ -34,6 +34,8 @@ where
             let pump = shared.world().pump_at(address, &frame);
             // Nobody answers for an address without a pump.
             let Some(name) = pump else { continue };
+            let busy_s = shared.world().line_busy_s(&name, &frame);
+            shared.lab_pause(busy_s).await;
             let request = |world: &mut World, now| world.line(&name, &frame, now);
             if let Some(answer) = shared.request(&name, request).await {
                 stream.write_all(&answer).await?;

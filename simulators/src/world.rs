@@ -13,8 +13,25 @@ use crate::config::{DeviceConfig, Error, LabConfig};
 use crate::controller::Controller;
 use crate::faults::{Fate, Faults};
 use crate::light::LightBox;
-use crate::plant::FlowReactor;
+use crate::plants::{self, Plant};
 use crate::pump::Pump;
+use crate::text::Text;
+
+/// Commands of a bridge are below this topic.
+const COMMANDS: &str = "do/";
+/// Longest time a bridge is busy with one command, s.
+const BUSY_MAX_S: f64 = 86_400.0;
+/// Definitions of bridges; what each does is up to the plant.
+const BRIDGES: &[&str] = &[
+    "mqtt5-spin-coater",
+    "mqtt5-sample-arm",
+    "mqtt5-film-meter",
+    "mqtt5-battery-cycler",
+    "mqtt5-hplc",
+    "mqtt5-bioreactor",
+    "mqtt5-liquid-handler",
+    "mqtt5-plate-reader",
+];
 
 /// A command that changed something, as the instrument took it.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +62,10 @@ pub(crate) enum Device {
     Controller(Controller),
     Spectrometer,
     Light(LightBox),
+    /// Talks in lines of text.
+    Text(Text),
+    /// A gateway to something of the plant: topics `do/COMMAND` and `state`.
+    Bridge,
 }
 
 /// An instrument and where it stands.
@@ -59,7 +80,7 @@ pub(crate) struct Placed {
 #[derive(Debug)]
 pub struct World {
     pub(crate) placed: Vec<Placed>,
-    plant: Option<FlowReactor>,
+    plant: Option<Box<dyn Plant>>,
     /// Of noise; latency and faults have streams of their own.
     rng: ChaCha8Rng,
     faults: BTreeMap<String, Faults>,
@@ -96,17 +117,17 @@ impl World {
                 device: model,
             });
         }
-        let plant = match &config.plant {
-            Some(plant) if plant.name == "snar-flow" => Some(FlowReactor::new(plant, &placed)?),
-            Some(plant) if plant.name == "light-box" => None,
-            Some(plant) => {
-                return Err(Error::Plant(format!(
-                    "`{}` is not known; there are snar-flow and light-box",
-                    plant.name
-                )));
-            }
-            None => None,
-        };
+        let plant = plants::of(config.plant.as_ref(), &placed)?;
+        if plant.is_none()
+            && let Some(bridge) = placed.iter().find(|p| matches!(p.device, Device::Bridge))
+        {
+            let known: Vec<&str> = plants::KNOWN.iter().map(|(name, _)| *name).collect();
+            return Err(Error::Plant(format!(
+                "`{}` needs something to act on: one of {}",
+                bridge.name,
+                known.join(", ")
+            )));
+        }
         Ok(World {
             placed,
             plant,
@@ -155,13 +176,22 @@ impl World {
         self.faults.get_mut(name).map_or(plain, Faults::next)
     }
 
-    /// The pump on a serial bus that a request is for.
+    /// The pump on a serial bus that a request is for, or the only instrument of a line.
     pub(crate) fn pump_at(&self, address: &str, frame: &Frame) -> Option<String> {
         let its = |placed: &&Placed| match &placed.device {
             Device::Pump(pump) => placed.address == address && pump.address() == frame.address,
+            Device::Text(_) => placed.address == address,
             _ => false,
         };
         self.placed.iter().find(its).map(|p| p.name.clone())
+    }
+
+    /// Lab time an instrument on a line needs for a request, s.
+    pub(crate) fn line_busy_s(&self, name: &str, frame: &Frame) -> f64 {
+        match self.placed.iter().find(|p| p.name == name).map(|p| &p.device) {
+            Some(Device::Text(text)) => text.busy_s(&frame.command),
+            _ => 0.0,
+        }
     }
 
     /// The controller at an address of the lab.
@@ -176,12 +206,23 @@ impl World {
         }
     }
 
-    /// What a pump answers to a request.
+    /// What an instrument on a line answers to a request.
     pub(crate) fn line(&mut self, name: &str, frame: &Frame, now: f64) -> Option<Vec<u8>> {
         self.advance(now);
         let mut effects = Vec::new();
-        let answer = match self.device(name)? {
+        let noise = Noise { rng: &mut self.rng };
+        let device = self.placed.iter_mut().find(|p| p.name == name).map(|p| &mut p.device)?;
+        let answer = match device {
             Device::Pump(pump) => pump.request(frame, now, &mut effects),
+            Device::Text(text) => {
+                let reading = match &mut self.plant {
+                    Some(plant) if text.wants_reading(&frame.command) => plant.reading(name, noise),
+                    _ => None,
+                };
+                let (answer, effect) = text.request(name, &frame.command, now, reading);
+                effects.extend(effect);
+                answer.map(String::into_bytes)
+            }
             _ => None,
         };
         self.note(effects, now);
@@ -204,15 +245,38 @@ impl World {
         self.placed.iter_mut().find(|p| p.name == name).map(|p| &mut p.device)
     }
 
-    /// Lab time an MQTT instrument needs before it can answer a message, s.
-    pub(crate) fn busy_s(&self, name: &str, below: &str, payload: &[u8]) -> f64 {
+    /// An MQTT instrument takes a message; lab time it needs before it can answer, s.
+    pub(crate) fn begin(&mut self, name: &str, below: &str, payload: &[u8], now: f64) -> f64 {
+        self.advance(now);
         let input: Json = serde_json::from_slice(payload).unwrap_or_default();
         let device = self.placed.iter().find(|p| p.name == name).map(|p| &p.device);
-        match device {
-            Some(Device::Spectrometer) if below == "measure" => crate::plant::measuring_s(&input),
-            Some(Device::Light(_)) if below == "GPIO/28/" => crate::light::measuring_s(&input),
+        match (device, below.strip_prefix(COMMANDS), &mut self.plant) {
+            (Some(Device::Spectrometer), ..) if below == "measure" => {
+                crate::plant::measuring_s(&input)
+            }
+            (Some(Device::Light(_)), ..) if below == "GPIO/28/" => {
+                crate::light::measuring_s(&input)
+            }
+            (Some(Device::Bridge), Some(command), Some(plant)) => {
+                plant.begin(name, command, &input).clamp(0.0, BUSY_MAX_S)
+            }
             _ => 0.0,
         }
+    }
+
+    /// What a bridge publishes of itself, and how often in lab time, s.
+    pub(crate) fn state(&mut self, name: &str, now: f64) -> Option<(f64, Vec<u8>)> {
+        self.advance(now);
+        let (every, state) = self.plant.as_ref()?.state(name)?;
+        Some((every, state.to_string().into_bytes()))
+    }
+
+    /// Instruments that publish their state by themselves.
+    pub(crate) fn publishers(&self) -> Vec<String> {
+        let plant = self.plant.as_ref();
+        let publishes = |name: &str| plant.is_some_and(|p| p.state(name).is_some());
+        let bridges = self.placed.iter().filter(|p| matches!(p.device, Device::Bridge));
+        bridges.map(|p| p.name.clone()).filter(|name| publishes(name)).collect()
     }
 
     /// A message below the base topic of an MQTT instrument.
@@ -254,6 +318,20 @@ impl World {
                 self.note(effect.into_iter().collect(), now);
                 vec![publication("as7341/", &answer)]
             }
+            Some(Device::Bridge) => {
+                let (Some(command), Some(plant)) = (below.strip_prefix(COMMANDS), &mut self.plant)
+                else {
+                    return Vec::new();
+                };
+                let (answer, effect) = match plant.command(name, command, &input, noise) {
+                    Ok((answer, effect)) => (answer, effect),
+                    Err(why) => (json!({"error": why}), None),
+                };
+                // What it shows comes before its answer, so that whoever waits for that sees it.
+                let state = plant.state(name).map(|(_, state)| publication("state", &state));
+                self.note(effect.into_iter().collect(), now);
+                state.into_iter().chain([publication("", &answer)]).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -272,11 +350,14 @@ impl World {
 
 /// Refuses settings that would do nothing.
 fn check_settings(settings: &BTreeMap<String, f64>, config: &LabConfig) -> Result<(), Error> {
+    let plant = config.plant.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
+    let its = plants::KNOWN.iter().find(|(name, _)| *name == plant).map_or(&[][..], |(_, s)| *s);
     for name in settings.keys() {
         let fault = config.devices.iter().any(|d| Faults::knows(name, &d.name));
-        if !fault && !["reactor_volume", "syringe_volume"].contains(&name.as_str()) {
+        if !fault && name != "syringe_volume" && !its.contains(&name.as_str()) {
+            let its: String = its.iter().map(|s| format!("{s}, ")).collect();
             return Err(Error::Plant(format!(
-                "the setting `{name}` is not known; there are reactor_volume, syringe_volume, and \
+                "the setting `{name}` is not known; there are {its}syringe_volume, and \
                  INSTRUMENT_delay, _effect_delay, _silence_every, _lost_reply_every"
             )));
         }
@@ -297,6 +378,9 @@ fn model(device: &DeviceConfig) -> Result<Device, Error> {
         "eurotherm-3216" => Device::Controller(Controller::new(&device.name, 25.0)),
         "mqtt5-spectrometer" => Device::Spectrometer,
         "as7341-picow" => Device::Light(LightBox::default()),
+        "atlas-ezo-ph" => Device::Text(Text::ezo()),
+        "ika-rct" => Device::Text(Text::ika()),
+        model if BRIDGES.contains(&model) => Device::Bridge,
         model => {
             return Err(Error::Model { name: device.name.clone(), model: model.to_owned() });
         }
