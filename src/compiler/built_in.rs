@@ -8,8 +8,18 @@ macro_rules! built_in {
 }
 
 built_in![
+    "battery_cycler/mqtt5-battery-cycler.yaml",
+    "bioreactor/mqtt5-bioreactor.yaml",
+    "film_meter/mqtt5-film-meter.yaml",
+    "hplc/mqtt5-hplc.yaml",
+    "liquid_handler/mqtt5-liquid-handler.yaml",
+    "ph_meter/atlas-ezo-ph.yaml",
+    "plate_reader/mqtt5-plate-reader.yaml",
+    "sample_arm/mqtt5-sample-arm.yaml",
     "spectrometer/as7341-picow.yaml",
     "spectrometer/mqtt5-spectrometer.yaml",
+    "spin_coater/mqtt5-spin-coater.yaml",
+    "stirrer/ika-rct.yaml",
     "syringe_pump/newera-ne1000.yaml",
     "thermostat/eurotherm-3216.yaml",
 ];

@@ -3,7 +3,16 @@
 use crate::spec::table::{NAME, QUANTITY, TEXT, Table, Takes, VALUE, key};
 
 /// Plants the simulators know.
-pub const PLANTS: &[&str] = &["snar-flow", "light-box"];
+pub const PLANTS: &[&str] = &[
+    "snar-flow",
+    "light-box",
+    "titration",
+    "coating",
+    "battery",
+    "chromatography",
+    "culture",
+    "dilution",
+];
 /// Most samples in one place.
 pub(super) const MAX_CAPACITY: u32 = 1_000_000;
 
