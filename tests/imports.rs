@@ -11,7 +11,11 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
     ("planner", &["units", "spec", "expr"], &["tokio", "rusqlite", "std::time::Instant"]),
     ("analysis", &["units", "expr", "spec"], &["tokio", "rusqlite", "std::fs"]),
     ("compiler", &["units", "expr", "spec", "analysis"], &["tokio", "rusqlite"]),
-    ("editor", &["units", "expr", "spec", "compiler"], &["tokio", "rusqlite", "std::net"]),
+    (
+        "editor",
+        &["units", "expr", "spec", "analysis", "compiler"],
+        &["tokio", "rusqlite", "std::net"],
+    ),
     ("scheduler", &["units", "expr", "compiler"], &["tokio", "rusqlite", "std::time::Instant"]),
     ("wire", &[], &["rusqlite"]),
     ("driver", &["units", "expr", "spec", "wire"], &["rusqlite"]),

@@ -293,6 +293,12 @@ pub struct SchemaArgs {
     /// Kind of document.
     #[arg(value_parser = ["protocol", "instrument", "lab", "campaign"])]
     pub kind: String,
+    /// With the roles, actions, arguments and stock of this lab.
+    #[arg(long)]
+    pub lab: Option<PathBuf>,
+    /// For campaigns: with the parameters, results and roles of this protocol.
+    #[arg(long)]
+    pub protocol: Option<PathBuf>,
 }
 
 /// `labloop explain`

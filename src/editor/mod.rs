@@ -5,8 +5,11 @@
 //! knows how an editor is connected; that is the command line's work.
 
 mod comments;
+mod describe;
 mod format;
+mod lab_schema;
 mod layout;
 mod scalar;
 
 pub use format::{Refused, format};
+pub use lab_schema::{campaign_schema, protocol_schema};
