@@ -55,6 +55,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     if !check::show(&bundle) {
         return Ok(Exit::NotCompiled);
     }
+    super::run::guarded(&bundle)?;
     let declared = bundle.campaign.clone();
     let search = match &declared {
         Some(_) => Some(campaign::check(&bundle).value.ok_or((Exit::NotCompiled, String::new()))?),

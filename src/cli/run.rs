@@ -10,7 +10,7 @@ use super::launch::{Work, Worked, World};
 use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::campaign::Search;
 use crate::compiler::graph::Graph;
-use crate::compiler::{Bundle, Request, campaign, compile};
+use crate::compiler::{Bundle, Request, campaign, compile, first_guard};
 use crate::engine::campaign::{Campaign, CampaignRecord, Experiment, Rules};
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
@@ -42,12 +42,28 @@ pub(super) fn usage(message: impl ToString) -> (Exit, String) {
     (Exit::Usage, message.to_string())
 }
 
+/// Refuses a lab with interlocks: better no run than one that believes itself guarded.
+pub(super) fn guarded(bundle: &Bundle) -> Result<(), (Exit, String)> {
+    let guard = bundle.lab.as_ref().and_then(|lab| first_guard(lab, &bundle.sources));
+    let Some((what, place)) = guard else { return Ok(()) };
+    Err((
+        Exit::NotCompiled,
+        format!(
+            "{}:{}:{}: {what} is checked, but this version does not evaluate it while a run goes \
+             on, and a run that looks guarded and is not is worse than none. Remove it from the \
+             lab and guard the hazard by hardware",
+            place.file, place.line, place.column
+        ),
+    ))
+}
+
 fn start(args: &RunArgs, json: bool) -> Outcome {
     let mut bundle = Bundle::load(&args.document, args.lab.as_deref()).map_err(usage)?;
     check::check_bundle(&mut bundle);
     if !check::show(&bundle) {
         return Ok(Exit::NotCompiled);
     }
+    guarded(&bundle)?;
     let folder = args.state.state.as_path();
     let _lock = StateLock::take(folder).map_err(usage)?;
     let lab_file = bundle.lab_file().map(Path::new).ok_or_else(|| usage("there is no lab"))?;

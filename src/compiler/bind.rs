@@ -102,7 +102,7 @@ fn one(
                     let mut wrong = Diagnostic::error(
                         codes::ROLE_NOT_PLAYED,
                         role.name.span,
-                        format!("no instrument of the lab plays `{name}`"),
+                        format!("let an instrument of the lab play `{name}`: none does"),
                     )
                     .also(lab.name.span, "the lab");
                     wrong = match candidates.first() {

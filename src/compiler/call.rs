@@ -301,9 +301,15 @@ impl<'a> Walk<'a> {
                 let mut wrong = Diagnostic::error(
                     codes::UNKNOWN_ROLE,
                     entry.name.span,
-                    format!("`{}` has no role `{}`", callee.name.value, entry.name.value),
+                    match near {
+                        Some(near) => format!("write `{near}` instead of `{}`", entry.name.value),
+                        None => format!(
+                            "remove `{}`: `{}` has no such role",
+                            entry.name.value, callee.name.value
+                        ),
+                    },
                 )
-                .label("a role of the called protocol stands here")
+                .label("no role of the called protocol")
                 .also(callee.name.span, "the called protocol");
                 wrong.fix = near.map(str::to_owned);
                 self.report.push(wrong);
@@ -342,13 +348,14 @@ impl<'a> Walk<'a> {
                         codes::ROLE_TYPE,
                         given.map_or(word, |w| w.value.span),
                         format!(
-                            "`{}` needs a {}, but `{}` is a {}",
-                            role.name.value,
+                            "name a {} for `{}`: `{}` is a {}",
                             role.kind.value,
+                            role.name.value,
                             ours.value,
                             binding.definition.kind.value
                         ),
                     )
+                    .label("of another type")
                     .also(role.kind.span, "what the called protocol needs"),
                 );
                 complete = false;
@@ -380,7 +387,13 @@ impl<'a> Walk<'a> {
             let mut wrong = Diagnostic::error(
                 codes::UNKNOWN_PARAMETER,
                 entry.name.span,
-                format!("`{}` has no parameter `{}`", callee.name.value, entry.name.value),
+                match near {
+                    Some(near) => format!("write `{near}` instead of `{}`", entry.name.value),
+                    None => format!(
+                        "remove `{}`: `{}` has no such parameter",
+                        entry.name.value, callee.name.value
+                    ),
+                },
             )
             .label("no such parameter")
             .also(callee.name.span, "the called protocol");

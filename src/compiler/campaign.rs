@@ -1,5 +1,7 @@
 //! A campaign against its protocol: what is searched, in which limits, for what.
 
+mod budget;
+
 use std::collections::BTreeMap;
 
 use super::bundle::Bundle;
@@ -162,6 +164,10 @@ pub fn check(bundle: &Bundle) -> Checked<Search> {
         ranges: &ranges,
     });
     report.extend(compiled.report);
+    if let Some(graph) = &compiled.value {
+        budget::check(campaign, lab, graph, &mut report);
+    }
+    budget::feasible(campaign, &search, &ranges, &mut report);
     report.sort();
     let value = (!report.has_errors()).then_some(search);
     Checked::new(value, report)

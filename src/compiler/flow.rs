@@ -88,8 +88,9 @@ impl<'a> Siblings<'a> {
             let mut wrong = Diagnostic::error(
                 codes::CYCLIC_AFTER,
                 first.after.first().map_or(first.word, |a| a.span),
-                "these steps wait for each other and none can start",
-            );
+                "remove an `after`: these steps wait for each other and none can start",
+            )
+            .label("waits in the circle");
             for step in steps.iter().skip(1) {
                 wrong = wrong.also(step.word, "waits in the circle");
             }
@@ -124,8 +125,9 @@ impl<'a> Siblings<'a> {
             let mut wrong = Diagnostic::error(
                 codes::UNKNOWN_STEP,
                 name.span,
-                format!("this list has no step `{}`", name.value),
+                format!("name a step of this list: it has no `{}`", name.value),
             )
+            .label("no such step here")
             .reason("`after:` names steps of the same list");
             let ids = self.steps.iter().filter_map(|s| s.id.as_ref()).map(|i| i.value.as_str());
             if let Some(near) = nearest(&name.value, ids) {
@@ -297,8 +299,9 @@ impl<'a> Walk<'a> {
                     let mut wrong = Diagnostic::error(
                         codes::UNKNOWN_ROLE,
                         role.span,
-                        format!("the protocol has no role `{}`", role.value),
-                    );
+                        format!("name a role of the protocol to hold, not `{}`", role.value),
+                    )
+                    .label("no such role");
                     let known = self.protocol().roles.iter().map(|r| r.name.value.as_str());
                     if let Some(near) = nearest(&role.value, known) {
                         wrong = wrong.fix(near);
@@ -326,10 +329,11 @@ impl<'a> Walk<'a> {
                                 codes::BRANCHES_SHARE,
                                 span,
                                 format!(
-                                    "two branches command `{}` at the same time",
+                                    "put these into one branch: both command `{}` at the same time",
                                     binding.instrument
                                 ),
                             )
+                            .label("one branch")
                             .also(*before, "the other branch")
                             .fix("put both steps into one branch, or after each other"),
                         );

@@ -1,6 +1,7 @@
 //! A lab against the definitions it uses.
 
 use super::bind::Definitions;
+use super::interlocks;
 use super::names::Names;
 use super::values;
 use crate::spec::instrument::{Instrument, Wire};
@@ -16,29 +17,7 @@ pub fn check_lab(lab: &Lab, definitions: &Definitions) -> Report {
         wire(instrument, definition, &mut report);
         limits(instrument, definition, &mut report);
     }
-    for interlock in &lab.interlocks {
-        // Better no run than one that believes itself guarded.
-        report.push(
-            Diagnostic::error(
-                codes::INTERLOCK_FORM,
-                interlock.id.span,
-                format!("interlock `{}` is not evaluated by this version", interlock.id.value),
-            )
-            .reason("running with it would look guarded and not be")
-            .fix("remove it here and guard the hazard by hardware until labloop can"),
-        );
-    }
-    if let Some(estop) = &lab.estop {
-        report.push(
-            Diagnostic::error(
-                codes::INTERLOCK_FORM,
-                estop.span,
-                "`estop:` is not supervised by this version",
-            )
-            .reason("running with it would look guarded and not be")
-            .fix("remove it here; the hard-wired chain stays the real one"),
-        );
-    }
+    interlocks::check(lab, definitions, &mut report);
     if let Some(simulation) = &lab.simulation {
         for wired in &simulation.wiring {
             if lab.instrument(&wired.value.value).is_none() {
@@ -72,8 +51,15 @@ fn config(instrument: &LabInstrument, definition: &Instrument, report: &mut Repo
                 let mut wrong = Diagnostic::error(
                     codes::UNKNOWN_CONFIG,
                     entry.name.span,
-                    format!("`{}` has no setting `{}`", definition.name.value, entry.name.value),
+                    match nearest(&entry.name.value, known.iter().copied()) {
+                        Some(near) => format!("write `{near}` instead of `{}`", entry.name.value),
+                        None => format!(
+                            "remove `{}`: `{}` has no such setting",
+                            entry.name.value, definition.name.value
+                        ),
+                    },
                 )
+                .label("no such setting")
                 .also(definition.name.span, "the definition");
                 wrong = match nearest(&entry.name.value, known.iter().copied()) {
                     Some(near) => wrong.fix(near),
@@ -85,16 +71,23 @@ fn config(instrument: &LabInstrument, definition: &Instrument, report: &mut Repo
         }
     }
     for spec in definition.config.iter().filter(|s| s.required && s.default.is_none()) {
+        // A setting that was misspelt was reported with the name it was meant to have.
+        let known = || definition.config.iter().map(|s| s.name.value.as_str());
+        let meant = |written: &str| nearest(written, known()) == Some(spec.name.value.as_str());
+        if instrument.config.iter().any(|c| meant(&c.name.value)) {
+            continue;
+        }
         if !instrument.config.iter().any(|c| c.name.value == spec.name.value) {
             report.push(
                 Diagnostic::error(
                     codes::MISSING_CONFIG,
                     instrument.name.span,
                     format!(
-                        "`{}` needs `config: {{{}: ...}}`",
-                        instrument.name.value, spec.name.value
+                        "add `{}` to `config:` of `{}`",
+                        spec.name.value, instrument.name.value
                     ),
                 )
+                .label("a setting is missing")
                 .also(spec.span, "required here")
                 .fix(format!(
                     "config: {{{}: {}}}",
@@ -129,10 +122,15 @@ fn wire(instrument: &LabInstrument, definition: &Instrument, report: &mut Report
             Diagnostic::error(
                 codes::WRONG_WIRE,
                 instrument.address.span,
-                format!("`{}` does not speak `{scheme}`", definition.name.value),
+                format!(
+                    "give `{}` an address that begins with {}",
+                    instrument.name.value,
+                    speaks.join(" or ")
+                ),
             )
+            .label(format!("it does not speak {scheme}"))
             .also(definition.connection.span, "what it speaks")
-            .reason(format!("its address begins with {}", speaks.join(" or "))),
+            .reason("the definition says which wires the device has"),
         );
     }
 }

@@ -18,6 +18,7 @@ pub mod campaign;
 mod flow;
 pub mod graph;
 mod hash;
+mod interlocks;
 mod lab;
 mod names;
 mod operation;
@@ -29,6 +30,7 @@ mod walk;
 
 pub use bind::Binding;
 pub use bundle::{Bundle, BundleError, Kind};
+pub use interlocks::first_guard;
 pub use lab::check_lab;
 pub use walk::{Protocols, Request, compile};
 

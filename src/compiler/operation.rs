@@ -45,30 +45,38 @@ impl<'a> Walk<'a> {
         let Some(binding) = self.names.roles.get(&role.value).cloned() else {
             // A role that nobody plays was reported once, where it is declared.
             if self.protocol().role(&role.value).is_none() {
-                let mut wrong = Diagnostic::error(
-                    codes::UNKNOWN_ROLE,
-                    role.span,
-                    format!("the protocol has no role `{}`", role.value),
-                );
-                let roles = self.protocol().roles.iter().map(|r| r.name.value.as_str());
-                if let Some(near) = nearest(&role.value, roles) {
-                    wrong = wrong.fix(format!("{near}.{}", action.value));
-                }
+                let roles: Vec<&str> =
+                    self.protocol().roles.iter().map(|r| r.name.value.as_str()).collect();
+                let near = nearest(&role.value, roles.iter().copied());
+                let message = match near {
+                    Some(near) => format!("write `{near}` instead of `{}`", role.value),
+                    None => format!("add `{}` to `roles:`, or use one that is there", role.value),
+                };
+                let mut wrong = Diagnostic::error(codes::UNKNOWN_ROLE, role.span, message)
+                    .label("no role of this protocol")
+                    .reason(format!("its roles are {}", listed(roles)));
+                wrong.fix = near.map(|near| format!("{near}.{}", action.value));
                 self.report.push(wrong);
             }
             return None;
         };
-        let definition = binding.definition;
+        let definition = std::sync::Arc::clone(&binding.definition);
         let Some(declared) = definition.action(&action.value) else {
             let known: Vec<&str> =
                 definition.actions.iter().map(|a| a.name.value.as_str()).collect();
-            let mut wrong = Diagnostic::error(
-                codes::UNKNOWN_ACTION,
-                action.span,
-                format!("`{}` cannot `{}`", role.value, action.value),
-            )
-            .also(definition.name.span, format!("plays `{}`", role.value))
-            .reason(format!("it can {}", known.join(", ")));
+            let message = match nearest(&action.value, known.iter().copied()) {
+                Some(near) => {
+                    let (role, action) = (&role.value, &action.value);
+                    format!("write `{role}.{near}` instead of `{role}.{action}`")
+                }
+                None => {
+                    format!("use something `{}` can do: it cannot `{}`", role.value, action.value)
+                }
+            };
+            let mut wrong = Diagnostic::error(codes::UNKNOWN_ACTION, action.span, message)
+                .label("no such action")
+                .also(definition.name.span, format!("plays `{}`", role.value))
+                .reason(format!("it can {}", known.join(", ")));
             if let Some(near) = nearest(&action.value, known.iter().copied()) {
                 wrong = wrong.fix(format!("{}.{near}", role.value));
             }
@@ -77,6 +85,11 @@ impl<'a> Walk<'a> {
         };
         let args = self.arguments(&binding.instrument, declared, with, step, &role.value)?;
         self.lab_limits(&binding.instrument, declared, with, &args);
+        let ranges: Vec<(String, expr::Interval)> = args
+            .iter()
+            .filter_map(|(name, e)| Some((name.clone(), expr::interval(e, &self.names)?)))
+            .collect();
+        self.interlocked(&binding.instrument, definition.as_ref(), declared, &ranges, step.word);
         let effect = effect_of(declared.effect.value);
         if effect == Effect::Once {
             self.once.push(step.word);
@@ -86,7 +99,10 @@ impl<'a> Walk<'a> {
                 Diagnostic::error(
                     codes::RETRY_OF_ONCE,
                     retry.span,
-                    format!("`{}.{}` must never be sent twice", role.value, action.value),
+                    format!(
+                        "remove `retry`: `{}.{}` must never be sent twice",
+                        role.value, action.value
+                    ),
                 )
                 .also(declared.effect.span, "its effect class")
                 .reason("nothing can tell whether a failed attempt had its effect")
@@ -99,8 +115,9 @@ impl<'a> Walk<'a> {
                 Diagnostic::error(
                     codes::NO_DEADLINE,
                     step.word,
-                    "how long this may take is not known before the run",
+                    "add a `timeout`: how long this may take is not known before the run",
                 )
+                .label("no deadline")
                 .also(declared.takes.timeout.span, "its timeout reads a value measured later")
                 .fix("timeout: 5 min"),
             );
@@ -135,19 +152,33 @@ impl<'a> Walk<'a> {
         let mut args = BTreeMap::new();
         let mut complete = true;
         let mut misspelt: Vec<&str> = Vec::new();
+        let open: Vec<&str> = declared
+            .args
+            .iter()
+            .filter(|a| a.required && !with.iter().any(|w| w.name.value == a.name.value))
+            .map(|a| a.name.value.as_str())
+            .collect();
         for Named { name, value } in with {
             let Some(spec) = declared.args.iter().find(|a| a.name.value == name.value) else {
                 let known: Vec<&str> =
                     declared.args.iter().map(|a| a.name.value.as_str()).collect();
                 let what = format!("{role}.{}", declared.name.value);
+                // One name too many and one too few are one mistake.
+                let near = nearest(&name.value, known.iter().copied()).or(match open.as_slice() {
+                    [only] => Some(*only),
+                    _ => None,
+                });
                 let mut wrong = Diagnostic::error(
                     codes::UNKNOWN_ARGUMENT,
                     name.span,
-                    format!("`{what}` takes no `{}`", name.value),
+                    match near {
+                        Some(near) => format!("write `{near}` instead of `{}`", name.value),
+                        None => format!("remove `{}`: `{what}` takes no such argument", name.value),
+                    },
                 )
                 .label("no such argument")
                 .also(declared.name.span, "the action");
-                wrong = match nearest(&name.value, known.iter().copied()) {
+                wrong = match near {
                     Some(near) => {
                         misspelt.extend(
                             declared
@@ -200,8 +231,12 @@ impl<'a> Walk<'a> {
                         Diagnostic::error(
                             codes::MISSING_ARGUMENT,
                             step.word,
-                            format!("`{role}.{}` needs `{}`", declared.name.value, spec.name.value),
+                            format!(
+                                "add `{}` to `with:` of `{role}.{}`",
+                                spec.name.value, declared.name.value
+                            ),
                         )
+                        .label("an argument is missing")
                         .also(spec.span, "declared here")
                         .fix(format!(
                             "with: {{{}: {}}}",
@@ -287,7 +322,7 @@ impl<'a> Walk<'a> {
                     ),
                 )
                 .label("depends on what is measured")
-                .fix("clamp it: ${ min(steps.x.value, 5 mL) } has a bound only if its names have"),
+                .fix("the most it may take: 5 mL"),
             );
         }
         range.map(|r| r.hi)
@@ -388,10 +423,11 @@ impl<'a> Walk<'a> {
                         codes::OUT_OF_RANGE,
                         span,
                         format!(
-                            "`{}` may reach {value}, this lab allows {word} {q}",
+                            "keep `{}` {word} {q} in this lab: it may reach {value}",
                             limit.argument.value
                         ),
                     )
+                    .label("beyond the lab's limit")
                     .also(limit_value.span, "the lab's limit"),
                 );
             }
@@ -435,12 +471,13 @@ impl<'a> Walk<'a> {
     ) -> Option<NodeId> {
         let StepKind::Analyse { function, with } = &step.kind else { return None };
         let Some(signature) = signature(&function.value) else {
-            let mut wrong = Diagnostic::error(
-                codes::UNKNOWN_ANALYSIS,
-                function.span,
-                format!("there is no analysis `{}`", function.value),
-            )
-            .reason(format!("there are {}", analysis::names().join(", ")));
+            let message = match nearest(&function.value, analysis::names()) {
+                Some(near) => format!("write `{near}` instead of `{}`", function.value),
+                None => format!("name an analysis that exists, not `{}`", function.value),
+            };
+            let mut wrong = Diagnostic::error(codes::UNKNOWN_ANALYSIS, function.span, message)
+                .label("no such analysis")
+                .reason(format!("there are {}", analysis::names().join(", ")));
             if let Some(near) = nearest(&function.value, analysis::names()) {
                 wrong = wrong.fix(near);
             }
@@ -454,12 +491,15 @@ impl<'a> Walk<'a> {
             seen.insert(name.value.as_str());
             let Some(input) = signature.input(&name.value) else {
                 let known: Vec<&str> = signature.inputs.iter().map(|i| i.name).collect();
-                let mut wrong = Diagnostic::error(
-                    codes::UNKNOWN_ARGUMENT,
-                    name.span,
-                    format!("`{}` takes no `{}`", function.value, name.value),
-                )
-                .reason(format!("it takes {}", known.join(", ")));
+                let message = match nearest(&name.value, known.iter().copied()) {
+                    Some(near) => format!("write `{near}` instead of `{}`", name.value),
+                    None => {
+                        format!("remove `{}`: `{}` takes no such input", name.value, function.value)
+                    }
+                };
+                let mut wrong = Diagnostic::error(codes::UNKNOWN_ARGUMENT, name.span, message)
+                    .label("no such input")
+                    .reason(format!("it takes {}", known.join(", ")));
                 if let Some(near) = nearest(&name.value, known) {
                     wrong = wrong.fix(near);
                 }
@@ -476,7 +516,7 @@ impl<'a> Walk<'a> {
                     Diagnostic::error(
                         codes::EXPRESSION_TYPE,
                         value.span(),
-                        format!("`{}` of `{}` must be {}", name.value, function.value, input.is),
+                        format!("give `{}` of `{}` {}", name.value, function.value, input.is),
                     )
                     .label(format!("this is a {found}"))
                     .reason(input.doc),
@@ -491,8 +531,9 @@ impl<'a> Walk<'a> {
                 Diagnostic::error(
                     codes::MISSING_ARGUMENT,
                     function.span,
-                    format!("`{}` needs `{}`", function.value, input.name),
+                    format!("add `{}` to `with:` of `{}`", input.name, function.value),
                 )
+                .label("an input is missing")
                 .reason(format!("{}: {}", input.name, input.doc)),
             );
             complete = false;

@@ -54,8 +54,9 @@ fn name_error(
                 return Diagnostic::error(
                     codes::USED_BEFORE_SET,
                     place,
-                    format!("`steps.{step}` has no value here yet"),
+                    format!("move this behind step `{step}`: it has no value here yet"),
                 )
+                .label("read before it is there")
                 .reason("a step can read only steps that have ended on every path before it")
                 .fix("move this after it, or add `after:`");
             }
@@ -72,11 +73,35 @@ fn name_error(
         (E::Name, _) => codes::UNKNOWN_NAME,
         _ => codes::EXPRESSION_TYPE,
     };
-    let mut wrong = Diagnostic::error(code, place, error.message.clone());
-    if let Some(help) = &error.help {
-        wrong = wrong.fix(help.clone());
+    let written = expression.expr.text().get(error.span.clone()).unwrap_or_default();
+    // A help that is one name stands for the last part of what is written.
+    let better =
+        error.help.as_ref().filter(|h| !h.contains(char::is_whitespace)).map(|help| match written
+            .rsplit_once('.')
+        {
+            Some((before, _)) if !help.contains('.') && error.kind == E::Name => {
+                format!("{before}.{help}")
+            }
+            _ => help.clone(),
+        });
+    match (better, error.kind) {
+        (Some(better), E::Name) => {
+            Diagnostic::error(code, place, format!("write `{better}` instead of `{written}`"))
+                .label("nothing has this name")
+                .fix(better)
+        }
+        (better, kind) => {
+            let mut wrong = Diagnostic::error(code, place, error.message.clone());
+            if kind == E::Name {
+                wrong = wrong.label("nothing has this name");
+            }
+            wrong.fix = better;
+            if wrong.fix.is_none() {
+                wrong.reason.clone_from(&error.help);
+            }
+            wrong
+        }
     }
-    wrong
 }
 
 /// A step that exists only on some paths may not be read as if it always did.
@@ -93,8 +118,9 @@ fn report_uncertain(expression: &Expression, names: &Names<'_>, report: &mut Rep
                 Diagnostic::error(
                     codes::SET_ON_ONE_PATH,
                     expression.place(span),
-                    format!("`steps.{step}` has a value on some paths only"),
+                    format!("read `steps.{step}` where it always has a value: here it may have none"),
                 )
+                .label("has a value on some paths only")
                 .reason("it stands in one branch of an `if`, or its failure is passed over")
                 .fix("give the other branch a step of the same meaning, or read it inside the branch"),
             );
@@ -112,9 +138,10 @@ pub fn condition(expression: &Expression, names: &Names<'_>, report: &mut Report
         Diagnostic::error(
             codes::NOT_BOOLEAN,
             expression.span,
-            format!("this is a {found}, not true or false"),
+            "compare this with something: a condition is true or false",
         )
-        .fix("compare it with something, such as `> 0`"),
+        .label(format!("this is a {found}"))
+        .fix(format!("{} > ...", expression.text.trim())),
     );
     None
 }
@@ -136,11 +163,14 @@ pub fn argument(
             (Expr::literal(value), found)
         }
         Written::List { .. } | Written::Map { .. } => {
-            report.push(Diagnostic::error(
-                codes::EXPRESSION_TYPE,
-                span,
-                format!("`{}` takes a single value", spec.name.value),
-            ));
+            report.push(
+                Diagnostic::error(
+                    codes::EXPRESSION_TYPE,
+                    span,
+                    format!("write one value for `{}`, not several", spec.name.value),
+                )
+                .also(spec.span, "declared here"),
+            );
             return None;
         }
     };
@@ -150,7 +180,7 @@ pub fn argument(
             Diagnostic::error(
                 codes::EXPRESSION_TYPE,
                 span,
-                format!("`{}` must be a {wanted}", spec.name.value),
+                format!("give `{}` a {wanted}", spec.name.value),
             )
             .label(format!("this is a {found}"))
             .also(spec.span, "declared here"),
@@ -166,8 +196,13 @@ pub fn argument(
         let mut wrong = Diagnostic::error(
             codes::OPTION_UNKNOWN,
             span,
-            format!("`{}` cannot be `{text}`", spec.name.value),
+            match crate::spec::nearest(text, words.iter().copied()) {
+                Some(near) => format!("write `{near}` instead of `{text}`"),
+                None => format!("choose `{}` among {}", spec.name.value, words.join(", ")),
+            },
         )
+        .label("no such option")
+        .also(spec.span, "declared here")
         .reason(format!("it is one of {}", words.join(", ")));
         if let Some(near) = crate::spec::nearest(text, words) {
             wrong = wrong.fix(near);
@@ -193,8 +228,13 @@ fn literal(text: &str, spec: &ValueSpec, span: Span, report: &mut Report) -> Opt
                 let mut missing = Diagnostic::error(
                     codes::MISSING_UNIT,
                     span,
-                    format!("`{}` needs a unit", spec.name.value),
-                );
+                    format!(
+                        "give `{}` its unit, such as `{text} {}`",
+                        spec.name.value, unit.value.symbol
+                    ),
+                )
+                .label("a number without a unit")
+                .also(spec.span, "declared here");
                 missing = missing.fix(format!("{text} {}", unit.value.symbol));
                 report.push(missing);
                 return None;
@@ -253,15 +293,17 @@ fn in_limits(
     }
     for (value, limit, word) in broken {
         let message = if constant {
-            format!("`{what}` is {}, it may be {word} {}", show(value), show(limit.value.value))
+            format!("make `{what}` {word} {}: it is {}", show(limit.value.value), show(value))
         } else {
             format!(
-                "`{what}` may reach {}, it may be {word} {}",
-                show(value),
-                show(limit.value.value)
+                "keep `{what}` {word} {}: it may reach {}",
+                show(limit.value.value),
+                show(value)
             )
         };
+        let side = if word == "at most" { "too high" } else { "too low" };
         let mut wrong = Diagnostic::error(codes::OUT_OF_RANGE, written.span(), message)
+            .label(if constant { side.to_owned() } else { format!("may be {side}") })
             .also(limit.span, "the limit");
         if !constant && let Written::Expression(expression) = written {
             let worst = corner(&expression.expr, names, value);

@@ -419,6 +419,16 @@ impl<'a> Walk<'a> {
     }
 
     fn step(&mut self, parent: NodeId, slot: u32, index: usize, step: &'a Step) -> Option<NodeId> {
+        let made = self.made(parent, slot, index, step);
+        if let (None, Some(id)) = (made, &step.id) {
+            // What is wrong with it was reported; that others read it is no second mistake.
+            let found = StepType { value: Type::Unknown, loops: Vec::new(), certain: true };
+            self.names.steps.learn(id.value.clone(), found);
+        }
+        made
+    }
+
+    fn made(&mut self, parent: NodeId, slot: u32, index: usize, step: &'a Step) -> Option<NodeId> {
         let name = match &step.id {
             Some(id) => id.value.clone(),
             None => format!("{}#{}", word(step), index + 1),
@@ -541,18 +551,22 @@ impl<'a> Walk<'a> {
                 Diagnostic::error(
                     codes::EXPRESSION_TYPE,
                     expression.span,
-                    format!("a time is expected here, this is a {found}"),
+                    "write a time here, such as `5 min`",
                 )
+                .label(format!("this is a {found}"))
                 .fix("5 min"),
             );
             return None;
         }
         if expr::interval(&expr, &self.names).is_some_and(|r| r.lo < 0.0) {
-            self.report.push(Diagnostic::error(
-                codes::OUT_OF_RANGE,
-                expression.span,
-                "this time may be negative",
-            ));
+            self.report.push(
+                Diagnostic::error(
+                    codes::OUT_OF_RANGE,
+                    expression.span,
+                    "keep this time at zero or above: it may be negative",
+                )
+                .label("may be below zero"),
+            );
             return None;
         }
         Some(expr)
@@ -606,8 +620,15 @@ impl<'a> Walk<'a> {
                 let mut wrong = Diagnostic::error(
                     codes::EXPRESSION_TYPE,
                     result.value.span,
-                    format!("result `{}` is a {is}", result.name.value),
-                );
+                    match &result.unit {
+                        Some(unit) => format!(
+                            "give result `{}` a unit that fits: `{}` does not",
+                            result.name.value, unit.value.symbol
+                        ),
+                        None => format!("add a `unit` to result `{}`", result.name.value),
+                    },
+                )
+                .label(format!("this is a {is}"));
                 wrong = match &result.unit {
                     Some(unit) => wrong.also(unit.span, "which this unit does not fit"),
                     None => wrong.fix("add `unit:` to the result"),

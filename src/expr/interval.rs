@@ -119,3 +119,41 @@ fn call(name: &str, args: &[Interval]) -> Option<Interval> {
         _ => None,
     }
 }
+
+/// Whether a condition is true, or false, for every value its names can take; `None`: it may be
+/// either, or cannot be bounded before a run. `and` and `or` follow Kleene.
+pub fn truth(expr: &Expr, env: &dyn RangeEnv) -> Option<bool> {
+    decide(&expr.root, env)
+}
+
+fn decide(node: &Node, env: &dyn RangeEnv) -> Option<bool> {
+    match &node.kind {
+        Kind::Literal(Value::Bool(value)) => Some(*value),
+        Kind::Not(a) => decide(a, env).map(|a| !a),
+        Kind::Binary(Operator::And, a, b) => match (decide(a, env), decide(b, env)) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        },
+        Kind::Binary(Operator::Or, a, b) => match (decide(a, env), decide(b, env)) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        },
+        Kind::Binary(operator, a, b) => {
+            let (a, b) = (visit(a, env)?, visit(b, env)?);
+            match operator {
+                Operator::Less if a.hi < b.lo => Some(true),
+                Operator::Less if a.lo >= b.hi => Some(false),
+                Operator::AtMost if a.hi <= b.lo => Some(true),
+                Operator::AtMost if a.lo > b.hi => Some(false),
+                Operator::More if a.lo > b.hi => Some(true),
+                Operator::More if a.hi <= b.lo => Some(false),
+                Operator::AtLeast if a.lo >= b.hi => Some(true),
+                Operator::AtLeast if a.hi < b.lo => Some(false),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

@@ -31,7 +31,7 @@ mod value;
 pub use ast::Expr;
 pub use check::{Type, TypeEnv, check};
 pub use eval::{Argument, Env, eval, fold};
-pub use interval::{Interval, RangeEnv, interval};
+pub use interval::{Interval, RangeEnv, interval, truth};
 pub use parse::{parse, parse_template};
 pub use value::{Series, Value};
 

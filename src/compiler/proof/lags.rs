@@ -346,7 +346,10 @@ fn report(walk: &mut Walk<'_>, graph: &Graph, circle: &[Cause], length: &[f64]) 
         (codes::LAG_TOO_SHORT, message)
     } else {
         let all: Vec<String> = limits.iter().map(|e| format!("`{}`", name(graph, e.to))).collect();
-        (codes::NO_SCHEDULE, format!("the time limits of {} cannot all hold", all.join(" and ")))
+        (
+            codes::NO_SCHEDULE,
+            format!("raise one limit of {}: they cannot all hold", all.join(" and ")),
+        )
     };
     let mut wrong = Diagnostic::error(code, span, message).label(format!("at most {}", show(max)));
     for limit in limits.iter().skip(1) {
