@@ -82,6 +82,13 @@ fn visit(node: &Node, env: &dyn RangeEnv) -> Option<Interval> {
             let (yes, no) = (visit(yes, env)?, visit(no, env)?);
             checked(yes.lo.min(no.lo), yes.hi.max(no.hi))
         }
+        Kind::Call(name, args) if name == "clamp" => {
+            let [(_, x), (_, low), (_, high)] = args.as_slice() else { return None };
+            // Whatever goes in, what comes out lies between the ends.
+            let anything = Interval { lo: f64::NEG_INFINITY, hi: f64::INFINITY };
+            let x = visit(x, env).unwrap_or(anything);
+            call(name, &[x, visit(low, env)?, visit(high, env)?])
+        }
         Kind::Call(name, args) => {
             let args: Option<Vec<Interval>> = args.iter().map(|(_, arg)| visit(arg, env)).collect();
             call(name, &args?)

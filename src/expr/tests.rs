@@ -192,6 +192,15 @@ fn arithmetic() -> impl Strategy<Value = String> {
     })
 }
 
+#[test]
+fn a_clamp_bounds_what_is_only_known_at_run_time() {
+    let range = |text: &str| interval(&parse(text).unwrap(), &Box2(0.0, 1.0));
+    assert_eq!(range("clamp(steps.ph.value, 2, 5)"), Some(Interval { lo: 2.0, hi: 5.0 }));
+    assert_eq!(range("clamp(steps.ph.value, x, x + 4)"), Some(Interval { lo: 0.0, hi: 5.0 }));
+    assert_eq!(range("clamp(x, 0.5, steps.ph.value)"), None);
+    assert_eq!(range("steps.ph.value"), None);
+}
+
 proptest! {
     #[test]
     fn no_text_makes_the_parser_panic(text in "\\PC{0,60}") {
