@@ -18,6 +18,8 @@ const COATING: &str = "protocols/coating/spin-coat-anneal.yaml";
 const BATTERY: &str = "protocols/energy/battery-cycling.yaml";
 const CULTURE: &str = "protocols/biology/cell-culture-feeding.yaml";
 const FLOW: &str = "protocols/flow-synthesis/steady-state-yield.yaml";
+const DILUTION: &str = "protocols/dilution/serial-dilution.yaml";
+const HPLC: &str = "protocols/chromatography/hplc-method-scouting.yaml";
 const COLOUR: &str = "protocols/optics/match-colour.yaml";
 
 /// One run in simulation: exit code, and its conclusion as the journal has it.
@@ -158,4 +160,62 @@ fn the_wanted_colour_is_at_no_distance_and_another_is_far() {
     assert!(same[0] < 100.0 && same[1] < 0.002, "{same:?}");
     let other = result(COLOUR, "light-mixing", &["red=200", "green=20", "blue=20"], &names);
     assert!(other[0] > 3_000.0 && other[1] > 50.0 * same[1], "{other:?}");
+}
+
+#[test]
+fn a_dilution_row_has_the_wanted_factor_although_the_pipette_takes_too_little() {
+    let names = ["factor", "strongest"];
+    let two = result(DILUTION, "serial-dilution", &[], &names);
+    assert!((two[0] / 2.0 - 1.0).abs() < 0.03, "{two:?}");
+    let three = result(DILUTION, "serial-dilution", &["factor=3"], &names);
+    assert!((three[0] / 3.0 - 1.0).abs() < 0.08, "{three:?}");
+    // 0.2 mmol/L at 8 AU a mmol/L through 120 uL of the 200, 2 % short, and the reader's 0.04.
+    assert!((two[1] - 0.98).abs() < 0.03, "{two:?}");
+}
+
+#[test]
+fn a_separation_is_seen_where_the_column_makes_one_and_nowhere_else() {
+    let names = ["resolution", "peaks", "run_time"];
+    let run = |gradient: &str, celsius: &str, ph: &str| {
+        let set = [gradient, celsius, ph];
+        result(HPLC, "hplc-scouting", &set, &names)
+    };
+    let good = run("gradient=8 min", "temperature=60 degC", "ph=pH-2.5");
+    assert!((2.9..3.4).contains(&good[0]) && good[1] == 3.0, "{good:?}");
+    // Near 40 degC two substances change places.
+    let mixed = run("gradient=15 min", "temperature=40 degC", "ph=pH-2.5");
+    assert!(mixed[0] == 0.0 && mixed[1] == 2.0, "{mixed:?}");
+    let long = run("gradient=30 min", "temperature=25 degC", "ph=pH-2.5");
+    assert!((5.0..6.0).contains(&long[0]) && long[2] > good[2] + 5.0, "{long:?}");
+}
+
+#[test]
+fn the_campaigns_of_the_library_find_what_their_physics_holds() {
+    let best = |campaign: &str, result: &str| {
+        let bench = Bench::new("search");
+        let (code, _, said) =
+            bench.run(&["run", campaign, "--simulate", "--speed", "max", "--seed", "3"]);
+        assert_eq!(code, 0, "{said}");
+        let all = bench.json(&["export", "--format", "json"]);
+        let experiments = all["experiments"].as_array().unwrap().clone();
+        let values = experiments
+            .iter()
+            .filter_map(|e| e["conclusion"]["measured"]["results"][result].as_f64());
+        values.fold(f64::NEG_INFINITY, f64::max)
+    };
+    // 96,000 S/m is what the best anneal of the box gives, without the meter's noise of 1 %.
+    assert!(best("examples/spin-coating/campaign.yaml", "conductivity") > 92_000.0);
+    // A resolution of two with the last peak at five minutes.
+    assert!(best("examples/hplc-scouting/campaign.yaml", "merit") > 0.92);
+}
+
+#[test]
+fn bridges_and_text_instruments_work_on_real_wires_too() {
+    let bench = Bench::new("wires");
+    let lab = "examples/spin-coating/lab.yaml";
+    bench.ok(&["run", COATING, "--lab", lab, "--simulate", "--speed", "300"]);
+    let bench = Bench::new("wires");
+    let lab = "examples/titration/lab.yaml";
+    let said = bench.ok(&["run", TITRATION, "--lab", lab, "--simulate", "--speed", "60"]);
+    assert!(said.contains("end_point"), "{said}");
 }

@@ -97,9 +97,9 @@ pub const TYPES: &[TypeContract] = &[
     TypeContract {
         name: "sample_arm",
         doc: "Carries one sample between named places",
-        actions: &[("transfer", &[]), ("halt", &[])],
+        actions: &[("move", &[]), ("halt", &[])],
         properties: &[],
-        starts: &[("transfer", Hazard::Moves)],
+        starts: &[("move", Hazard::Moves)],
         stops: &["halt"],
     },
     TypeContract {

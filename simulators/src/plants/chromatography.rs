@@ -99,6 +99,51 @@ fn peaks(method: &Method, plates: f64) -> Vec<(f64, f64, f64)> {
     MIXTURE.iter().map(peak).collect()
 }
 
+/// Signal of the detector without noise, mAU.
+fn signal(peaks: &[(f64, f64, f64)], minutes: f64) -> f64 {
+    let bell = |&(time, sd, area): &(f64, f64, f64)| {
+        let z = (minutes - time) / sd;
+        area / (sd * std::f64::consts::TAU.sqrt()) * (-0.5 * z * z).exp()
+    };
+    peaks.iter().map(bell).sum()
+}
+
+/// What the instrument's own software makes of a run: peaks are maxima with a valley on either side,
+/// and the resolution of neighbours comes from their widths at half height. Peaks that have run into
+/// each other are one.
+fn report(method: &Method, plates: f64, mut noise: Noise<'_>) -> Json {
+    let peaks = peaks(method, plates);
+    let count = (method.minutes() / EVERY_MIN) as usize;
+    let time = |index: usize| index as f64 * EVERY_MIN;
+    let seen: Vec<f64> = (0..=count).map(|index| signal(&peaks, time(index))).collect();
+    let at = |index: usize| seen.get(index).copied().unwrap_or(0.0);
+    let mut found: Vec<(f64, f64)> = Vec::new();
+    for top in 1..count {
+        if at(top) < 5.0 || at(top) < at(top - 1) || at(top) <= at(top + 1) {
+            continue;
+        }
+        let half = at(top) / 2.0;
+        // Between two readings, where the straight line through them is at half height.
+        let crossing = |below: usize, above: usize| {
+            let share = (half - at(below)) / (at(above) - at(below));
+            time(below) + share * (time(above) - time(below))
+        };
+        let left = (0..top).rev().find(|i| at(*i) < half).map_or(0.0, |i| crossing(i, i + 1));
+        let right =
+            (top..=count).find(|i| at(*i) < half).map_or(time(count), |i| crossing(i, i - 1));
+        found.push((time(top), right - left));
+    }
+    let neighbours = found.iter().zip(found.iter().skip(1));
+    let least = neighbours.map(|(a, b)| 1.18 * (b.0 - a.0) / (a.1 + b.1)).fold(9.99, f64::min);
+    let resolution = if found.len() < MIXTURE.len() { 0.0 } else { least };
+    let last = found.last().map_or(0.0, |(time, _)| *time);
+    json!({
+        "peaks": found.len(),
+        "resolution": rounded((resolution * (1.0 + 0.01 * noise.normal())).max(0.0), 3),
+        "last_min": rounded(last, 3),
+    })
+}
+
 impl Chromatograph {
     pub(crate) fn new(config: &PlantConfig, placed: &[Placed]) -> Result<Chromatograph, Error> {
         Ok(Chromatograph {
@@ -119,18 +164,14 @@ impl Chromatograph {
         let peaks = peaks(method, self.plates);
         let drift = 0.5 * noise.normal();
         let count = (method.minutes() / EVERY_MIN) as usize;
-        let (mut minutes, mut signal) = (Vec::new(), Vec::new());
+        let (mut minutes, mut readings) = (Vec::new(), Vec::new());
         for index in 0..=count {
             let t = index as f64 * EVERY_MIN;
-            let bell = |&(time, sd, area): &(f64, f64, f64)| {
-                let z = (t - time) / sd;
-                area / (sd * std::f64::consts::TAU.sqrt()) * (-0.5 * z * z).exp()
-            };
-            let clean: f64 = peaks.iter().map(bell).sum();
+            let clean = signal(&peaks, t);
             minutes.push(rounded(t, 3));
-            signal.push(rounded(clean + drift * t / method.minutes() + 0.3 * noise.normal(), 3));
+            readings.push(rounded(clean + drift * t / method.minutes() + 0.3 * noise.normal(), 3));
         }
-        json!({"time_min": minutes, "signal_mau": signal})
+        json!({"time_min": minutes, "signal_mau": readings})
     }
 }
 
@@ -168,6 +209,10 @@ impl Plant for Chromatograph {
             "fetch" if instrument == self.hplc => {
                 let method = self.last.as_ref().ok_or("there was no run")?;
                 Ok((self.chromatogram(method, noise), None))
+            }
+            "report" if instrument == self.hplc => {
+                let method = self.last.as_ref().ok_or("there was no run")?;
+                Ok((report(method, self.plates, noise), None))
             }
             "stop" if instrument == self.hplc => {
                 self.running = None;

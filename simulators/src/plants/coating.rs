@@ -137,7 +137,7 @@ impl Coating {
         Ok(hold_s + 2.0 * target_rpm / ramp_rpm_s + STEP_S)
     }
 
-    fn transfer(&mut self, instrument: &str, input: &Json) -> Answer {
+    fn carry(&mut self, instrument: &str, input: &Json) -> Answer {
         let place = |key: &str| {
             let name = input.get(key).and_then(Json::as_str).unwrap_or_default();
             PLACES.iter().find(|p| **p == name).copied().ok_or(format!("{key} is no place"))
@@ -153,7 +153,7 @@ impl Coating {
             self.film = BARE;
         }
         self.place = to;
-        let effect = Effect::new(instrument, "transfer", &[]);
+        let effect = Effect::new(instrument, "move", &[]);
         Ok((json!({"at": to}), Some(effect)))
     }
 }
@@ -168,7 +168,7 @@ impl Plant for Coating {
     fn begin(&mut self, instrument: &str, command: &str, input: &Json) -> f64 {
         match command {
             "spin" if instrument == self.coater => self.spin(input).unwrap_or(0.0),
-            "transfer" if instrument == self.arm => CARRY_S,
+            "move" if instrument == self.arm => CARRY_S,
             "measure" if instrument == self.meter => 5.0,
             _ => 0.0,
         }
@@ -206,7 +206,7 @@ impl Plant for Coating {
                 (self.spin, self.rpm) = (None, 0.0);
                 Ok((json!({"speed_rpm": 0}), Some(Effect::new(instrument, "stop", &[]))))
             }
-            "transfer" if instrument == self.arm => self.transfer(instrument, input),
+            "move" if instrument == self.arm => self.carry(instrument, input),
             "halt" if instrument == self.arm => Ok((json!({"at": self.place}), None)),
             "measure" if instrument == self.meter => {
                 if self.place != "meter" {

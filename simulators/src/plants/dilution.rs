@@ -72,34 +72,33 @@ impl Dilution {
         let (from, to) = (place("from")?, place("to")?);
         let wanted = number(input, "volume_ul", 1.0..=WELL_UL)?;
         let taken = wanted * (1.0 + self.pipette_error + CHANCE * noise.normal());
-        let well = |name: &str| match name.parse::<usize>() {
+        let well = |name: &str| match name.trim_start_matches("well ").parse::<usize>() {
             Ok(number @ 1..=WELLS) => Ok(number - 1),
             _ => Err(format!("there is no well {name}")),
         };
-        let (source, target) = (from.as_str(), well(&to)?);
+        let source = from.as_str();
+        let target = if to == "waste" { None } else { Some(well(&to)?) };
+        if target.and_then(|t| self.wells.get(t)).is_some_and(|w| w.ul + taken > WELL_UL) {
+            return Err(format!("{to} would run over"));
+        }
         let dye = match source {
-            "stock" => self.stock,
+            "dye" => self.stock,
             "diluent" => 0.0,
             "sample" => self.sample,
             source => {
                 let source = self.wells.get_mut(well(source)?).ok_or("no such well")?;
                 if source.ul < taken {
-                    return Err(format!("well {from} holds only {:.0} uL", source.ul));
+                    return Err(format!("{from} holds only {:.0} uL", source.ul));
                 }
                 source.ul -= taken;
                 source.dye
             }
         };
-        if to == "waste" {
-            return Ok(wanted);
-        }
-        let target = self.wells.get_mut(target).ok_or("no such well")?;
-        if target.ul + taken > WELL_UL {
-            return Err(format!("well {to} would run over"));
-        }
-        target.dye = (target.dye * target.ul + dye * taken) / (target.ul + taken);
-        target.ul += taken;
         self.moved_ul += wanted;
+        if let Some(target) = target.and_then(|target| self.wells.get_mut(target)) {
+            target.dye = (target.dye * target.ul + dye * taken) / (target.ul + taken);
+            target.ul += taken;
+        }
         Ok(wanted)
     }
 
@@ -164,5 +163,52 @@ impl Plant for Dilution {
 
     fn state(&self, instrument: &str) -> Option<(f64, Json)> {
         (instrument == self.handler).then(|| (5.0, json!({"moved_ul": self.moved_ul})))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DeviceConfig, LabConfig};
+    use crate::world::World;
+
+    #[test]
+    fn a_well_that_is_halved_shows_half_and_refuses_what_does_not_fit() {
+        let device = |name: &str, model: &str| DeviceConfig {
+            name: name.into(),
+            model: model.into(),
+            address: format!("mqtt://broker/{name}"),
+            config: std::collections::BTreeMap::new(),
+        };
+        let wiring = [("handler", "h"), ("reader", "r")];
+        let config = LabConfig {
+            seed: 1,
+            speed: 1.0,
+            devices: vec![device("h", "mqtt5-liquid-handler"), device("r", "mqtt5-plate-reader")],
+            plant: Some(PlantConfig {
+                name: "dilution".into(),
+                wiring: wiring.iter().map(|(a, b)| ((*a).into(), (*b).into())).collect(),
+                settings: [("stock".to_owned(), 0.1)].into(),
+            }),
+        };
+        let mut world = World::new(&config).unwrap();
+        let mut say = |name: &str, command: &str, input: Json| {
+            let payload = input.to_string();
+            let said = world.message(name, &format!("do/{command}"), payload.as_bytes(), 0.0);
+            serde_json::from_slice::<Json>(&said.last().unwrap().payload).unwrap()
+        };
+        let mut carry = |from: &str, to: &str, ul: f64| {
+            let answer = say("h", "transfer", json!({"from": from, "to": to, "volume_ul": ul}));
+            answer["error"].as_str().map(str::to_owned)
+        };
+        assert_eq!(carry("dye", "well 1", 200.0), None);
+        assert_eq!(carry("diluent", "well 2", 100.0), None);
+        assert_eq!(carry("well 1", "well 2", 100.0), None);
+        assert!(carry("well 1", "well 2", 200.0).unwrap().contains("run over"));
+        assert!(carry("well 1", "well 3", 150.0).unwrap().contains("holds only"));
+        assert!(carry("well 1", "well 13", 10.0).unwrap().contains("no well"));
+        let seen = say("r", "read_well", json!({"well": 2}))["absorbance"].as_f64().unwrap();
+        // 8 AU of 1 mmol/L; half of 0.1, and the reader's own 0.04.
+        assert!((seen - 0.44).abs() < 0.02, "{seen}");
     }
 }
