@@ -33,6 +33,11 @@ fn strip(json: &mut Json) {
             fields.values_mut().for_each(strip);
         }
         Json::Array(items) => items.iter_mut().for_each(strip),
+        // 0.1 mL and 100 uL differ in the last bit once they are cubic metres.
+        Json::Number(n) if n.is_f64() => {
+            let value = n.as_f64().unwrap_or(f64::NAN);
+            *json = Json::String(format!("{value:.11e}"));
+        }
         _ => {}
     }
 }

@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
                 value: scalar(&to.value, to.span),
             },
         ];
-        let action = Spanned::new("move".to_owned(), by.span);
+        let action = Spanned::new("transfer".to_owned(), by.span);
         self.command(parent, slot, name, step, by, &action, &with)
     }
 

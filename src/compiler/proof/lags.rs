@@ -289,10 +289,14 @@ impl<'g> Network<'g> {
     fn waits(&self, asap: &BTreeMap<NodeId, f64>, waits: &mut Vec<(usize, Duration)>) {
         for index in &self.edges {
             let Some(edge) = self.graph.edges.get(*index) else { continue };
-            let pulled = matches!(self.cause.get(&edge.to), Some(Cause::Pulled(_)));
+            let Some(Cause::Pulled(by)) = self.cause.get(&edge.to) else { continue };
             let early = asap.get(&edge.to).copied().unwrap_or(0.0);
-            if pulled && self.at(edge.to) > early + SLACK {
-                let lag = (self.at(edge.to) - self.ended(edge.from)).max(0.0);
+            if self.at(edge.to) > early + SLACK {
+                // Half the limit is kept in hand: what takes less time than expected must not
+                // break it.
+                let limit = self.graph.edges.get(*by).and_then(|e| e.max).unwrap_or_default();
+                let lag =
+                    (self.at(edge.to) - self.ended(edge.from)).max(0.0) + 0.5 * limit.as_secs_f64();
                 if let Ok(lag) = Duration::try_from_secs_f64(lag) {
                     waits.push((*index, lag));
                 }
