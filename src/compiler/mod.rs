@@ -10,6 +10,7 @@
 //! parameters), so nothing is checked that is not also run, and nothing is run unchecked.
 //!
 //! Architecture invariant: knows no live state; a graph is a function of its documents.
+mod analyse;
 mod bind;
 pub mod built_in;
 pub mod bundle;
