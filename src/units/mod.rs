@@ -5,6 +5,7 @@
 //! kept apart from differences (5 K): points do not add.
 //!
 //! Source of codes and factors: UCUM 2.2, SI brochure 9th edition, NIST SP 811.
+mod atoms;
 mod dimension;
 mod quantity;
 #[cfg(test)]

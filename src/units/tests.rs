@@ -126,3 +126,142 @@ proptest! {
         let _ = Unit::parse(&text);
     }
 }
+
+/// Codes of The Unified Code for Units of Measure with their magnitudes in coherent SI units,
+/// after the tables of the specification (version 2.1, sections 4.2 to 4.5).
+#[test]
+fn ucum_codes_mean_what_ucum_says() {
+    let cases = [
+        ("10*3", 1e3),
+        ("10^-6", 1e-6),
+        ("[ppm]", 1e-6),
+        ("rad", 1.0),
+        ("Hz", 1.0),
+        ("N", 1.0),
+        ("kPa", 1e3),
+        ("kJ", 1e3),
+        ("mW", 1e-3),
+        ("nA", 1e-9),
+        ("kV", 1e3),
+        ("uF", 1e-6),
+        ("MOhm", 1e6),
+        ("mS", 1e-3),
+        ("Wb", 1.0),
+        ("mT", 1e-3),
+        ("uH", 1e-6),
+        ("lm", 1.0),
+        ("lx", 1.0),
+        ("GBq", 1e9),
+        ("mSv", 1e-3),
+        ("kat", 1.0),
+        ("U", 1e-6 / 60.0),
+        ("wk", 604_800.0),
+        ("d", 86_400.0),
+        ("t", 1e3),
+        ("bar", 1e5),
+        ("u", 1.660_539_068_92e-27),
+        ("eV", 1.602_176_634e-19),
+        ("cP", 1e-3),
+        ("mm[Hg]", 0.133_322_368_421_052_63e3),
+        ("[in_i]", 0.025_4),
+        ("[ft_i]", 0.304_8),
+        ("[lb_av]", 0.453_592_37),
+        ("[psi]", 6_894.757_293_168_361),
+        ("cal_th", 4.184),
+        ("10*6/mL", 1e12),
+        ("{cells}/mL", 1e6),
+        ("mL{solvent}", 1e-6),
+        ("/min", 1.0 / 60.0),
+        ("J/(mol.K)", 1.0),
+        ("kg.m/s2", 1.0),
+        ("4.m", f64::NAN),
+    ];
+    for (code, value) in cases {
+        match Unit::parse(code) {
+            Ok(unit) => {
+                let off = (unit.factor - value).abs() / value.abs();
+                assert!(off < 1e-9, "{code}: {} is not {value}", unit.factor);
+            }
+            Err(_) => assert!(value.is_nan(), "{code} is not read"),
+        }
+    }
+    assert_eq!(
+        Unit::parse("Cel").unwrap(),
+        Unit { symbol: "Cel".into(), ..Unit::parse("degC").unwrap() }
+    );
+    for (ambiguous, clear) in [("J/mol.K", "J/(mol.K)"), ("W/m2 K", "W/(m2.K)")] {
+        let error = Unit::parse(ambiguous).unwrap_err();
+        assert_eq!(error.suggestion.as_deref(), Some(clear), "{error}");
+        assert!(Unit::parse(clear).is_ok());
+    }
+    for broken in ["(m", "m)", "{x", "m//s", "m.", "((((((m))))))", "10*", "10*99", "()"] {
+        assert!(Unit::parse(broken).is_err(), "{broken}");
+    }
+}
+
+fn atoms() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "m", "g", "s", "A", "K", "mol", "L", "Pa", "J", "W", "V", "Hz", "Ohm", "M",
+    ])
+}
+
+fn close(a: &Unit, b: &Unit) -> bool {
+    a.dim == b.dim && (a.factor - b.factor).abs() <= 1e-12 * a.factor.abs()
+}
+
+proptest! {
+    // UCUM, sections 2.4 (expressions), 2.5 (annotations) and 4.1 (prefixes).
+    #[test]
+    fn products_commute_and_division_is_by_all_that_follows(a in atoms(), b in atoms(), c in atoms()) {
+        let same = |one: String, other: String| {
+            close(&Unit::parse(&one).unwrap(), &Unit::parse(&other).unwrap())
+        };
+        let commute = same(format!("{a}.{b}"), format!("{b}.{a}"));
+        let divide = same(format!("{a}/{b}/{c}"), format!("{a}/({b}.{c})"));
+        let above = same(format!("({a}/{b}).{c}"), format!("{a}.{c}/{b}"));
+        let twice = same(format!("{a}/({b}/{c})"), format!("{a}.{c}/{b}"));
+        prop_assert!(commute && divide && above && twice);
+    }
+
+    #[test]
+    fn a_power_is_a_product(a in atoms(), n in 1usize..4) {
+        let product = Unit::parse(&vec![a; n].join(".")).unwrap();
+        let power = Unit::parse(&format!("{a}{n}")).unwrap();
+        let below = Unit::parse(&format!("{a}-{n}")).unwrap();
+        let inverse = Unit::parse(&format!("1/({product})")).unwrap();
+        prop_assert!(close(&power, &product) && close(&below, &inverse));
+    }
+
+    #[test]
+    fn a_prefix_is_a_power_of_ten(a in atoms(), i in 0usize..13) {
+        let prefixes = [
+            ("T", 12), ("G", 9), ("M", 6), ("k", 3), ("h", 2), ("d", -1), ("c", -2), ("m", -3), ("u", -6),
+            ("n", -9), ("p", -12), ("f", -15), ("a", -18),
+        ];
+        let (prefix, power) = prefixes[i];
+        let both = Unit::parse(&format!("{prefix}{a}"));
+        // Some spell another unit: `mM`... `cd`, `Pa`, `min` are units of their own.
+        if let Ok(both) = both && both.dim == Unit::parse(a).unwrap().dim {
+            let expected = Unit::parse(&format!("10*{power}.{a}")).unwrap();
+            prop_assert!(close(&both, &expected), "{prefix}{a}");
+        }
+    }
+
+    #[test]
+    fn an_annotation_changes_nothing(symbol in units(), what in "[a-z]{1,8}") {
+        let unit = Unit::parse(symbol).unwrap();
+        if !unit.point {
+            let noted = Unit::parse(&format!("{symbol}{{{what}}}")).unwrap();
+            prop_assert_eq!((noted.dim, noted.factor), (unit.dim, unit.factor));
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again(number in -1e6f64..1e6, symbol in units()) {
+        let shown = Quantity::of(number, &Unit::parse(symbol).unwrap()).to_string();
+        let back = Quantity::parse(&shown).unwrap();
+        let value = Quantity::of(number, &Unit::parse(symbol).unwrap());
+        prop_assert_eq!(back.dim, value.dim);
+        prop_assert!((back.value - value.value).abs() <= 1e-8 * value.value.abs().max(1e-12), "{}", shown);
+    }
+}

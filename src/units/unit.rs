@@ -5,7 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Dimension;
+use super::atoms::{ATOMS, MISTAKES, PREFIXES, SCALES};
 
+/// Parentheses inside each other.
+const DEPTH_MAX: usize = 4;
 /// Longest text read as a unit.
 const UNIT_TEXT_MAX: usize = 64;
 
@@ -45,142 +48,9 @@ impl UnitError {
     }
 }
 
-struct Atom {
-    symbols: &'static [&'static str],
-    dim: Dimension,
-    factor: f64,
-    prefixed: bool,
-}
-
-const fn atom(
-    symbols: &'static [&'static str],
-    dim: Dimension,
-    factor: f64,
-    prefixed: bool,
-) -> Atom {
-    Atom { symbols, dim, factor, prefixed }
-}
-
-use Dimension as D;
-
-/// Units and their factors (SI brochure, 9th edition; psi and other customary units after NIST
-/// SP 811, appendix B). The first symbol is the one we print.
-const ATOMS: &[Atom] = &[
-    atom(&["m"], D::LENGTH, 1.0, true),
-    atom(&["g"], D::MASS, 1e-3, true),
-    atom(&["s", "sec"], D::TIME, 1.0, true),
-    atom(&["A"], D::CURRENT, 1.0, true),
-    atom(&["K"], D::TEMPERATURE, 1.0, true),
-    atom(&["mol"], D::AMOUNT, 1.0, true),
-    atom(&["cd"], D::LUMINOUS, 1.0, false),
-    atom(&["min"], D::TIME, 60.0, false),
-    atom(&["h", "hr"], D::TIME, 3_600.0, false),
-    atom(&["d", "day"], D::TIME, 86_400.0, false),
-    atom(&["L", "l"], D::VOLUME, 1e-3, true),
-    atom(&["M"], D::CONCENTRATION, 1e3, true),
-    atom(&["Hz"], D::FREQUENCY, 1.0, true),
-    atom(&["rpm"], D::FREQUENCY, 1.0 / 60.0, false),
-    atom(&["N"], D::FORCE, 1.0, true),
-    atom(&["Pa"], D::PRESSURE, 1.0, true),
-    atom(&["bar"], D::PRESSURE, 1e5, true),
-    atom(&["atm"], D::PRESSURE, 101_325.0, false),
-    atom(&["Torr", "mmHg"], D::PRESSURE, 101_325.0 / 760.0, true),
-    atom(&["psi"], D::PRESSURE, 6_894.757_293_168_361, false),
-    atom(&["J"], D::ENERGY, 1.0, true),
-    atom(&["eV"], D::ENERGY, 1.602_176_634e-19, true),
-    atom(&["cal"], D::ENERGY, 4.184, true),
-    atom(&["W"], D::POWER, 1.0, true),
-    atom(&["V"], D::VOLTAGE, 1.0, true),
-    atom(&["Ohm", "ohm", "Ω"], D::RESISTANCE, 1.0, true),
-    atom(&["C"], D::CHARGE, 1.0, true),
-    atom(&["S"], Dimension([-2, -1, 3, 2, 0, 0, 0]), 1.0, true),
-    atom(&["F"], Dimension([-2, -1, 4, 2, 0, 0, 0]), 1.0, true),
-    atom(&["in"], D::LENGTH, 0.0254, false),
-    atom(&["Da"], D::MASS, 1.660_539_068_92e-27, true),
-    atom(&["%"], D::NONE, 1e-2, false),
-    atom(&["ppm"], D::NONE, 1e-6, false),
-    atom(&["ppb"], D::NONE, 1e-9, false),
-    atom(&["1"], D::NONE, 1.0, false),
-    atom(&["rad"], D::NONE, 1.0, false),
-    atom(&["deg", "°"], D::NONE, std::f64::consts::PI / 180.0, false),
-    atom(&["AU", "mAU"], D::NONE, 1.0, false),
-    atom(&["pH"], D::NONE, 1.0, false),
-    atom(&["counts", "count"], D::NONE, 1.0, false),
-];
-
-const PREFIXES: &[(&str, f64)] = &[
-    ("da", 1e1),
-    ("G", 1e9),
-    ("M", 1e6),
-    ("k", 1e3),
-    ("d", 1e-1),
-    ("c", 1e-2),
-    ("m", 1e-3),
-    ("u", 1e-6),
-    ("µ", 1e-6),
-    ("μ", 1e-6),
-    ("n", 1e-9),
-    ("p", 1e-12),
-    ("f", 1e-15),
-];
-
-/// Temperatures on a scale: symbols, factor, offset.
-const SCALES: &[(&[&str], f64, f64)] = &[
-    (&["degC", "°C", "℃", "Cel"], 1.0, 273.15),
-    (&["degF", "°F", "[degF]"], 5.0 / 9.0, 459.67 * 5.0 / 9.0),
-];
-
-/// What people write and what they could mean.
-const MISTAKES: &[(&str, &str)] = &[
-    ("C", "degC (temperature) or A s (charge)"),
-    ("F", "degF (temperature) or uF (capacitance)"),
-    ("cc", "mL"),
-    ("lpm", "L/min"),
-    ("sccm", "mL/min at a stated temperature, or mol/min"),
-    ("minutes", "min"),
-    ("minute", "min"),
-    ("mins", "min"),
-    ("hours", "h"),
-    ("hour", "h"),
-    ("hrs", "h"),
-    ("seconds", "s"),
-    ("second", "s"),
-    ("secs", "s"),
-    ("days", "d"),
-    ("msec", "ms"),
-    ("celsius", "degC"),
-    ("Celsius", "degC"),
-    ("degc", "degC"),
-    ("DegC", "degC"),
-    ("deg_C", "degC"),
-    ("k", "K"),
-    ("kelvin", "K"),
-    ("RPM", "rpm"),
-    ("Rpm", "rpm"),
-    ("percent", "%"),
-    ("pct", "%"),
-    ("Bar", "bar"),
-    ("BAR", "bar"),
-    ("PSI", "psi"),
-    ("Psi", "psi"),
-    ("hz", "Hz"),
-    ("molar", "M"),
-    ("m L", "mL"),
-    ("gram", "g"),
-    ("grams", "g"),
-    ("kG", "kg"),
-    ("Kg", "kg"),
-    ("KG", "kg"),
-    ("w", "W"),
-    ("v", "V"),
-    ("mV/s", "mV/s"),
-    ("liter", "L"),
-    ("litre", "L"),
-    ("micron", "um"),
-];
-
 impl Unit {
-    /// Reads a unit: atoms with SI prefixes, `/`, `.`, `*`, exponents (`m3`, `m^3`, `s-1`, `m³`).
+    /// Reads a unit: atoms with SI prefixes, `/`, `.`, `*`, parentheses, exponents (`m3`, `m^3`,
+    /// `s-1`, `m³`), powers of ten (`10*6/mL`) and annotations (`{cells}/mL`).
     ///
     /// Errors: what is not known, with the spelling that was probably meant; `degC` in a compound
     /// (a temperature on a scale cannot be divided).
@@ -203,38 +73,9 @@ impl Unit {
                 });
             }
         }
-        let (mut dim, mut factor) = (Dimension::NONE, 1.0);
-        let mut divide = false;
-        let mut rest = text;
-        loop {
-            let end = rest.find(['/', '.', '*', '·', ' ']).unwrap_or(rest.len());
-            let (part, tail) = rest.split_at(end);
-            if part.is_empty() {
-                return Err(UnitError::new(format!("`{text}` is not a unit")).with("mL/min"));
-            }
-            let (part_dim, part_factor) = term(part, text)?;
-            let combined = if divide { dim.div(part_dim) } else { dim.mul(part_dim) };
-            dim =
-                combined.ok_or_else(|| UnitError::new(format!("`{text}` has too high powers")))?;
-            factor = if divide { factor / part_factor } else { factor * part_factor };
-            let mut chars = tail.chars();
-            match chars.next() {
-                None => break,
-                // `a/b/c` divides by both, `a/b.c` too only for UCUM; people are asked to say.
-                Some('/') => divide = true,
-                Some(_) if divide => {
-                    return Err(UnitError::new(format!(
-                        "`{text}` can be read in two ways: is what follows below the line or above?"
-                    ))
-                    .with(format!(
-                        "{}/{}",
-                        text.split('/').next().unwrap_or(text),
-                        "…/…"
-                    )));
-                }
-                Some(_) => {}
-            }
-            rest = chars.as_str().trim_start();
+        let (dim, factor) = product(text, text, 0)?;
+        if !factor.is_finite() || factor == 0.0 {
+            return Err(UnitError::new(format!("`{text}` is too large or too small a unit")));
         }
         Ok(Unit { symbol: text.to_owned(), dim, factor, offset: 0.0, point: false })
     }
@@ -245,8 +86,109 @@ impl Unit {
     }
 }
 
-/// One term: prefix, atom, exponent.
+/// Terms joined by `/`, `.`, `*` or a space, perhaps after a leading `/`.
+fn product(text: &str, whole: &str, depth: usize) -> Result<(Dimension, f64), UnitError> {
+    if depth > DEPTH_MAX {
+        return Err(UnitError::new(format!(
+            "`{whole}` has too many parentheses inside each other"
+        )));
+    }
+    let (mut dim, mut factor) = (Dimension::NONE, 1.0);
+    let text = text.trim();
+    let mut divide = text.starts_with('/');
+    let mut rest = text.strip_prefix('/').unwrap_or(text).trim_start();
+    loop {
+        let (part, tail) = split_term(rest, whole)?;
+        if part.is_empty() {
+            return Err(UnitError::new(format!("`{whole}` is not a unit")).with("mL/min"));
+        }
+        let (part_dim, part_factor) =
+            match part.strip_prefix('(').and_then(|inner| inner.strip_suffix(')')) {
+                Some(inner) => product(inner, whole, depth + 1)?,
+                None => term(part, whole)?,
+            };
+        let combined = if divide { dim.div(part_dim) } else { dim.mul(part_dim) };
+        dim = combined.ok_or_else(|| UnitError::new(format!("`{whole}` has too high powers")))?;
+        factor = if divide { factor / part_factor } else { factor * part_factor };
+        let tail = tail.trim_start();
+        let mut chars = tail.chars();
+        match chars.next() {
+            None => return Ok((dim, factor)),
+            Some('/') => divide = true,
+            // `a/b.c` is (a/b).c for UCUM and a/(b.c) for most people; they are asked to say.
+            Some(_) if divide => return Err(two_ways(whole)),
+            Some('.' | '*' | '·') => {}
+            // A space: what follows is the next term.
+            Some(_) => {
+                rest = tail;
+                continue;
+            }
+        }
+        rest = chars.as_str().trim_start();
+    }
+}
+
+fn two_ways(whole: &str) -> UnitError {
+    let mut parts = whole.splitn(2, '/');
+    let (above, below) = (parts.next().unwrap_or(whole), parts.next().unwrap_or_default());
+    let below = below.replace(['*', '·', ' '], ".");
+    UnitError::new(format!(
+        "`{whole}` can be read in two ways: write `{above}/({below})` if all that follows is below \
+         the line"
+    ))
+    .with(format!("{above}/({below})"))
+}
+
+/// The first term of a product, with its parentheses, power and annotation, and what follows it.
+fn split_term<'t>(text: &'t str, whole: &str) -> Result<(&'t str, &'t str), UnitError> {
+    let open = |close: char| UnitError::new(format!("`{whole}` has no `{close}`"));
+    if text.starts_with('(') {
+        let mut depth = 0usize;
+        for (at, c) in text.char_indices() {
+            match c {
+                '(' => depth += 1,
+                ')' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if depth == 0 {
+                return Ok(text.split_at(at + 1));
+            }
+        }
+        return Err(open(')'));
+    }
+    // The power of ten, `10*6` or `10^6`, holds what joins terms elsewhere.
+    let from = if text.starts_with("10*") || text.starts_with("10^") { 3 } else { 0 };
+    let mut end = text.len();
+    let mut braces = false;
+    for (at, c) in text.char_indices().skip_while(|(at, _)| *at < from) {
+        match c {
+            '{' => braces = true,
+            '}' => braces = false,
+            '/' | '.' | '*' | '·' | ' ' | '(' if !braces => {
+                end = at;
+                break;
+            }
+            _ => {}
+        }
+    }
+    if braces { Err(open('}')) } else { Ok(text.split_at(end)) }
+}
+
+/// One term: prefix, atom, exponent, annotation. An annotation says what is counted and changes
+/// nothing.
 fn term(part: &str, whole: &str) -> Result<(Dimension, f64), UnitError> {
+    let part = match part.split_once('{') {
+        Some(("", _)) => return Ok((Dimension::NONE, 1.0)),
+        Some((before, _)) => before,
+        None => part,
+    };
+    if let Some(power) = part.strip_prefix("10*").or_else(|| part.strip_prefix("10^")) {
+        let power = power.parse::<i32>().ok().filter(|p| (-30..=30).contains(p));
+        let power = power.ok_or_else(|| {
+            UnitError::new(format!("`{part}` has no power of ten from -30 to 30"))
+        })?;
+        return Ok((Dimension::NONE, 10f64.powi(power)));
+    }
     let (symbol, power) = split_power(part)?;
     let Some((dim, factor)) = find(symbol) else {
         return Err(unknown(symbol, whole));
