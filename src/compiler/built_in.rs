@@ -8,6 +8,7 @@ macro_rules! built_in {
 }
 
 built_in![
+    "balance/mettler-mt-sics.yaml",
     "battery_cycler/mqtt5-battery-cycler.yaml",
     "bioreactor/mqtt5-bioreactor.yaml",
     "film_meter/mqtt5-film-meter.yaml",

@@ -1,8 +1,9 @@
 //! Patterns of answers: `I{value:f}W{_:f}{unit}`.
 //!
-//! `f` is a decimal number, `d` a whole number, `w` a word of letters, digits, `_` and `-`, `s`
-//! everything up to the next character of the pattern. `{unit}` is a word of letters, `{status}`
-//! stands for the status and takes no characters. The whole answer must match.
+//! `f` is a decimal number, `d` a whole number, both with any spaces before them because many
+//! devices align numbers to the right; `w` is a word of letters, digits, `_` and `-`, `s` everything
+//! up to the next character of the pattern. `{unit}` is a word of letters, `{status}` stands for the
+//! status and takes no characters. The whole answer must match.
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -127,25 +128,29 @@ impl Pattern {
                     rest = after;
                 }
                 Part::Field { to, form } => {
+                    let ahead = match form {
+                        Form::Decimal | Form::Whole => rest.trim_start_matches(' '),
+                        Form::Word | Form::Rest => rest,
+                    };
                     let length = match form {
-                        Form::Decimal => decimal_length(rest),
+                        Form::Decimal => decimal_length(ahead),
                         Form::Whole => {
-                            let sign = usize::from(rest.starts_with(['+', '-']));
-                            let digits = rest.get(sign..).unwrap_or_default();
+                            let sign = usize::from(ahead.starts_with(['+', '-']));
+                            let digits = ahead.get(sign..).unwrap_or_default();
                             let digits = length_of(digits, |c| c.is_ascii_digit());
                             if digits == 0 { 0 } else { sign + digits }
                         }
                         Form::Word => {
-                            length_of(rest, |c| c.is_ascii_alphanumeric() || "_-".contains(c))
+                            length_of(ahead, |c| c.is_ascii_alphanumeric() || "_-".contains(c))
                         }
                         Form::Rest => match self.parts.get(at + 1) {
                             Some(Part::Text(text)) => {
-                                rest.find(text.as_str()).unwrap_or(rest.len())
+                                ahead.find(text.as_str()).unwrap_or(ahead.len())
                             }
-                            _ => rest.len(),
+                            _ => ahead.len(),
                         },
                     };
-                    let (text, after) = rest.split_at(length);
+                    let (text, after) = ahead.split_at(length);
                     let raw = match form {
                         Form::Decimal | Form::Whole => {
                             Raw::Number(text.parse().map_err(|_| wrong("number"))?)
@@ -227,6 +232,14 @@ mod tests {
         ] {
             assert!(found(pattern, answer).is_err(), "{pattern} {answer}");
         }
+    }
+
+    #[test]
+    fn numbers_may_be_aligned_to_the_right() {
+        let weight = found("S S {value:f} {unit}", "S S    -0.0021 g").unwrap();
+        assert_eq!(weight.value, Some(Raw::Number(-0.0021)));
+        assert!(found("{value:f}", "1.5 ").is_err());
+        assert!(found("{value:d}", "- 5").is_err());
     }
 
     #[test]
