@@ -49,6 +49,8 @@ pub enum Command {
     Optimize,
     /// Print the JSON Schema of a kind of document, for editors.
     Schema(SchemaArgs),
+    /// Serve an editor: mistakes, hover, definitions and fixes, on stdin and stdout.
+    Lsp,
     /// Explain an error code.
     Explain(ExplainArgs),
     /// Print a completion script for a shell.

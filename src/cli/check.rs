@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::args::CheckArgs;
 use super::{Exit, output};
 use crate::compiler::bundle::Loader;
-use crate::compiler::{Bundle, BundleError, campaign, protocol_over_its_box};
+use crate::compiler::{Bundle, BundleError, check_bundle};
 use crate::driver::golden;
 use crate::spec::{Diagnostic, Document, Report, Severity, Sources, codes, render};
 
@@ -143,22 +143,6 @@ fn with_lab(file: &Path) -> Result<Finding, BundleError> {
     let mut bundle = Bundle::load(file, None)?;
     check_bundle(&mut bundle);
     Ok(Finding { sources: bundle.sources, report: bundle.report })
-}
-
-/// Everything that can be checked of a campaign or a protocol, into the bundle's report.
-pub(super) fn check_bundle(bundle: &mut Bundle) {
-    if bundle.report.has_errors() {
-        return;
-    }
-    if let Some(lab) = bundle.lab.clone() {
-        bundle.report.extend(crate::compiler::check_lab(&lab, &bundle.definitions));
-    }
-    let more = if bundle.campaign.is_some() {
-        campaign::check(bundle).report
-    } else {
-        protocol_over_its_box(bundle)
-    };
-    bundle.report.extend(more);
 }
 
 /// Shows what is wrong with a bundle; false if it must not run.

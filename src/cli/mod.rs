@@ -11,6 +11,7 @@ mod graph;
 mod init;
 mod instrument;
 mod launch;
+mod lsp;
 mod output;
 mod progress;
 mod resume;
@@ -47,6 +48,7 @@ pub fn run(cli: Cli) -> Exit {
             Exit::from_code(optimize::run(std::io::stdin().lock(), std::io::stdout().lock()))
         }
         Command::Schema(args) => schema::run(&args),
+        Command::Lsp => lsp::run(),
         Command::Explain(args) => explain::run(&args),
         Command::Completion(args) => completion::run(&args),
     }

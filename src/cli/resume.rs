@@ -51,7 +51,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     drop(journal);
     // The texts it was started with, whatever happened to the files since.
     let mut bundle = Bundle::from_kept(&text).map_err(usage)?;
-    check::check_bundle(&mut bundle);
+    crate::compiler::check_bundle(&mut bundle);
     if !check::show(&bundle) {
         return Ok(Exit::NotCompiled);
     }

@@ -10,7 +10,7 @@ use super::launch::{Work, Worked, World};
 use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::campaign::Search;
 use crate::compiler::graph::Graph;
-use crate::compiler::{Bundle, Request, campaign, compile, first_guard};
+use crate::compiler::{Bundle, Request, campaign, check_bundle, compile, first_guard};
 use crate::engine::campaign::{Campaign, CampaignRecord, Experiment, Rules};
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
@@ -59,7 +59,7 @@ pub(super) fn guarded(bundle: &Bundle) -> Result<(), (Exit, String)> {
 
 fn start(args: &RunArgs, json: bool) -> Outcome {
     let mut bundle = Bundle::load(&args.document, args.lab.as_deref()).map_err(usage)?;
-    check::check_bundle(&mut bundle);
+    check_bundle(&mut bundle);
     if !check::show(&bundle) {
         return Ok(Exit::NotCompiled);
     }

@@ -4,7 +4,7 @@
 //! bundle can be written into one document and read back from it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub struct Loader {
     uses: BTreeMap<String, String>,
     /// Texts of a kept bundle, instead of files.
     kept: Option<Kept>,
+    /// Texts that stand for their files, by path: what is open in an editor.
+    open: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +91,11 @@ struct Kept {
 }
 
 impl Loader {
+    /// A loader that takes some texts as they are in an editor instead of reading their files.
+    pub fn with_texts(open: BTreeMap<String, String>) -> Loader {
+        Loader { open, ..Loader::default() }
+    }
+
     /// Reads a document, once.
     pub fn document(&mut self, path: &Path) -> Result<Option<Arc<Document>>, BundleError> {
         let name = path.to_string_lossy().replace('\\', "/");
@@ -103,6 +110,10 @@ impl Loader {
         let fail = |reason: String| BundleError::Read { path: name.to_owned(), reason };
         if let Some(kept) = &self.kept {
             let text = kept.texts.get(name).ok_or_else(|| fail("it was not kept".to_owned()))?;
+            return Ok(text.clone().into_bytes());
+        }
+        let plain = clean(path).to_string_lossy().replace('\\', "/");
+        if let Some(text) = self.open.get(&plain) {
             return Ok(text.clone().into_bytes());
         }
         let size = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?;
@@ -322,6 +333,21 @@ fn find_definition(lab_folder: &Path, name: &str) -> Option<String> {
     None
 }
 
+/// A path without `.` and `..`, as far as its own words go.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if out.file_name().is_some() => {
+                out.pop();
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// A campaign or a protocol with its lab and all definitions.
 #[derive(Debug)]
 pub struct Bundle {
@@ -348,6 +374,15 @@ impl Bundle {
     /// Mistakes inside the documents are in `report`; an error is a file that cannot be had.
     pub fn load(document: &Path, lab: Option<&Path>) -> Result<Bundle, BundleError> {
         Bundle::assemble(Loader::default(), document, lab)
+    }
+
+    /// The same with a loader that knows some texts already.
+    pub fn load_with(
+        loader: Loader,
+        document: &Path,
+        lab: Option<&Path>,
+    ) -> Result<Bundle, BundleError> {
+        Bundle::assemble(loader, document, lab)
     }
 
     /// Reads a bundle that was kept.

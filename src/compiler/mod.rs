@@ -39,6 +39,22 @@ use std::collections::BTreeMap;
 
 use crate::spec::Report;
 
+/// Everything that can be checked of a campaign or a protocol, into the bundle's report.
+pub fn check_bundle(bundle: &mut Bundle) {
+    if bundle.report.has_errors() {
+        return;
+    }
+    if let Some(lab) = bundle.lab.clone() {
+        bundle.report.extend(check_lab(&lab, &bundle.definitions));
+    }
+    let more = if bundle.campaign.is_some() {
+        campaign::check(bundle).report
+    } else {
+        protocol_over_its_box(bundle)
+    };
+    bundle.report.extend(more);
+}
+
 /// Checks the protocol of a bundle over all values its parameters can take.
 pub fn protocol_over_its_box(bundle: &Bundle) -> Report {
     let (Some(protocol), Some(lab)) = (&bundle.protocol, &bundle.lab) else {

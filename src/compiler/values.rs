@@ -305,6 +305,9 @@ fn in_limits(
         let mut wrong = Diagnostic::error(codes::OUT_OF_RANGE, written.span(), message)
             .label(if constant { side.to_owned() } else { format!("may be {side}") })
             .also(limit.span, "the limit");
+        if matches!(written, Written::Scalar { .. }) {
+            wrong = wrong.replace(show(limit.value.value));
+        }
         if !constant && let Written::Expression(expression) = written {
             let worst = corner(&expression.expr, names, value);
             if !worst.is_empty() {

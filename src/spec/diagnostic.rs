@@ -33,6 +33,15 @@ pub struct Label {
     pub text: String,
 }
 
+/// Text that repairs a finding when it stands at a place instead of what stands there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What is replaced; empty to insert.
+    pub span: Span,
+    /// What stands there then.
+    pub text: String,
+}
+
 /// One finding. The message alone must say what to do; the rest is evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -50,6 +59,8 @@ pub struct Diagnostic {
     pub reason: Option<String>,
     /// What to write instead.
     pub fix: Option<String>,
+    /// The same as a change of the text, where it is as simple as that; for editors.
+    pub edit: Option<Edit>,
 }
 
 impl Diagnostic {
@@ -63,6 +74,7 @@ impl Diagnostic {
             others: Vec::new(),
             reason: None,
             fix: None,
+            edit: None,
         }
     }
 
@@ -101,6 +113,15 @@ impl Diagnostic {
     #[must_use]
     pub fn fix(mut self, text: impl Into<String>) -> Diagnostic {
         self.fix = Some(text.into());
+        self
+    }
+}
+
+impl Diagnostic {
+    /// The text that stands at the place when the finding is repaired.
+    #[must_use]
+    pub fn replace(mut self, text: impl Into<String>) -> Diagnostic {
+        self.edit = Some(Edit { span: self.place.span, text: text.into() });
         self
     }
 }

@@ -35,7 +35,7 @@ pub mod types;
 pub mod value;
 mod yaml;
 
-pub use diagnostic::{Checked, Diagnostic, Label, Report, Severity};
+pub use diagnostic::{Checked, Diagnostic, Edit, Label, Report, Severity};
 pub use document::{Document, Kind, lower};
 pub use nearest::{listed, nearest};
 pub use source::{Position, SourceFile, SourceId, Sources, Span, Spanned};

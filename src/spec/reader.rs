@@ -345,7 +345,7 @@ fn unknown_key(entry: &Entry, entries: &[Entry], table: &Table) -> Diagnostic {
         .label("unknown key")
         .reason(format!("the keys of {} are: {known}", table.what));
     if let Some(near) = near {
-        diagnostic = diagnostic.fix(format!("{near}: ..."));
+        diagnostic = diagnostic.fix(format!("{near}: ...")).replace(near);
     }
     diagnostic
 }

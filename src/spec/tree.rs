@@ -284,6 +284,7 @@ impl<'r> Builder<'r> {
                 )
                 .label(ambiguous.label)
                 .reason(ambiguous.reason)
+                .replace(ambiguous.fix.clone())
                 .fix(ambiguous.fix),
             );
             if self.expects_key() {

@@ -105,7 +105,8 @@ impl Reader<'_> {
                 format!("write the name as `{better}`: {allowed}"),
             )
             .label(if text.len() > 64 { "longer than 64 characters" } else { "not a name" })
-            .fix(better),
+            .fix(better.clone())
+            .replace(better),
         );
         false
     }
@@ -154,7 +155,7 @@ impl Reader<'_> {
             .label("not a word that is known here")
             .reason(format!("`{}` is one of: {}", item.key, all.join(", ")));
         if let Some(near) = near {
-            diagnostic = diagnostic.fix(near.to_owned());
+            diagnostic = diagnostic.fix(near.to_owned()).replace(near);
         }
         self.push(diagnostic);
         None
