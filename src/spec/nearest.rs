@@ -6,9 +6,73 @@ const MAX_CHARS: usize = 64;
 /// read at once.
 const MAX_CANDIDATES: usize = 300;
 
+/// Words for the same thing elsewhere, and ours.
+const SYNONYMS: &[(&str, &str)] = &[
+    ("integer", "int"),
+    ("float", "number"),
+    ("double", "number"),
+    ("string", "text"),
+    ("str", "text"),
+    ("boolean", "bool"),
+    ("enum", "choice"),
+    ("params", "parameters"),
+    ("args", "with"),
+    ("arguments", "with"),
+    ("devices", "instruments"),
+    ("device", "use"),
+    ("driver", "use"),
+    ("address", "at"),
+    ("port", "at"),
+    ("action", "do"),
+    ("run", "do"),
+    ("command", "do"),
+    ("sleep", "wait"),
+    ("delay", "wait"),
+    ("pause", "wait"),
+    ("until", "wait_until"),
+    ("while", "repeat"),
+    ("loop", "repeat"),
+    ("for", "for_each"),
+    ("foreach", "for_each"),
+    ("concurrent", "parallel"),
+    ("print", "log"),
+    ("message", "log"),
+    ("prompt", "ask"),
+    ("analyze", "analyse"),
+    ("include", "call"),
+    ("import", "call"),
+    ("cleanup", "finally"),
+    ("teardown", "finally"),
+    ("description", "doc"),
+    ("comment", "doc"),
+    ("outputs", "results"),
+    ("inputs", "parameters"),
+    ("variables", "derived"),
+    ("vars", "derived"),
+    ("depends_on", "after"),
+    ("needs", "after"),
+    ("max_iterations", "max_times"),
+    ("times", "max_times"),
+    ("retries", "retry"),
+    ("bounds", "space"),
+    ("targets", "objectives"),
+    ("max", "to"),
+    ("min", "from"),
+];
+
 /// The candidate that a person most probably meant, if one is near enough to be worth naming:
 /// one wrong, missing, extra or swapped letter in every three.
+///
+/// Words that other languages and people use for the same thing (`integer`, `while`) come before
+/// any that merely look alike.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let candidates: Vec<&'c str> = candidates.into_iter().take(MAX_CANDIDATES).collect();
+    let meant = SYNONYMS.iter().filter(|(other, _)| other.eq_ignore_ascii_case(word));
+    for (_, ours) in meant {
+        if let Some(found) = candidates.iter().find(|c| *c == ours) {
+            return Some(found);
+        }
+    }
     let word: Vec<char> = word.chars().flat_map(char::to_lowercase).collect();
     if word.len() > MAX_CHARS {
         return None;
@@ -16,7 +80,6 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     let allowed = (word.len() / 3).max(1);
     candidates
         .into_iter()
-        .take(MAX_CANDIDATES)
         .filter_map(|candidate| {
             let other: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
             if other.len().abs_diff(word.len()) > allowed {

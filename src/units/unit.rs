@@ -7,6 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::Dimension;
 use super::atoms::{ATOMS, MISTAKES, PREFIXES, SCALES};
 
+/// Powers of a term, and of each base dimension of a unit.
+const POWERS: std::ops::RangeInclusive<i8> = -12..=12;
 /// Parentheses inside each other.
 const DEPTH_MAX: usize = 4;
 /// Longest text read as a unit.
@@ -74,6 +76,9 @@ impl Unit {
             }
         }
         let (dim, factor) = product(text, text, 0)?;
+        if dim.0.iter().any(|power| !POWERS.contains(power)) {
+            return Err(UnitError::new(format!("`{text}` has too high powers")));
+        }
         if !factor.is_finite() || factor == 0.0 {
             return Err(UnitError::new(format!("`{text}` is too large or too small a unit")));
         }
@@ -237,7 +242,7 @@ fn split_power(part: &str) -> Result<(&str, i8), UnitError> {
     let power = power
         .parse::<i8>()
         .ok()
-        .filter(|p| (-12..=12).contains(p) && *p != 0)
+        .filter(|p| POWERS.contains(p) && *p != 0)
         .ok_or_else(|| UnitError::new(format!("`{part}` has no power from -12 to 12")))?;
     Ok((symbol.strip_suffix('^').unwrap_or(symbol), power))
 }
