@@ -219,3 +219,25 @@ fn bridges_and_text_instruments_work_on_real_wires_too() {
     let said = bench.ok(&["run", TITRATION, "--lab", lab, "--simulate", "--speed", "60"]);
     assert!(said.contains("end_point"), "{said}");
 }
+
+#[test]
+fn the_same_seed_gives_the_same_journal_over_bridges_too() {
+    let head = |seed: &str| {
+        let bench = Bench::new("twice");
+        let lab = "examples/serial-dilution/lab.yaml";
+        bench.ok(&["run", DILUTION, "--lab", lab, "--simulate", "--speed", "max", "--seed", seed]);
+        bench.ok(&["verify"])
+    };
+    assert_eq!(head("1"), head("1"));
+    assert_ne!(head("1"), head("2"));
+}
+
+#[test]
+fn results_are_shown_in_the_units_the_protocol_gives_them() {
+    let bench = Bench::new("units");
+    let lab = "examples/battery-cycling/lab.yaml";
+    let args = ["run", BATTERY, "--lab", lab, "--simulate", "--speed", "max", "--set", "cycles=2"];
+    let said = bench.ok(&args);
+    assert!(said.contains("capacity = 0.99") && said.contains(" A.h\n"), "{said}");
+    assert!(said.contains(" %\n"), "{said}");
+}

@@ -291,8 +291,8 @@ pub(super) fn single_rules() -> Rules {
     Rules { experiments: 1, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 0 }
 }
 
-/// Results of a single run, as data.
-fn report_run(state: &Path, run: &str, json: bool) -> Result<(), (Exit, String)> {
+/// Results of a single run, as data, in the units the protocol reports them in.
+fn report_run(state: &Path, run: &str, bundle: &Bundle, json: bool) -> Result<(), (Exit, String)> {
     let journal = Journal::open_read_only(state).map_err(usage)?;
     let history = History::read(&journal, None).map_err(usage)?;
     let Some(found) = history.runs.get(run) else { return Ok(()) };
@@ -307,7 +307,14 @@ fn report_run(state: &Path, run: &str, json: bool) -> Result<(), (Exit, String)>
         output::say(format!("Run {run} {}.", summary::ending_text(ending, &found.cause)));
     }
     for (name, value) in &found.results {
-        output::data(&format!("{name} = {}\n", value.show()));
+        let declared = bundle.protocol.iter().flat_map(|protocol| &protocol.results);
+        let unit = declared.filter(|r| r.name.value == *name).find_map(|r| r.unit.as_ref());
+        let shown = match (value.as_quantity(), unit) {
+            // A plain number stands alone.
+            (Some(q), Some(unit)) if unit.value.symbol != "1" => q.display_in(&unit.value),
+            _ => value.show(),
+        };
+        output::data(&format!("{name} = {shown}\n"));
     }
     Ok(())
 }
@@ -330,7 +337,7 @@ pub(super) fn finish(
                 (Some(campaign), None) => {
                     let runs = campaign.experiments.iter().flat_map(|e| &e.runs);
                     if let Some(last) = runs.last() {
-                        report_run(state, &last.run, json)?;
+                        report_run(state, &last.run, bundle, json)?;
                     }
                 }
                 _ => {}

@@ -97,9 +97,9 @@ pub const TYPES: &[TypeContract] = &[
     TypeContract {
         name: "sample_arm",
         doc: "Carries one sample between named places",
-        actions: &[("move", &[]), ("halt", &[])],
+        actions: &[("transfer", &[]), ("halt", &[])],
         properties: &[],
-        starts: &[("move", Hazard::Moves)],
+        starts: &[("transfer", Hazard::Moves)],
         stops: &["halt"],
     },
     TypeContract {

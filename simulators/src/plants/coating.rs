@@ -153,7 +153,7 @@ impl Coating {
             self.film = BARE;
         }
         self.place = to;
-        let effect = Effect::new(instrument, "move", &[]);
+        let effect = Effect::new(instrument, "transfer", &[]);
         Ok((json!({"at": to}), Some(effect)))
     }
 }
@@ -168,7 +168,7 @@ impl Plant for Coating {
     fn begin(&mut self, instrument: &str, command: &str, input: &Json) -> f64 {
         match command {
             "spin" if instrument == self.coater => self.spin(input).unwrap_or(0.0),
-            "move" if instrument == self.arm => CARRY_S,
+            "transfer" if instrument == self.arm => CARRY_S,
             "measure" if instrument == self.meter => 5.0,
             _ => 0.0,
         }
@@ -206,7 +206,7 @@ impl Plant for Coating {
                 (self.spin, self.rpm) = (None, 0.0);
                 Ok((json!({"speed_rpm": 0}), Some(Effect::new(instrument, "stop", &[]))))
             }
-            "move" if instrument == self.arm => self.carry(instrument, input),
+            "transfer" if instrument == self.arm => self.carry(instrument, input),
             "halt" if instrument == self.arm => Ok((json!({"at": self.place}), None)),
             "measure" if instrument == self.meter => {
                 if self.place != "meter" {
