@@ -23,6 +23,7 @@ mod physics;
 mod plain;
 pub mod protocol;
 mod reader;
+pub mod reference;
 pub mod render;
 pub mod schema;
 mod shape;

@@ -16,7 +16,7 @@ use super::lab::tables::LAB;
 use super::protocol::tables::PROTOCOL;
 use super::table::{Table, Takes};
 
-fn table_of(kind: Kind) -> &'static Table {
+pub(super) fn table_of(kind: Kind) -> &'static Table {
     match kind {
         Kind::Instrument => &INSTRUMENT,
         Kind::Lab => &LAB,
