@@ -1,6 +1,10 @@
 //! `labloop fmt`: one spelling, every comment kept, nothing lost.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it cannot read")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it cannot read"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,7 @@ fn check_lists_files_and_changes_nothing_and_without_it_they_are_rewritten() {
     let before = "schema: labloop/lab/v1\nname:  x # why\ninstruments: { }\n";
     fs::write(&untidy, before).unwrap();
     fs::write(&tidy, "schema: labloop/lab/v1\nname: y\ninstruments: {}\n").unwrap();
+    fs::write(folder.join("compose.yaml"), "services:   {}\n").unwrap();
     let path = folder.to_string_lossy().into_owned();
 
     let output = fmt(&["--check", &path]);
@@ -53,7 +58,7 @@ fn check_lists_files_and_changes_nothing_and_without_it_they_are_rewritten() {
     let after = "schema: labloop/lab/v1\nname: x  # why\ninstruments: {}\n";
     assert_eq!(fs::read_to_string(&untidy).unwrap(), after);
     assert_eq!(fmt(&["--check", &path]).status.code(), Some(0));
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "nothing else is left behind");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 3, "nothing else is left behind");
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -101,7 +106,7 @@ fn disturbed(text: &str, changes: &[(u16, u8)]) -> String {
             1 => lines[at].push_str(&format!("{indent} # behind {number}")),
             2 => lines.insert(at, String::new()),
             // Behind a line of a text that goes on it would be part of the text.
-            _ if lines[at].contains(": ") => lines[at].push_str(&indent),
+            _ if lines[at].ends_with(['}', ']']) => lines[at].push_str(&indent),
             _ => {}
         }
     }

@@ -1,7 +1,12 @@
 //! `labloop schema protocol --lab lab.yaml`: the schema knows the lab, allows what is right and
 //! refuses what is wrong.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it cannot read")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test stops at what it cannot read"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -328,6 +328,12 @@ fn requests_that_are_unknown_early_or_broken_are_answered_and_nothing_ends() {
         }
     }
     let far = json!({ "line": 4_000_000_000_u32, "character": u64::MAX });
+    // YAML of other programs is not ours to judge.
+    let foreign = editor.open("compose.yaml", "services:   {}\nsteps: [off]\n");
+    assert_eq!(editor.findings(&foreign), Vec::<Value>::new());
+    let edits =
+        editor.ask("textDocument/formatting", json!({ "textDocument": { "uri": foreign } }));
+    assert_eq!(edits, json!([]));
     let uri = editor.open("protocol.yaml", "schema: labloop/protocol/v1\nname: µ\n");
     for method in ["hover", "definition", "completion"] {
         editor.ask(

@@ -31,7 +31,7 @@ pub(super) fn run(args: &FmtArgs, json: bool) -> Exit {
     };
     let (mut changed, mut refused) = (Vec::new(), 0);
     for file in &files {
-        match one(file, args.check) {
+        match one(file, args) {
             Ok(Outcome::Same) => {}
             Ok(Outcome::Changed) => changed.push(file.display().to_string()),
             Ok(Outcome::Refused) => refused += 1,
@@ -58,7 +58,7 @@ pub(super) fn run(args: &FmtArgs, json: bool) -> Exit {
     }
 }
 
-fn one(path: &Path, check: bool) -> Result<Outcome, String> {
+fn one(path: &Path, args: &FmtArgs) -> Result<Outcome, String> {
     let fail = |e: std::io::Error| format!("{}: {e}", path.display());
     let size = std::fs::metadata(path).map_err(fail)?.len();
     if size > FILE_MAX {
@@ -71,10 +71,16 @@ fn one(path: &Path, check: bool) -> Result<Outcome, String> {
     let Some(file) = sources.get(id) else { return Ok(Outcome::Refused) };
     match editor::format(&name, &file.text) {
         Ok(text) if text.as_bytes() == bytes => Ok(Outcome::Same),
-        Ok(_) if check => Ok(Outcome::Changed),
+        Ok(_) if args.check => Ok(Outcome::Changed),
         Ok(text) => {
             replace(path, &text).map_err(fail)?;
             Ok(Outcome::Changed)
+        }
+        // Folders hold YAML of other programs too.
+        Err(Refused::Foreign) if args.paths.iter().all(|named| named != path) => Ok(Outcome::Same),
+        Err(Refused::Foreign) => {
+            output::error(format!("{name} is not a document of labloop: it was left as it is"));
+            Ok(Outcome::Refused)
         }
         Err(Refused::Unreadable(mut report)) => {
             report.sort();

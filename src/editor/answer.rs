@@ -80,10 +80,10 @@ impl Project {
     }
 
     fn of_value(&self, cursor: &Cursor<'_>, byte: usize) -> Option<Answer> {
-        if cursor.slot.form() == Form::Condition || cursor.text.contains("${") {
-            if let Some(found) = self.in_expression(cursor, byte) {
-                return Some(found);
-            }
+        if (cursor.slot.form() == Form::Condition || cursor.text.contains("${"))
+            && let Some(found) = self.in_expression(cursor, byte)
+        {
+            return Some(found);
         }
         let word = cursor.text;
         let place = |(text, target): (String, Span)| Answer {

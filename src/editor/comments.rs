@@ -54,7 +54,7 @@ impl Scan {
     pub(super) fn of(text: &str, root: &Node) -> Result<Scan, usize> {
         let mut scan = Scan::default();
         let mut at = 0;
-        for leaf in leaves(root, text).into_iter().chain([text.len()..text.len()]) {
+        for leaf in leaves(root, text).into_iter().chain(std::iter::once(text.len()..text.len())) {
             if leaf.start < at {
                 return Err(leaf.start);
             }

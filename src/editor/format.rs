@@ -12,6 +12,8 @@ use crate::spec::{Kind, Report, SourceFile, SourceId, lower};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Refused {
+    /// It is YAML, and none of the four kinds of document.
+    Foreign,
     /// It is not a document that can be read; places are in source 0.
     Unreadable(Report),
     /// Something stands in it that the formatter does not know how to keep.
@@ -29,6 +31,9 @@ pub enum Refused {
 pub fn format(name: &str, text: &str) -> Result<String, Refused> {
     let text = prepared(text);
     let (file, root, slot) = read(name, &text).map_err(Refused::Unreadable)?;
+    if Kind::of(&file).is_none() {
+        return Err(Refused::Foreign);
+    }
     let refused = |at: usize, why: &str| Refused::NotUnderstood { at, why: why.to_owned() };
     let once = layout::print(&text, &root, slot)
         .map_err(|at| refused(at, "neither a value nor a comment stands here"))?;

@@ -77,11 +77,21 @@ fn windows_line_ends_and_a_missing_last_one_are_repaired() {
 }
 
 #[test]
+fn yaml_of_others_is_left_alone() {
+    for text in ["steps:\n-   run: x\n", "schema: other/v1\n", "- 1\n"] {
+        assert_eq!(format("t", text), Err(Refused::Foreign), "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_left_alone() {
     for text in ["a: [1\n", "a: 1\na: 2\n", "a: off\n", "", "x: &a 1\ny: *a\n", "- \t- x: [\n"] {
         assert!(matches!(format("t", text), Err(Refused::Unreadable(_))), "{text}");
     }
-    assert!(matches!(format("t", "%YAML 1.2\n---\na: 1\n"), Err(Refused::NotUnderstood { .. })));
+    assert!(matches!(
+        format("t", &format!("%YAML 1.2\n---\n{HEAD}")),
+        Err(Refused::NotUnderstood { .. })
+    ));
 }
 
 #[test]

@@ -101,6 +101,12 @@ impl Project {
                 }
             }
             Some(Kind::Instrument) => Project::alone(name, text, None),
+            // YAML of other programs is none of our business.
+            None if !text.contains("labloop/") => {
+                let mut sources = Sources::new();
+                sources.add(name, text);
+                Project { sources, ..Project::default() }
+            }
             None => {
                 // Half a protocol is no protocol, but its lab can still be asked for names.
                 let mut project = Project::alone(name, text, None);

@@ -25,7 +25,9 @@ pub(super) fn table_of(kind: Kind) -> &'static Table {
     }
 }
 
-/// The JSON Schema (draft 2020-12) of a kind of document.
+/// The JSON Schema of a kind of document.
+///
+/// Draft 7 is what YAML language servers read for certain; nothing newer is used.
 pub fn schema(kind: Kind) -> Value {
     let table = table_of(kind);
     let mut definitions = Map::new();
@@ -37,7 +39,7 @@ pub fn schema(kind: Kind) -> Value {
     }
     let mut root = definitions.remove(&name(table)).unwrap_or(Value::Null);
     if let Value::Object(root) = &mut root {
-        root.insert("$schema".to_owned(), "https://json-schema.org/draft/2020-12/schema".into());
+        root.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
         root.insert("title".to_owned(), format!("labloop {}", kind.word()).into());
         if let Some(Value::Object(properties)) = root.get_mut("properties") {
             properties.insert("schema".to_owned(), json!({ "const": kind.schema() }));
