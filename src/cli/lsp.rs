@@ -44,6 +44,11 @@ pub(super) fn run() -> Exit {
                 return Exit::Usage;
             }
         };
+        // Of changes that came together only the last is checked.
+        let ended = match ended {
+            Ok(None) if from.buffer().is_empty() => server.publish().map(|()| None),
+            other => other,
+        };
         match ended {
             Ok(None) => {}
             Ok(Some(exit)) => return exit,
@@ -70,6 +75,8 @@ struct Server<W> {
     codes_page: Option<String>,
     open: BTreeMap<String, Open>,
     texts: Texts,
+    /// Something has changed since the last check.
+    changed: bool,
     /// Addresses with findings that the editor shows now.
     shown: BTreeSet<String>,
 }
@@ -85,6 +92,7 @@ impl<W: Write> Server<W> {
             codes_page: None,
             open: BTreeMap::new(),
             texts: Texts::new(),
+            changed: false,
             shown: BTreeSet::new(),
         }
     }
@@ -114,6 +122,7 @@ impl<W: Write> Server<W> {
         } else if !self.ready && method != "initialize" {
             self.refuse(id, NOT_READY, "`initialize` comes first")?;
         } else {
+            self.publish()?;
             match self.request(method, params) {
                 Some(result) => self.send(json!({ "id": id, "result": result }))?,
                 None => self.refuse(id, UNKNOWN_METHOD, &format!("no method {method}"))?,
@@ -131,7 +140,6 @@ impl<W: Write> Server<W> {
             "textDocument/didOpen" => {
                 if let Some(text) = text_of("/textDocument/text") {
                     self.replace(uri, version, text);
-                    self.publish()?;
                 }
             }
             "textDocument/didChange" => {
@@ -142,16 +150,15 @@ impl<W: Write> Server<W> {
                     (text.and_then(Value::as_str), self.open.contains_key(&uri))
                 {
                     self.replace(uri, version, text);
-                    self.publish()?;
                 }
             }
             "textDocument/didClose" => {
                 if let Some(open) = self.open.remove(&uri) {
                     self.texts.remove(&name(&open.path));
                 }
-                self.publish()?;
+                self.changed = true;
             }
-            "textDocument/didSave" | "workspace/didChangeWatchedFiles" => self.publish()?,
+            "textDocument/didSave" | "workspace/didChangeWatchedFiles" => self.changed = true,
             _ => {}
         }
         Ok(None)
@@ -161,6 +168,7 @@ impl<W: Write> Server<W> {
         if self.open.len() >= OPEN_MAX && !self.open.contains_key(&uri) {
             return;
         }
+        self.changed = true;
         let path = crate::compiler::bundle::clean(&uri::path(&uri));
         self.texts.insert(name(&path), text.to_owned());
         self.open.insert(uri, Open { path, version, project: Project::default() });
@@ -204,6 +212,9 @@ impl<W: Write> Server<W> {
 
     /// Checks all open documents, and sends what is wrong with each file that is involved.
     fn publish(&mut self) -> Sent<()> {
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
+        }
         let mut files: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for (uri, open) in &mut self.open {
             open.project = Project::open(&open.path, &self.texts);

@@ -40,6 +40,14 @@ pub(super) fn diagnostic(found: &Diagnostic, project: &Project, page: Option<&st
     if let Some(fix) = &found.fix {
         message.push_str(&format!("\ntry: {fix}"));
     }
+    // What is built in has no address; then words must do.
+    for other in &found.others {
+        if let Some((name, at)) = project.sources.locate(other.span)
+            && !std::path::Path::new(name).is_absolute()
+        {
+            message.push_str(&format!("\nsee: {name}:{} (built in) {}", at.line, other.text));
+        }
+    }
     let others: Vec<Value> = found
         .others
         .iter()
