@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::spec::instrument::Instrument;
 use crate::spec::lab::{Lab, LabInstrument};
 use crate::spec::protocol::{Protocol, Role};
-use crate::spec::{Diagnostic, Named, Report, Spanned, codes, nearest};
+use crate::spec::{Diagnostic, Named, Report, Spanned, ValueType, codes, nearest};
 
 /// Definitions by name.
 pub type Definitions = BTreeMap<String, Arc<Instrument>>;
@@ -136,5 +136,41 @@ fn one(
         );
         return None;
     }
+    ports(role, player, definition, report);
     Some(Binding { instrument: player.name.value.clone(), definition: Arc::clone(definition) })
+}
+
+/// Ports a role needs must be named in the lab, or be words of the definition's own `port`.
+fn ports(role: &Role, player: &LabInstrument, definition: &Instrument, report: &mut Report) {
+    let own: Vec<&str> = definition
+        .actions
+        .iter()
+        .flat_map(|a| &a.args)
+        .filter(|a| a.name.value == "port")
+        .filter_map(|a| match &a.kind {
+            ValueType::Choice { options } => Some(options.iter().map(|o| o.value.as_str())),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let known: Vec<&str> =
+        player.ports.iter().map(|p| p.name.value.as_str()).chain(own.iter().copied()).collect();
+    for port in &role.ports {
+        if known.contains(&port.value.as_str()) {
+            continue;
+        }
+        let near = nearest(&port.value, known.iter().copied());
+        let message = match near {
+            Some(near) => format!("write `{near}` instead of `{}`", port.value),
+            None => format!("name the port `{}` of `{}` in the lab", port.value, player.name.value),
+        };
+        let mut wrong = Diagnostic::error(codes::UNKNOWN_PORT, port.span, message)
+            .label("no port of that name")
+            .also(player.name.span, "plays the role");
+        wrong.fix = match near {
+            Some(near) => Some(near.to_owned()),
+            None => Some(format!("ports: {{{}: 1}}", port.value)),
+        };
+        report.push(wrong);
+    }
 }

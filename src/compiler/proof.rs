@@ -23,6 +23,7 @@ pub(super) fn prove(mut walk: Walk<'_>, mut graph: Graph) -> (Option<Graph>, Rep
         let times = lags::check(&mut walk, &mut graph);
         stock::balance(&mut walk, &mut graph, &times);
         unused::check(&mut walk, &graph);
+        unused::overlaps(&mut walk, &graph);
     }
     walk.note_once();
     let mut report = walk.report;

@@ -1,8 +1,11 @@
 //! A graph for people and other programs, with the names of the YAML.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
-use super::graph::{Graph, Node, NodeId, NodeKind};
+use super::graph::{Graph, Node, NodeId, NodeKind, PlaceClaim};
+use crate::units::tidy;
 
 /// Indented lines: what, with which arguments, on which instrument, how long.
 pub fn text(graph: &Graph) -> String {
@@ -18,10 +21,12 @@ pub fn text(graph: &Graph) -> String {
         let _ = writeln!(out, "  {role} is played by {instrument}");
     }
     let _ = writeln!(out, "steps");
-    children(graph, NodeId(0), 1, &mut out);
+    let inside = inside(graph);
+    let limits: Limits = graph.edges.iter().filter_map(|e| Some((e.to, e.max?))).collect();
+    children(graph, (&inside, &limits), NodeId(0), 1, &mut out);
     if let Some(finally) = graph.finally {
         let _ = writeln!(out, "finally");
-        children(graph, finally, 1, &mut out);
+        children(graph, (&inside, &limits), finally, 1, &mut out);
     }
     if !graph.results.is_empty() {
         let _ = writeln!(out, "results");
@@ -32,14 +37,57 @@ pub fn text(graph: &Graph) -> String {
     if !graph.started_instruments.is_empty() {
         let _ = writeln!(out, "safe state at every exit: {}", graph.started_instruments.join(", "));
     }
+    for (stock, used) in &graph.stock {
+        let _ = write!(out, "stock {stock}:");
+        let show = |value: f64| tidy(value);
+        if used.drawn > 0.0 {
+            let _ = write!(out, " takes {}", show(used.drawn));
+        }
+        if used.delivered > 0.0 {
+            let _ = write!(out, " gives {}", show(used.delivered));
+        }
+        let _ = writeln!(out, " (SI units, at most)");
+    }
+    for claim in &graph.places {
+        let PlaceClaim { place, samples, capacity } = claim;
+        let _ = writeln!(out, "place {place}: room for {samples} of {capacity}");
+    }
     out
 }
 
-fn children(graph: &Graph, parent: NodeId, depth: usize, out: &mut String) {
+/// Children of each node, in order.
+fn inside(graph: &Graph) -> Vec<Vec<NodeId>> {
+    let mut all = vec![Vec::new(); graph.nodes.len()];
+    for node in &graph.nodes {
+        if let Some(list) = node.parent.and_then(|p| all.get_mut(p.0 as usize)) {
+            list.push(node.id);
+        }
+    }
+    all
+}
+
+fn of<'g>(
+    graph: &'g Graph,
+    inside: &'g [Vec<NodeId>],
+    parent: NodeId,
+) -> impl Iterator<Item = &'g Node> {
+    inside.get(parent.0 as usize).into_iter().flatten().filter_map(|id| graph.node(*id))
+}
+
+/// Greatest lag before each node that has one.
+type Limits = BTreeMap<NodeId, Duration>;
+
+fn children(
+    graph: &Graph,
+    (inside, limits): (&[Vec<NodeId>], &Limits),
+    parent: NodeId,
+    depth: usize,
+    out: &mut String,
+) {
     let indent = "  ".repeat(depth);
     let block = graph.node(parent).map(|n| &n.kind);
     let mut slot = None;
-    for node in graph.nodes.iter().filter(|n| n.parent == Some(parent)) {
+    for node in of(graph, inside, parent) {
         if slot != Some(node.slot) {
             slot = Some(node.slot);
             match block {
@@ -53,15 +101,12 @@ fn children(graph: &Graph, parent: NodeId, depth: usize, out: &mut String) {
                 _ => {}
             }
         }
-        let within = graph
-            .edges
-            .iter()
-            .find(|e| e.to == node.id && e.max.is_some())
-            .and_then(|e| e.max)
+        let within = limits
+            .get(&node.id)
             .map(|max| format!("  within {} s", max.as_secs_f64()))
             .unwrap_or_default();
         let _ = writeln!(out, "{indent}{}{}{within}", label(node), times(node));
-        children(graph, node.id, depth + 1, out);
+        children(graph, (inside, limits), node.id, depth + 1, out);
     }
 }
 
@@ -129,10 +174,11 @@ pub fn json(graph: &Graph) -> String {
 /// A Mermaid flowchart; blocks are subgraphs.
 pub fn mermaid(graph: &Graph) -> String {
     let mut out = "flowchart TD\n".to_owned();
+    let all = inside(graph);
     for root in std::iter::once(NodeId(0)).chain(graph.finally) {
         let Some(node) = graph.node(root) else { continue };
         let _ = writeln!(out, "  subgraph n{} [\"{}\"]", root.0, quoted(&node.name));
-        mermaid_children(graph, root, 2, &mut out);
+        mermaid_children(graph, &all, root, 2, &mut out);
         let _ = writeln!(out, "  end");
     }
     for edge in &graph.edges {
@@ -152,13 +198,19 @@ pub fn mermaid(graph: &Graph) -> String {
     out
 }
 
-fn mermaid_children(graph: &Graph, parent: NodeId, depth: usize, out: &mut String) {
+fn mermaid_children(
+    graph: &Graph,
+    inside: &[Vec<NodeId>],
+    parent: NodeId,
+    depth: usize,
+    out: &mut String,
+) {
     let indent = "  ".repeat(depth);
-    for node in graph.nodes.iter().filter(|n| n.parent == Some(parent)) {
+    for node in of(graph, inside, parent) {
         let label = quoted(&label(node));
         if node.kind.is_block() {
             let _ = writeln!(out, "{indent}subgraph n{} [\"{label}\"]", node.id.0);
-            mermaid_children(graph, node.id, depth + 1, out);
+            mermaid_children(graph, inside, node.id, depth + 1, out);
             let _ = writeln!(out, "{indent}end");
         } else {
             let _ = writeln!(out, "{indent}n{}[\"{label}\"]", node.id.0);
@@ -169,22 +221,22 @@ fn mermaid_children(graph: &Graph, parent: NodeId, depth: usize, out: &mut Strin
 /// Graphviz, blocks as clusters.
 pub fn dot(graph: &Graph) -> String {
     let mut out = "digraph protocol {\n  compound=true; node [shape=box];\n".to_owned();
+    let all = inside(graph);
     for root in std::iter::once(NodeId(0)).chain(graph.finally) {
-        dot_block(graph, root, 1, &mut out);
+        dot_block(graph, &all, root, 1, &mut out);
     }
     for edge in &graph.edges {
         let lag = edge
             .max
             .map(|max| format!(" [label=\"within {} s\"]", max.as_secs_f64()))
             .unwrap_or_default();
-        let _ =
-            writeln!(out, "  n{} -> n{}{lag};", anchor(graph, edge.from), anchor(graph, edge.to));
+        let _ = writeln!(out, "  n{} -> n{}{lag};", anchor(&all, edge.from), anchor(&all, edge.to));
     }
     out.push_str("}\n");
     out
 }
 
-fn dot_block(graph: &Graph, id: NodeId, depth: usize, out: &mut String) {
+fn dot_block(graph: &Graph, inside: &[Vec<NodeId>], id: NodeId, depth: usize, out: &mut String) {
     let indent = "  ".repeat(depth);
     let Some(node) = graph.node(id) else { return };
     let text = label(node).replace('\\', "\\\\").replace('"', "\\\"");
@@ -193,17 +245,17 @@ fn dot_block(graph: &Graph, id: NodeId, depth: usize, out: &mut String) {
         return;
     }
     let _ = writeln!(out, "{indent}subgraph cluster_n{} {{ label=\"{text}\";", id.0);
-    for child in graph.nodes.iter().filter(|n| n.parent == Some(id)) {
-        dot_block(graph, child.id, depth + 1, out);
+    for child in of(graph, inside, id) {
+        dot_block(graph, inside, child.id, depth + 1, out);
     }
     let _ = writeln!(out, "{indent}}}");
 }
 
 /// Graphviz joins nodes, not clusters: a block is joined by its first leaf.
-fn anchor(graph: &Graph, id: NodeId) -> u32 {
+fn anchor(inside: &[Vec<NodeId>], id: NodeId) -> u32 {
     let mut at = id;
-    while let Some(child) = graph.nodes.iter().find(|n| n.parent == Some(at)) {
-        at = child.id;
+    while let Some(child) = inside.get(at.0 as usize).and_then(|list| list.first()) {
+        at = *child;
     }
     at.0
 }

@@ -603,10 +603,21 @@ impl<'a> Walk<'a> {
         let protocol = self.request.protocol;
         let mut found = Vec::new();
         for result in &protocol.results {
+            let before = self.report.diagnostics.len();
             let Some((value, is)) = values::checked(&result.value, &self.names, &mut self.report)
             else {
                 continue;
             };
+            // A result without a value on some path is a mistake of its own kind.
+            for found in self.report.diagnostics.iter_mut().skip(before) {
+                if found.code == codes::SET_ON_ONE_PATH {
+                    found.code = codes::RESULT_NOT_ALWAYS;
+                    found.message = format!(
+                        "give result `{}` a value on every path: here it may have none",
+                        result.name.value
+                    );
+                }
+            }
             let unit = result.unit.as_ref().map(|u| &u.value);
             let fits = match (&is, unit) {
                 (Type::Quantity { dim, point }, Some(unit)) => {

@@ -2,11 +2,57 @@
 
 use std::collections::BTreeSet;
 
-use crate::compiler::graph::Graph;
+use super::exits::span_of;
+use crate::compiler::graph::{Graph, Node, NodeKind};
 use crate::compiler::walk::Walk;
 use crate::expr::Expr;
 use crate::spec::protocol::{Protocol, Step, StepKind};
 use crate::spec::{Diagnostic, Expression, Span, Written, codes};
+
+/// Steps shorter than this are not worth overlapping.
+const WORTH_S: f64 = 10.0;
+/// Hints of one protocol.
+const HINTS_MAX: usize = 3;
+
+/// Notes neighbours that use different instruments and could run side by side.
+pub(super) fn overlaps(walk: &mut Walk<'_>, graph: &Graph) {
+    let mut hints = 0;
+    for edge in &graph.edges {
+        let (Some(a), Some(b)) = (graph.node(edge.from), graph.node(edge.to)) else { continue };
+        let (
+            NodeKind::Action { instrument: one, .. },
+            NodeKind::Action { instrument: other, args, .. },
+        ) = (&a.kind, &b.kind)
+        else {
+            continue;
+        };
+        let reads = args.values().any(|e| {
+            e.names().iter().any(|p| p.first().is_some_and(|r| r == "steps" || r == "roles"))
+        });
+        let long = |n: &Node| n.expected.as_secs_f64() >= WORTH_S;
+        let in_finally = graph.finally.is_some_and(|root| a.id >= root);
+        let limited = edge.max.is_some() || !b.fresh.is_empty();
+        if one == other || reads || limited || in_finally || !long(a) || !long(b) {
+            continue;
+        }
+        let (Some(first), Some(second)) = (span_of(walk, a.id), span_of(walk, b.id)) else {
+            continue;
+        };
+        walk.report.push(
+            Diagnostic::note(
+                codes::COULD_OVERLAP,
+                second,
+                format!("put `{}` and `{}` into a `parallel` to save time", a.path, b.path),
+            )
+            .label("does not need the step before")
+            .also(first, "on another instrument"),
+        );
+        hints += 1;
+        if hints == HINTS_MAX {
+            return;
+        }
+    }
+}
 
 /// Warns of parameters, derived values, roles and samples that nothing reads.
 pub(super) fn check(walk: &mut Walk<'_>, _: &Graph) {
