@@ -40,7 +40,7 @@ fn read(name: &str) -> Result<Instrument, String> {
     let id = sources.add(path, text.as_str());
     let checked = sources.get(id).map(lower);
     match checked.map(|c| (c.value, c.report)) {
-        Some((Some(Document::Instrument(instrument)), _)) => Ok(*instrument),
+        Some((Some(Document::Instrument(instrument)), _)) => Ok((*instrument).clone()),
         Some((_, report)) => Err(render::text(&report, &sources, render::Colour::Never)),
         None => Err(format!("{name} cannot be read")),
     }

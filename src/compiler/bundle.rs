@@ -173,7 +173,7 @@ impl Loader {
         let place = place.or_else(|| built_in::text(&name.value).map(|(p, _)| p.to_owned()));
         self.uses.insert(name.value.clone(), place.unwrap_or_default());
         match document.as_deref() {
-            Some(Document::Instrument(instrument)) => Ok(Some(Arc::new((**instrument).clone()))),
+            Some(Document::Instrument(instrument)) => Ok(Some(Arc::clone(instrument))),
             Some(_) => {
                 self.report.push(Diagnostic::error(
                     codes::UNKNOWN_DEFINITION,
@@ -234,7 +234,7 @@ impl Loader {
                 }
                 match self.named(&path, name, "a protocol").as_deref() {
                     Some(Document::Protocol(callee)) => {
-                        let callee = Arc::new((**callee).clone());
+                        let callee = Arc::clone(callee);
                         found.insert(key, Arc::clone(&callee));
                         open.push(callee);
                     }
@@ -266,7 +266,7 @@ impl Loader {
                 definitions.insert(name.value.clone(), found);
             }
         }
-        Ok(Some((Arc::new((**lab).clone()), definitions)))
+        Ok(Some((Arc::clone(lab), definitions)))
     }
 }
 
@@ -421,7 +421,7 @@ impl Bundle {
             Some(Document::Campaign(found)) => {
                 let file = folder.join(&found.protocol.value);
                 match loader.named(&file, &found.protocol, "a protocol").as_deref() {
-                    Some(Document::Protocol(p)) => protocol = Some(Arc::new((**p).clone())),
+                    Some(Document::Protocol(p)) => protocol = Some(Arc::clone(p)),
                     Some(other) => return Err(wrong_kind(&file, other, "a protocol")),
                     None => {}
                 }
@@ -432,10 +432,10 @@ impl Bundle {
                     }
                     lab = Some(file);
                 }
-                campaign = Some(Arc::new((**found).clone()));
+                campaign = Some(Arc::clone(found));
             }
             Some(Document::Protocol(found)) => {
-                protocol = Some(Arc::new((**found).clone()));
+                protocol = Some(Arc::clone(found));
                 let beside = folder.join("lab.yaml");
                 lab = lab.or_else(|| beside.is_file().then_some(beside));
             }

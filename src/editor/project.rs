@@ -144,10 +144,10 @@ impl Project {
             let checked = lower(file);
             project.report = checked.report;
             match checked.value {
-                Some(Document::Protocol(found)) => project.protocol = Some(Arc::from(found)),
-                Some(Document::Campaign(found)) => project.campaign = Some(Arc::from(found)),
-                Some(Document::Lab(found)) => project.lab = Some(Arc::from(found)),
-                Some(Document::Instrument(found)) => project.instrument = Some(Arc::from(found)),
+                Some(Document::Protocol(found)) => project.protocol = Some(found),
+                Some(Document::Campaign(found)) => project.campaign = Some(found),
+                Some(Document::Lab(found)) => project.lab = Some(found),
+                Some(Document::Instrument(found)) => project.instrument = Some(found),
                 None => {}
             }
         }

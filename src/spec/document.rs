@@ -1,5 +1,7 @@
 //! Which of the four documents a file is.
 
+use std::sync::Arc;
+
 use super::campaign::Campaign;
 use super::codes;
 use super::diagnostic::{Checked, Diagnostic, Report};
@@ -63,20 +65,20 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Document {
     /// An instrument definition.
-    Instrument(Box<Instrument>),
+    Instrument(Arc<Instrument>),
     /// A lab.
-    Lab(Box<Lab>),
+    Lab(Arc<Lab>),
     /// A protocol.
-    Protocol(Box<Protocol>),
+    Protocol(Arc<Protocol>),
     /// A campaign.
-    Campaign(Box<Campaign>),
+    Campaign(Arc<Campaign>),
 }
 
 /// Reads a document of the kind its first line names.
 pub fn lower(file: &SourceFile) -> Checked<Document> {
-    fn wrap<T>(checked: Checked<T>, variant: fn(Box<T>) -> Document) -> Checked<Document> {
+    fn wrap<T>(checked: Checked<T>, variant: fn(Arc<T>) -> Document) -> Checked<Document> {
         Checked {
-            value: checked.value.map(|value| variant(Box::new(value))),
+            value: checked.value.map(|value| variant(Arc::new(value))),
             report: checked.report,
         }
     }
