@@ -1,6 +1,6 @@
 //! Distances between spectra.
 
-use super::{Inputs, curves, of, record};
+use super::{Inputs, curves, of, result};
 use crate::expr::Value;
 use crate::units::Dimension as D;
 
@@ -40,7 +40,9 @@ pub(super) fn spectral_distance(inputs: &Inputs) -> Result<Value, String> {
         Some(other) => return Err(format!("`normalise` is `{other}`; write none, area or peak")),
     };
     let mae = a.iter().zip(&b).map(|(x, y)| (x - y).abs()).sum::<f64>() / n as f64;
-    Ok(record(&[("mean_absolute", of(mae, D::NONE)), ("frechet", of(frechet(&a, &b), D::NONE))]))
+    let fields =
+        vec![("mean_absolute", of(mae, D::NONE)), ("frechet", of(frechet(&a, &b), D::NONE))];
+    Ok(result(fields, &[]))
 }
 
 fn scaled(values: &[f64], how: &str) -> Result<Vec<f64>, String> {

@@ -1,9 +1,15 @@
-//! What each function takes and gives, for the compiler to check before a run.
+//! What a function takes and gives, for the compiler to check before a run.
+//!
+//! A dimension may follow from the inputs (a slope is what `y` is over what `x` is), so that what
+//! is worked out from a result is checked as well, and not only when the run gets there.
 
 use std::collections::BTreeMap;
 
 use crate::expr::Type;
 use crate::units::Dimension;
+
+/// Types of the inputs of one call.
+pub type Given = BTreeMap<String, Type>;
 
 /// One input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,25 +18,87 @@ pub struct Input {
     pub name: &'static str,
     /// What it must be.
     pub is: Kind,
-    /// May be left out.
-    pub optional: bool,
+    /// When it may be left out.
+    pub needed: Needed,
     /// For people.
     pub doc: &'static str,
+}
+
+/// When an input must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needed {
+    /// In every call.
+    Always,
+    /// It may be left out.
+    Optional,
+    /// Unless another input is this word.
+    Unless(&'static str, &'static str),
+    /// It or the other one must be there, not both.
+    Or(&'static str),
+}
+
+/// A dimension, perhaps one that follows from the inputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dim {
+    /// This one.
+    Is(Dimension),
+    /// Of the abscissa of an input that is a curve or holds curves.
+    X(&'static str),
+    /// Of the values of an input: of a number, of the items of a list, of the ordinate of curves.
+    Of(&'static str),
+    /// Of the places of values: the abscissa of one curve; none for a list, which is counted.
+    Over(&'static str),
+    /// Of the places of the values of the first input: the second input where it is given, else
+    /// as [`Dim::Over`] the first.
+    Places(&'static str, &'static str),
+    /// Of a field of an input that is a record.
+    Field(&'static str, &'static str),
+    /// The product of two.
+    Product(&'static Dim, &'static Dim),
+    /// One over the other.
+    Ratio(&'static Dim, &'static Dim),
 }
 
 /// What an input must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A number with this dimension.
-    Quantity(Dimension),
+    /// A number of this dimension.
+    Quantity(Dim),
+    /// One curve.
+    Curve,
     /// A curve or a list of curves.
     Curves,
     /// A list of numbers or of curves.
     List,
+    /// A list of numbers or of curves, or one curve.
+    Values,
+    /// A list of numbers of one unit.
+    Measured,
+    /// A list of numbers of this dimension.
+    Numbers(Dim),
+    /// A number of this dimension, or a list of such numbers.
+    OneOrMore(Dim),
     /// One of these words.
     Word(&'static [&'static str]),
-    /// A list of numbers without a unit.
-    Numbers,
+    /// What another function gave.
+    ResultOf(&'static str),
+}
+
+/// What one field of a result is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Output {
+    /// A number of this dimension.
+    Quantity(Dim),
+    /// As the items of this input; a temperature on a scale stays one.
+    Same(&'static str),
+    /// True or false.
+    Bool,
+    /// A text.
+    Text,
+    /// A curve with these axes.
+    Curve(Dim, Dim),
+    /// A list of records.
+    Records(&'static [(&'static str, Output)]),
 }
 
 /// A function.
@@ -42,33 +110,17 @@ pub struct Signature {
     pub doc: &'static str,
     /// Inputs.
     pub inputs: &'static [Input],
-    /// Fields of the record it gives.
-    outputs: &'static [(&'static str, Output)],
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Output {
-    Quantity(Dimension),
-    Bool,
-    Unknown,
+    /// Fields of the record it gives, besides `quality` and `reason`.
+    pub outputs: &'static [(&'static str, Output)],
 }
 
 impl Signature {
     /// Type of its result.
-    pub fn output(&self) -> Type {
-        Type::Record(
-            self.outputs
-                .iter()
-                .map(|(name, output)| {
-                    let found = match output {
-                        Output::Quantity(dim) => Type::Quantity { dim: *dim, point: false },
-                        Output::Bool => Type::Bool,
-                        Output::Unknown => Type::Unknown,
-                    };
-                    ((*name).to_owned(), found)
-                })
-                .collect::<BTreeMap<_, _>>(),
-        )
+    pub fn output(&self, given: &Given) -> Type {
+        let mut fields = record(self.outputs, given);
+        fields.insert("quality".to_owned(), Type::Text);
+        fields.insert("reason".to_owned(), Type::Text);
+        Type::Record(fields)
     }
 
     /// An input by name.
@@ -77,124 +129,154 @@ impl Signature {
     }
 }
 
-const fn input(name: &'static str, is: Kind, doc: &'static str) -> Input {
-    Input { name, is, optional: false, doc }
+impl Input {
+    /// Whether it may not be left out, beside the inputs given; `word` is the text of one.
+    pub fn is_needed(&self, given: &Given, word: impl Fn(&str) -> Option<String>) -> bool {
+        match self.needed {
+            Needed::Always => true,
+            Needed::Optional => false,
+            Needed::Unless(input, other) => word(input).as_deref() != Some(other),
+            Needed::Or(other) => !given.contains_key(other),
+        }
+    }
 }
 
-const fn optional(name: &'static str, is: Kind, doc: &'static str) -> Input {
-    Input { name, is, optional: true, doc }
+fn record(outputs: &[(&'static str, Output)], given: &Given) -> BTreeMap<String, Type> {
+    outputs.iter().map(|(name, output)| ((*name).to_owned(), output.resolve(given))).collect()
 }
 
-use Dimension as D;
-use Output as O;
-
-static SIGNATURES: &[Signature] = &[
-    Signature {
-        name: "absorbance_at",
-        doc: "Absorbance of spectra at one wavelength.",
-        inputs: &[
-            input("spectra", Kind::Curves, "one spectrum or repeated ones"),
-            input("wavelength", Kind::Quantity(D::LENGTH), "where to read"),
-        ],
-        outputs: &[("value", O::Quantity(D::NONE)), ("sd", O::Quantity(D::NONE))],
-    },
-    Signature {
-        name: "baseline",
-        doc: "A spectrum with its straight base line between two ranges taken away.",
-        inputs: &[
-            input("spectra", Kind::Curves, "one curve"),
-            input("from", Kind::Quantity(D::LENGTH), "first support of the base line"),
-            input("to", Kind::Quantity(D::LENGTH), "second support of the base line"),
-        ],
-        outputs: &[("spectrum", O::Unknown)],
-    },
-    Signature {
-        name: "beer_lambert",
-        doc: "Concentration, and yield if the greatest possible concentration is given, from absorbance.",
-        inputs: &[
-            input("spectra", Kind::Curves, "one spectrum or repeated ones"),
-            input("wavelength", Kind::Quantity(D::LENGTH), "where to read"),
-            input("path_length", Kind::Quantity(D::LENGTH), "of the cell"),
-            input("absorptivity", Kind::Quantity(D::ABSORPTIVITY), "molar, decadic"),
-            optional("full", Kind::Quantity(D::CONCENTRATION), "concentration at 100 % yield"),
-            optional(
-                "saturation",
-                Kind::Quantity(D::NONE),
-                "absorbance above which a reading is not trusted; 2.5 if not given",
-            ),
-        ],
-        outputs: &[
-            ("absorbance", O::Quantity(D::NONE)),
-            ("concentration", O::Quantity(D::CONCENTRATION)),
-            ("concentration_sd", O::Quantity(D::CONCENTRATION)),
-            ("yield", O::Quantity(D::NONE)),
-            ("yield_sd", O::Quantity(D::NONE)),
-            ("saturated", O::Bool),
-        ],
-    },
-    Signature {
-        name: "peak",
-        doc: "Place, height and area of the highest peak of a curve.",
-        inputs: &[input("of", Kind::Curves, "one curve")],
-        outputs: &[("place", O::Unknown), ("height", O::Unknown), ("area", O::Unknown)],
-    },
-    Signature {
-        name: "relative_change",
-        doc: "Spread of the last values, relative to their mean: (greatest - least) / |mean|.",
-        inputs: &[
-            input("of", Kind::List, "values or curves in order of time"),
-            optional("at", Kind::Quantity(D::LENGTH), "where to read curves"),
-            optional("last", Kind::Quantity(D::NONE), "how many; 3 if not given"),
-        ],
-        outputs: &[("value", O::Quantity(D::NONE)), ("mean", O::Unknown)],
-    },
-    Signature {
-        name: "spectral_distance",
-        doc: "How far a spectrum is from a target: mean absolute difference and discrete Fréchet distance.",
-        inputs: &[
-            input("of", Kind::Curves, "one spectrum or repeated ones, which are averaged"),
-            input("target", Kind::Numbers, "values at the points of the spectrum"),
-            optional(
-                "normalise",
-                Kind::Word(&["none", "area", "peak"]),
-                "scale both to one before comparing; none if not given",
-            ),
-        ],
-        outputs: &[("mean_absolute", O::Quantity(D::NONE)), ("frechet", O::Quantity(D::NONE))],
-    },
-    Signature {
-        name: "summary",
-        doc: "Count, mean, standard deviation, standard error, least and greatest of a list.",
-        inputs: &[input("of", Kind::List, "numbers with one unit")],
-        outputs: &[
-            ("count", O::Quantity(D::NONE)),
-            ("mean", O::Unknown),
-            ("sd", O::Unknown),
-            ("standard_error", O::Unknown),
-            ("min", O::Unknown),
-            ("max", O::Unknown),
-        ],
-    },
-];
-
-/// What a function takes and gives.
-pub fn signature(function: &str) -> Option<&'static Signature> {
-    SIGNATURES.iter().find(|s| s.name == function)
+impl Output {
+    fn resolve(self, given: &Given) -> Type {
+        match self {
+            Output::Quantity(dim) => quantity(dim.resolve(given)),
+            Output::Same(input) => given.get(input).map_or(Type::Unknown, item),
+            Output::Bool => Type::Bool,
+            Output::Text => Type::Text,
+            Output::Curve(x, y) => match (x.resolve(given), y.resolve(given)) {
+                (Some(x), Some(y)) => Type::Series { x, y },
+                _ => Type::Unknown,
+            },
+            Output::Records(fields) => Type::List(Box::new(Type::Record(record(fields, given)))),
+        }
+    }
 }
 
-/// Names of all functions.
-pub fn names() -> Vec<&'static str> {
-    SIGNATURES.iter().map(|s| s.name).collect()
+fn quantity(dim: Option<Dimension>) -> Type {
+    dim.map_or(Type::Unknown, |dim| Type::Quantity { dim, point: false })
+}
+
+/// Type of one value of a list or a curve.
+fn item(found: &Type) -> Type {
+    match found {
+        Type::List(inner) => item(inner),
+        Type::Series { y, .. } => Type::Quantity { dim: *y, point: false },
+        Type::Quantity { .. } => found.clone(),
+        _ => Type::Unknown,
+    }
+}
+
+impl Dim {
+    /// The dimension, if the types of the inputs tell.
+    pub fn resolve(self, given: &Given) -> Option<Dimension> {
+        let of_item = |found: &Type| match item(found) {
+            Type::Quantity { dim, .. } => Some(dim),
+            _ => None,
+        };
+        match self {
+            Dim::Is(dim) => Some(dim),
+            Dim::Of(input) => of_item(given.get(input)?),
+            Dim::X(input) => match given.get(input)? {
+                Type::Series { x, .. } => Some(*x),
+                Type::List(inner) => match &**inner {
+                    Type::Series { x, .. } => Some(*x),
+                    _ => None,
+                },
+                _ => None,
+            },
+            Dim::Over(input) => match given.get(input)? {
+                Type::Series { x, .. } => Some(*x),
+                Type::List(_) => Some(Dimension::NONE),
+                _ => None,
+            },
+            Dim::Places(_, over) if given.contains_key(over) => Dim::Of(over).resolve(given),
+            Dim::Places(of, _) => Dim::Over(of).resolve(given),
+            Dim::Field(input, field) => match given.get(input)? {
+                Type::Record(fields) => of_item(fields.get(field)?),
+                _ => None,
+            },
+            Dim::Product(a, b) => a.resolve(given)?.mul(b.resolve(given)?),
+            Dim::Ratio(a, b) => a.resolve(given)?.div(b.resolve(given)?),
+        }
+    }
+
+    /// In words, with the dimension where it is known.
+    fn words(self, given: &Given) -> String {
+        match (self.resolve(given), self) {
+            (Some(dim), _) => format!("a {dim}"),
+            (None, Dim::X(input) | Dim::Over(input)) => {
+                format!("a value in the unit of the abscissa of `{input}`")
+            }
+            (None, Dim::Of(input)) => format!("a value in the unit of `{input}`"),
+            (None, Dim::Field(input, _)) => format!("a value that `{input}` is about"),
+            (None, _) => "a number with its unit".to_owned(),
+        }
+    }
+}
+
+impl Kind {
+    /// Whether a type may be given, beside the other inputs.
+    pub fn accepts(self, found: &Type, given: &Given) -> bool {
+        let is_number = |found: &Type, dim: Dim| match (found, dim.resolve(given)) {
+            (Type::Unknown, _) => true,
+            (Type::Quantity { dim, .. }, Some(wanted)) => *dim == wanted,
+            (Type::Quantity { .. }, None) => true,
+            _ => false,
+        };
+        let is_curve = |found: &Type| matches!(found, Type::Series { .. } | Type::Unknown);
+        match (self, found) {
+            (_, Type::Unknown) => true,
+            (Kind::Quantity(dim), _) => is_number(found, dim),
+            (Kind::Curve, Type::Series { .. }) => true,
+            (Kind::Curves | Kind::Values, Type::Series { .. }) => true,
+            (Kind::Curves, Type::List(inner)) => is_curve(inner),
+            (Kind::List | Kind::Values, Type::List(inner)) => {
+                is_curve(inner) || matches!(&**inner, Type::Quantity { .. })
+            }
+            (Kind::Measured, Type::List(inner)) => {
+                matches!(&**inner, Type::Quantity { .. } | Type::Unknown)
+            }
+            (Kind::Numbers(dim), Type::List(inner)) => is_number(inner, dim),
+            (Kind::OneOrMore(dim), Type::List(inner)) => is_number(inner, dim),
+            (Kind::OneOrMore(dim), _) => is_number(found, dim),
+            (Kind::Word(_), Type::Text) => true,
+            (Kind::ResultOf(function), Type::Record(fields)) => super::signature(function)
+                .is_some_and(|s| s.outputs.iter().all(|(name, _)| fields.contains_key(*name))),
+            _ => false,
+        }
+    }
+
+    /// What it must be, in words; with the dimension where the other inputs tell.
+    pub fn words(self, given: &Given) -> String {
+        match self {
+            Kind::Quantity(dim) => dim.words(given),
+            Kind::Curve => "one curve".to_owned(),
+            Kind::Curves => "a curve or a list of curves".to_owned(),
+            Kind::List => "a list of numbers or curves".to_owned(),
+            Kind::Values => "a list of numbers or curves, or one curve".to_owned(),
+            Kind::Measured => "a list of numbers with one unit".to_owned(),
+            Kind::Numbers(Dim::Is(Dimension::NONE)) => {
+                "a list of numbers without a unit".to_owned()
+            }
+            Kind::Numbers(dim) => format!("a list, each item {}", dim.words(given)),
+            Kind::OneOrMore(dim) => format!("{}, or a list of them", dim.words(given)),
+            Kind::Word(words) => format!("one of {}", words.join(", ")),
+            Kind::ResultOf(function) => format!("the result of a step that says `{function}`"),
+        }
+    }
 }
 
 impl std::fmt::Display for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Kind::Quantity(dim) => write!(f, "a {dim}"),
-            Kind::Curves => f.write_str("a curve or a list of curves"),
-            Kind::List => f.write_str("a list of numbers or curves"),
-            Kind::Word(words) => write!(f, "one of {}", words.join(", ")),
-            Kind::Numbers => f.write_str("a list of numbers without a unit"),
-        }
+        f.write_str(&self.words(&Given::new()))
     }
 }

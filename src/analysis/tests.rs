@@ -15,17 +15,38 @@ fn series(x: &[f64], y: &[f64]) -> Value {
     }))
 }
 
-fn inputs(list: &[(&str, Value)]) -> Inputs {
+pub(super) fn inputs(list: &[(&str, Value)]) -> Inputs {
     list.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect()
 }
 
-fn q(text: &str) -> Value {
+pub(super) fn q(text: &str) -> Value {
     Value::Quantity(Quantity::parse(text).unwrap())
 }
 
-fn field(value: &Value, name: &str) -> f64 {
+pub(super) fn field(value: &Value, name: &str) -> f64 {
     let Value::Record(fields) = value else { panic!("{value:?}") };
     fields[name].as_quantity().unwrap().value
+}
+
+pub(super) fn numbers(list: &[f64]) -> Value {
+    Value::List(list.iter().map(|v| Value::number(*v)).collect())
+}
+
+/// A curve without a unit over lengths, from `start` in even steps.
+pub(super) fn curve_of(start: f64, step: f64, y: &[f64]) -> Value {
+    let x = (0..y.len()).map(|i| start + step * i as f64).collect();
+    let y = y.to_vec();
+    let (x_dim, y_dim) = (Dimension::LENGTH, Dimension::NONE);
+    Value::Series(Arc::new(Series { x, x_dim, y, y_dim }))
+}
+
+pub(super) fn text_of(value: &Value, name: &str) -> String {
+    let Value::Record(fields) = value else { panic!("{value:?}") };
+    fields[name].as_text().unwrap().to_owned()
+}
+
+pub(super) fn quality(value: &Value) -> String {
+    text_of(value, "quality")
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Steps that compute: what `analyse:` names, its inputs and their types.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::graph::{NodeId, NodeKind};
 use super::values;
 use super::walk::Walk;
-use crate::analysis::{self, signature};
-use crate::expr::Type;
+use crate::analysis::{self, Given, Kind, Needed, Signature, signature};
+use crate::expr::{Expr, Type, Value};
 use crate::spec::protocol::{Step, StepKind};
-use crate::spec::{Diagnostic, Named, codes, nearest};
+use crate::spec::{Diagnostic, Named, Span, Spanned, Written, codes, nearest};
 
 impl<'a> Walk<'a> {
     /// `analyse: function`.
@@ -34,86 +34,136 @@ impl<'a> Walk<'a> {
             self.report.push(wrong);
             return None;
         };
-        let mut inputs = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        let mut complete = true;
-        for Named { name, value } in with {
-            seen.insert(name.value.as_str());
-            let Some(input) = signature.input(&name.value) else {
-                let known: Vec<&str> = signature.inputs.iter().map(|i| i.name).collect();
-                let message = match nearest(&name.value, known.iter().copied()) {
-                    Some(near) => format!("write `{near}` instead of `{}`", name.value),
-                    None => {
-                        format!("remove `{}`: `{}` takes no such input", name.value, function.value)
-                    }
-                };
-                let mut wrong = Diagnostic::error(codes::UNKNOWN_ARGUMENT, name.span, message)
-                    .label("no such input")
-                    .reason(format!("it takes {}", known.join(", ")));
-                if let Some(near) = nearest(&name.value, known) {
-                    wrong = wrong.fix(near);
-                }
-                self.report.push(wrong);
-                complete = false;
-                continue;
-            };
-            let Some((expr, found)) = values::list(value, &self.names, &mut self.report) else {
-                complete = false;
-                continue;
-            };
-            if !input.is.accepts(&found) {
-                self.report.push(
-                    Diagnostic::error(
-                        codes::EXPRESSION_TYPE,
-                        value.span(),
-                        format!("give `{}` of `{}` {}", name.value, function.value, input.is),
-                    )
-                    .label(format!("this is a {found}"))
-                    .reason(input.doc),
-                );
-                complete = false;
-                continue;
-            }
-            inputs.insert(name.value.clone(), expr);
-        }
-        for input in signature.inputs.iter().filter(|i| !i.optional && !seen.contains(i.name)) {
-            self.report.push(
-                Diagnostic::error(
-                    codes::MISSING_ARGUMENT,
-                    function.span,
-                    format!("add `{}` to `with:` of `{}`", input.name, function.value),
-                )
-                .label("an input is missing")
-                .reason(format!("{}: {}", input.name, input.doc)),
-            );
-            complete = false;
-        }
-        if !complete {
-            return None;
-        }
+        let given = self.inputs(&function.value, function.span, with, signature)?;
+        let types = given.iter().map(|(name, (_, found))| (name.clone(), found.clone())).collect();
+        self.analysed = Some(signature.output(&types));
+        let inputs = given.into_iter().map(|(name, (expr, _))| (name, expr)).collect();
         let kind = NodeKind::Analyse { function: function.value.clone(), inputs };
         Some(self.push(Some(parent), slot, name, kind, step.span))
     }
+
+    /// Inputs of a built-in function with their types, if all are there and fit.
+    fn inputs(
+        &mut self,
+        function: &str,
+        at: Span,
+        with: &'a [Named<Written>],
+        signature: &Signature,
+    ) -> Option<BTreeMap<String, (Expr, Type)>> {
+        let mut given = BTreeMap::new();
+        let mut complete = true;
+        for Named { name, value } in with {
+            if signature.input(&name.value).is_none() {
+                self.unknown_input(name, function, signature);
+                complete = false;
+                continue;
+            }
+            let Some(found) = values::list(value, &self.names, &mut self.report) else {
+                complete = false;
+                continue;
+            };
+            given.insert(name.value.clone(), found);
+        }
+        let types: Given =
+            given.iter().map(|(name, (_, found))| (name.clone(), found.clone())).collect();
+        for Named { name, value } in with {
+            let (Some(input), Some((expr, found))) =
+                (signature.input(&name.value), given.get(&name.value))
+            else {
+                continue;
+            };
+            let literal = expr.as_literal().and_then(Value::as_text);
+            let wrong_word = match (input.is, literal) {
+                (Kind::Word(words), Some(word)) => !words.contains(&word),
+                _ => false,
+            };
+            if input.is.accepts(found, &types) && !wrong_word {
+                continue;
+            }
+            let wanted = input.is.words(&types);
+            let mut wrong = Diagnostic::error(
+                codes::EXPRESSION_TYPE,
+                value.span(),
+                format!("give `{}` of `{function}` {wanted}", name.value),
+            )
+            .reason(input.doc);
+            wrong = match (literal, input.is) {
+                (Some(word), Kind::Word(words)) => {
+                    wrong.fix = nearest(word, words.iter().copied()).map(str::to_owned);
+                    wrong.label("not one of the words")
+                }
+                _ => wrong.label(format!("this is a {found}")),
+            };
+            self.report.push(wrong);
+            complete = false;
+        }
+        let word = |name: &str| {
+            let (expr, _) = given.get(name)?;
+            expr.as_literal().and_then(Value::as_text).map(str::to_owned)
+        };
+        let written = |name: &str| with.iter().find(|w| w.name.value == name);
+        for input in signature.inputs {
+            if let (Needed::Or(other), Some(one), Some(two)) =
+                (input.needed, written(input.name), written(needed_other(input)))
+                && one.name.span.start > two.name.span.start
+            {
+                self.report.push(
+                    Diagnostic::error(
+                        codes::NOT_WITH,
+                        one.name.span,
+                        format!("keep one of `{other}` and `{}`", input.name),
+                    )
+                    .label("says the same in another way")
+                    .also(two.name.span, "the other one"),
+                );
+                complete = false;
+            }
+            if written(input.name).is_some() || !input.is_needed(&types, word) {
+                continue;
+            }
+            // Of two that stand for each other, one is asked for.
+            if matches!(input.needed, Needed::Or(other) if other < input.name) {
+                continue;
+            }
+            let mut missing = Diagnostic::error(
+                codes::MISSING_ARGUMENT,
+                at,
+                match input.needed {
+                    Needed::Or(other) => {
+                        format!("add `{}` or `{other}` to `with:` of `{function}`", input.name)
+                    }
+                    _ => format!("add `{}` to `with:` of `{function}`", input.name),
+                },
+            )
+            .label("an input is missing")
+            .reason(format!("{}: {}", input.name, input.doc));
+            if let Needed::Unless(other, word) = input.needed {
+                missing = missing.fix(format!("{other}: {word}"));
+            }
+            self.report.push(missing);
+            complete = false;
+        }
+        complete.then_some(given)
+    }
+
+    fn unknown_input(&mut self, name: &Spanned<String>, function: &str, signature: &Signature) {
+        let known: Vec<&str> = signature.inputs.iter().map(|i| i.name).collect();
+        let near = nearest(&name.value, known.iter().copied());
+        let message = match near {
+            Some(near) => format!("write `{near}` instead of `{}`", name.value),
+            None => format!("remove `{}`: `{function}` takes no such input", name.value),
+        };
+        let mut wrong = Diagnostic::error(codes::UNKNOWN_ARGUMENT, name.span, message)
+            .label("no such input")
+            .reason(format!("it takes {}", known.join(", ")));
+        wrong.fix = near.map(str::to_owned);
+        self.report.push(wrong);
+    }
 }
 
-impl analysis::Kind {
-    /// Whether a type may be given.
-    fn accepts(self, found: &Type) -> bool {
-        use analysis::Kind as K;
-        match (self, found) {
-            (_, Type::Unknown) => true,
-            (K::Quantity(dim), Type::Quantity { dim: found, .. }) => dim == *found,
-            (K::Curves, Type::Series { .. }) => true,
-            (K::Curves, Type::List(item)) => {
-                matches!(**item, Type::Series { .. } | Type::Unknown)
-            }
-            (K::List, Type::List(_)) => true,
-            (K::Numbers, Type::List(item)) => {
-                matches!(&**item, Type::Quantity { dim, .. } if dim.is_none())
-                    || **item == Type::Unknown
-            }
-            (K::Word(_), Type::Text) => true,
-            _ => false,
-        }
+fn needed_other(input: &analysis::Input) -> &'static str {
+    match input.needed {
+        Needed::Or(other) | Needed::Unless(other, _) => other,
+        Needed::Always | Needed::Optional => "",
     }
 }

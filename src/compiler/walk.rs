@@ -264,6 +264,8 @@ pub(super) struct Walk<'a> {
     pub(super) hoisted: BTreeMap<NodeId, Duration>,
     /// Calls around the place that is walked, and those that are over.
     pub(super) calls: Calls<'a>,
+    /// Type of what the analysis just walked gives.
+    pub(super) analysed: Option<Type>,
 }
 
 impl<'a> Walk<'a> {
@@ -281,6 +283,7 @@ impl<'a> Walk<'a> {
             moved: BTreeMap::new(),
             hoisted: BTreeMap::new(),
             calls: Calls::default(),
+            analysed: None,
         }
     }
 
@@ -524,9 +527,7 @@ impl<'a> Walk<'a> {
                 .and_then(|b| b.definition.action(&action.value))
                 .and_then(|a| a.returns.as_ref())
                 .map_or(Type::Unknown, super::names::shape_type),
-            StepKind::Analyse { function, .. } => {
-                crate::analysis::signature(&function.value).map_or(Type::Unknown, |s| s.output())
-            }
+            StepKind::Analyse { .. } => self.analysed.take().unwrap_or(Type::Unknown),
             StepKind::Ask { .. } | StepKind::Log { .. } => Type::Text,
             _ => return,
         };

@@ -189,7 +189,8 @@ impl Project {
         let signature = analysis::signature(cursor.text)?;
         let mut text = format!("**{}**: {}\n", signature.name, signature.doc);
         for input in signature.inputs {
-            let optional = if input.optional { " (may be left out)" } else { "" };
+            let optional =
+                if input.needed == analysis::Needed::Optional { " (may be left out)" } else { "" };
             text.push_str(&format!("\n- `{}`: {}{optional}", input.name, input.doc));
         }
         Some(Answer { span: cursor.span, text, target: None })
