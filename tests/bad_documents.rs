@@ -32,7 +32,11 @@ fn check(path: &Path, more: &[&str]) -> Output {
 
 /// Files of one document, and folders of several.
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<PathBuf> = fs::read_dir("tests/bad")
+    cases_in("tests/bad")
+}
+
+fn cases_in(folder: &str) -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = fs::read_dir(folder)
         .expect("tests are run in the package's folder")
         .map(|entry| entry.expect("a readable folder").path())
         .filter(|path| path.is_dir() || path.extension().is_some_and(|ending| ending == "yaml"))
@@ -95,4 +99,42 @@ fn every_finding_has_a_known_code_a_place_and_more_than_its_first_line() {
             );
         }
     }
+}
+
+/// Documents that can be used and have something worth saying about them.
+#[test]
+fn every_warning_and_note_gets_the_message_kept_beside_it_and_stops_nothing() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let cases = cases_in("tests/warned");
+    assert!(cases.len() >= 6, "{} cases", cases.len());
+    for case in cases {
+        let output = check(&case, &[]);
+        let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{}:\n{shown}", case.display());
+        assert!(shown.ends_with("Nothing here stops a run.\n"), "{}:\n{shown}", case.display());
+        let kept = case.with_extension("txt");
+        if update {
+            fs::write(&kept, &shown).expect("a writable folder");
+        }
+        let expected = fs::read_to_string(&kept).unwrap_or_default();
+        assert_eq!(expected, shown, "{}", case.display());
+    }
+}
+
+/// Codes that no document on disk can show: they need a text of 16 MiB, or a definition that
+/// was refused before.
+const NOT_SHOWN: &[&str] = &[codes::TOO_LARGE, codes::NO_SAFE_EXIT];
+
+#[test]
+fn every_code_has_a_document_that_shows_it() {
+    let mut shown = String::new();
+    for case in cases().into_iter().chain(cases_in("tests/warned")) {
+        shown += &fs::read_to_string(case.with_extension("txt")).unwrap_or_default();
+    }
+    let missing: Vec<&str> = codes::ALL
+        .iter()
+        .map(|c| c.code)
+        .filter(|code| !shown.contains(&format!("[{code}]")) && !NOT_SHOWN.contains(code))
+        .collect();
+    assert!(missing.is_empty(), "no document shows {}", missing.join(", "));
 }

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::args::CheckArgs;
 use super::{Exit, output};
 use crate::compiler::bundle::Loader;
 use crate::compiler::{Bundle, BundleError, check_bundle};
 use crate::driver::golden;
+use crate::spec::instrument::Instrument;
 use crate::spec::{Diagnostic, Document, Report, Severity, Sources, codes, render};
 
 /// Files looked at in one call.
@@ -44,8 +46,10 @@ pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
         for finding in findings.iter().filter(|f| !f.report.is_empty()) {
             output::say(render::text(&finding.report, &finding.sources, colour));
         }
-        if errors == 0 {
+        if findings.iter().all(|f| f.report.is_empty()) {
             output::say("Nothing is wrong.");
+        } else if errors == 0 {
+            output::say("Nothing here stops a run.");
         }
     }
     if errors == 0 { Exit::Done } else { Exit::NotCompiled }
@@ -124,19 +128,63 @@ fn one(file: &Path) -> Result<Finding, BundleError> {
             Ok(Finding { sources: loader.sources, report: loader.report })
         }
         Some(Document::Instrument(definition)) => {
-            for example in golden::check(definition) {
-                if let Err(why) = example.result {
-                    loader.report.push(Diagnostic::error(
-                        codes::EXAMPLE_FAILED,
-                        example.span,
-                        format!("golden bytes of {} do not come out: {why}", example.of),
-                    ));
-                }
+            if !loader.report.has_errors() {
+                golden_bytes(definition, &mut loader.report);
             }
+            watchdog(definition, &mut loader.report);
             Ok(Finding { sources: loader.sources, report: loader.report })
         }
         _ => Ok(Finding { sources: loader.sources, report: loader.report }),
     }
+}
+
+/// What a definition says of its golden bytes.
+fn golden_bytes(definition: &Arc<Instrument>, report: &mut Report) {
+    let examples = golden::check(definition);
+    let whys: BTreeSet<&String> = examples.iter().filter_map(|e| e.result.as_ref().err()).collect();
+    let all_fail = !examples.is_empty() && examples.iter().all(|e| e.result.is_err());
+    // One reason for all of them is a message that cannot be made or read at all.
+    if let (true, 1, Some(why)) = (all_fail && examples.len() > 1, whys.len(), whys.first()) {
+        report.push(
+            Diagnostic::error(
+                codes::TEMPLATE,
+                definition.name.span,
+                format!("correct the messages of `{}`: {why}", definition.name.value),
+            )
+            .label("no golden bytes could be tried"),
+        );
+        return;
+    }
+    for example in examples {
+        if let Err(why) = example.result {
+            report.push(
+                Diagnostic::error(
+                    codes::EXAMPLE_FAILED,
+                    example.span,
+                    format!("make {} give its golden bytes: {why}", example.of),
+                )
+                .label("does not come out"),
+            );
+        }
+    }
+}
+
+/// Marks what goes on when the computer dies.
+fn watchdog(definition: &Instrument, report: &mut Report) {
+    let hazards = definition.hazards();
+    if hazards.is_empty() || definition.heartbeat.is_some() || report.has_errors() {
+        return;
+    }
+    let does: Vec<&str> = hazards.iter().map(|h| h.as_str()).collect();
+    report.push(
+        Diagnostic::note(
+            codes::NO_WATCHDOG,
+            definition.name.span,
+            format!("it {} and no watchdog stops it when the computer dies", does.join(", ")),
+        )
+        .label("protocols with `unattended: allowed` cannot use it")
+        .reason("declare `heartbeat:` if the device has a watchdog"),
+    );
 }
 
 fn with_lab(file: &Path) -> Result<Finding, BundleError> {

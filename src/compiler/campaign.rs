@@ -12,7 +12,7 @@ use super::walk::{Request, compile};
 use crate::expr::{Expr, Interval, Type, TypeEnv, Value};
 use crate::spec::campaign::{Campaign, Range};
 use crate::spec::protocol::Protocol;
-use crate::spec::{Checked, Diagnostic, Report, ValueSpec, ValueType, codes, nearest};
+use crate::spec::{Checked, Diagnostic, Report, ValueSpec, ValueType, codes, listed, nearest};
 use crate::units::{Dimension, Quantity, Unit};
 
 /// One parameter of the search, in the numbers a planner works with.
@@ -456,10 +456,30 @@ fn constraints(campaign: &Campaign, protocol: &Protocol, search: &mut Search, re
     for constraint in &campaign.outcome_constraints {
         match outcome_limit(constraint.text.as_str(), protocol) {
             Ok(limit) => search.outcome_limits.push(limit),
-            Err(why) => report.push(
-                Diagnostic::error(codes::CONSTRAINT_READS, constraint.span, why)
-                    .fix("results.impurity <= 5 %"),
-            ),
+            Err(why) => {
+                let name = constraint.text.trim().strip_prefix("results.").unwrap_or_default();
+                let name = name.split(['<', '>', ' ']).next().unwrap_or_default();
+                let known = || protocol.results.iter().map(|r| r.name.value.as_str());
+                let wrong = if !name.is_empty() && protocol.result(name).is_none() {
+                    let near = nearest(name, known());
+                    let message = match near {
+                        Some(near) => format!("write `results.{near}` instead of `results.{name}`"),
+                        None => format!("name a result of the protocol, not `{name}`"),
+                    };
+                    let mut wrong =
+                        Diagnostic::error(codes::UNKNOWN_RESULT, constraint.span, message)
+                            .label("no result of the protocol")
+                            .also(protocol.name.span, "the protocol")
+                            .reason(format!("its results are {}", listed(known())));
+                    wrong.fix = near.map(|near| format!("results.{near}"));
+                    wrong
+                } else {
+                    Diagnostic::error(codes::CONSTRAINT_READS, constraint.span, why)
+                        .label("not one result and one value")
+                        .fix("results.impurity <= 5 %")
+                };
+                report.push(wrong);
+            }
         }
     }
     let results = protocol.results.iter().map(|result| {

@@ -18,22 +18,6 @@ pub fn check_lab(lab: &Lab, definitions: &Definitions) -> Report {
         limits(instrument, definition, &mut report);
     }
     interlocks::check(lab, definitions, &mut report);
-    if let Some(simulation) = &lab.simulation {
-        for wired in &simulation.wiring {
-            if lab.instrument(&wired.value.value).is_none() {
-                let mut wrong = Diagnostic::error(
-                    codes::SIMULATION,
-                    wired.value.span,
-                    format!("the lab has no instrument `{}`", wired.value.value),
-                );
-                let names = lab.instruments.iter().map(|i| i.name.value.as_str());
-                if let Some(near) = nearest(&wired.value.value, names) {
-                    wrong = wrong.fix(near);
-                }
-                report.push(wrong);
-            }
-        }
-    }
     report.sort();
     report
 }
@@ -151,6 +135,26 @@ fn limits(instrument: &LabInstrument, definition: &Instrument, report: &mut Repo
             continue;
         };
         let spec = action.args.iter().find(|a| a.name.value == limit.argument.value);
+        if let Some(spec) = spec {
+            let sides = [(&limit.max, &spec.max, 1.0), (&limit.min, &spec.min, -1.0)];
+            for (given, declared, sign) in sides {
+                let (Some(given), Some(declared)) = (given, declared) else { continue };
+                if sign * (given.value.value - declared.value.value)
+                    > 1e-9 * declared.value.value.abs()
+                {
+                    report.push(
+                        Diagnostic::error(
+                            codes::LIMIT_WIDER,
+                            given.span,
+                            format!("narrow this limit to {} or remove it", declared.value),
+                        )
+                        .label("wider than what the device takes")
+                        .also(declared.span, "the definition's limit")
+                        .fix(declared.value.to_string()),
+                    );
+                }
+            }
+        }
         if spec.is_none() {
             let known = action.args.iter().map(|a| a.name.value.as_str());
             let mut wrong = Diagnostic::error(

@@ -302,7 +302,8 @@ fn in_limits(
             )
         };
         let side = if word == "at most" { "too high" } else { "too low" };
-        let mut wrong = Diagnostic::error(codes::OUT_OF_RANGE, written.span(), message)
+        let code = if constant { codes::OUT_OF_RANGE } else { codes::RANGE_OVER_BOX };
+        let mut wrong = Diagnostic::error(code, written.span(), message)
             .label(if constant { side.to_owned() } else { format!("may be {side}") })
             .also(limit.span, "the limit");
         if matches!(written, Written::Scalar { .. }) {

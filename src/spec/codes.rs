@@ -351,9 +351,6 @@ codes! {
     EXAMPLE_FAILED "LL0520" "golden bytes that do not come out"
         "The definition does not produce, or does not read, the bytes of the manual."
         "" => "";
-    SIMULATION "LL0521" "a simulation that does not fit the lab"
-        "The wiring names the instruments that stand in the virtual plant."
-        "wiring: {heater: bath}" => "wiring: {heater: bath_1}";
     LIMIT_WIDER "LL0522" "a limit wider than the definition's"
         "A lab may only narrow what the device takes."
         "limits: {start: {rate: {max: 200 mL/min}}}" => "limits: {start: {rate: {max: 10 mL/min}}}";

@@ -32,15 +32,17 @@ fn leading_number(text: &str) -> Option<(&str, &str)> {
 }
 
 fn unit_fault(error: &UnitError, span: Span, key: &str) -> Fault {
+    let ambiguous = error.message.contains("two ways");
+    let code = if ambiguous { codes::AMBIGUOUS_UNIT } else { codes::UNKNOWN_UNIT };
     let mut diagnostic = Diagnostic::error(
-        codes::UNKNOWN_UNIT,
+        code,
         span,
         match &error.suggestion {
             Some(better) => format!("write `{better}` for `{key}`: {}", error.message),
             None => format!("`{key}` needs a unit labloop knows: {}", error.message),
         },
     )
-    .label("not a unit labloop knows")
+    .label(if ambiguous { "above or below the line?" } else { "not a unit labloop knows" })
     .reason(
         "units are UCUM and what labs use (degC, rpm, M, mM, uL, µL, psi, bar, %); case matters",
     );

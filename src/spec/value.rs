@@ -49,6 +49,7 @@ impl Expression {
             ErrorKind::Syntax | ErrorKind::Limit => codes::EXPRESSION,
             ErrorKind::Name if error.message.contains("function") => codes::UNKNOWN_FUNCTION,
             ErrorKind::Name => codes::UNKNOWN_NAME,
+            ErrorKind::Unit if error.message.contains("two ways") => codes::AMBIGUOUS_UNIT,
             ErrorKind::Unit => codes::UNKNOWN_UNIT,
             ErrorKind::Type | ErrorKind::Dimension | ErrorKind::Value => codes::EXPRESSION_TYPE,
         };
