@@ -163,7 +163,7 @@ fn kept_lab(bundle: &Bundle, folder: &Path) -> Result<std::path::PathBuf, (Exit,
     let text = bundle
         .sources
         .iter()
-        .find(|s| s.name == name)
+        .find(|s| *s.name == *name)
         .map(|s| s.text.to_string())
         .ok_or_else(|| usage("the kept texts hold no lab"))?;
     let copy = folder.join("lab.yaml");

@@ -222,7 +222,7 @@ impl Loader {
         let mut open = vec![Arc::clone(protocol)];
         while let Some(caller) = open.pop() {
             let here = self.sources.get(caller.source).map(|f| f.name.clone()).unwrap_or_default();
-            let folder = Path::new(&here).parent().unwrap_or(Path::new("")).to_owned();
+            let folder = Path::new(&*here).parent().unwrap_or(Path::new("")).to_owned();
             let mut steps: Vec<&Step> = caller.steps.iter().chain(&caller.finally).collect();
             while let Some(step) = steps.pop() {
                 steps.extend(step.children());

@@ -250,7 +250,7 @@ impl<'a> Walk<'a> {
 
     /// The protocol that is called, if it can be.
     fn callee(&mut self, file: &Spanned<String>) -> Option<&'a Protocol> {
-        let here = self.request.sources.get(self.protocol().source).map(|f| f.name.as_str());
+        let here = self.request.sources.get(self.protocol().source).map(|f| &*f.name);
         let folder = Path::new(here.unwrap_or_default()).parent().unwrap_or(Path::new(""));
         let key = folder.join(&file.value).to_string_lossy().replace('\\', "/");
         // A file that cannot be read was reported when it was looked for.

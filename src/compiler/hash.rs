@@ -1,19 +1,46 @@
 //! Content hash of a graph: what it does, not how it was written.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
 use super::graph::Graph;
 
-/// SHA-256 (hex) over the canonical JSON of a graph without its hash, texts and places.
+/// SHA-256 (hex) over the canonical JSON of a graph without its hash, texts and places: first all
+/// but nodes and edges, then each node, then each edge, a line each. One by one, because the JSON
+/// of a whole large graph takes many times its room.
 pub fn of(graph: &Graph) -> String {
-    let mut json = serde_json::to_value(graph).unwrap_or(Json::Null);
-    if let Json::Object(fields) = &mut json {
-        fields.remove("hash");
-    }
-    strip(&mut json);
-    // serde_json keeps the fields of an object in order of their names.
-    let digest: [u8; 32] = Sha256::digest(json.to_string().as_bytes()).into();
+    // Every field is named, so that a new one cannot be forgotten.
+    let Graph {
+        protocol,
+        hash: _,
+        parameters,
+        derived,
+        roles,
+        require,
+        nodes,
+        edges,
+        finally,
+        results,
+        started_instruments,
+        places,
+        stock,
+    } = graph;
+    let head = json!({
+        "protocol": protocol, "parameters": parameters, "derived": derived, "roles": roles,
+        "require": require, "finally": finally, "results": results,
+        "started_instruments": started_instruments, "places": places, "stock": stock,
+    });
+    let mut digest = Sha256::new();
+    let mut add = |mut json: Json| {
+        strip(&mut json);
+        // serde_json keeps the fields of an object in order of their names.
+        digest.update(json.to_string().as_bytes());
+        digest.update(b"\n");
+    };
+    add(head);
+    nodes.iter().for_each(|node| add(serde_json::to_value(node).unwrap_or(Json::Null)));
+    edges.iter().for_each(|edge| add(serde_json::to_value(edge).unwrap_or(Json::Null)));
+    let digest: [u8; 32] = digest.finalize().into();
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

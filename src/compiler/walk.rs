@@ -88,7 +88,7 @@ pub(super) fn walked(request: Request<'_>) -> (Walk<'_>, Graph) {
 /// `file:line:column` of a span.
 pub(super) fn place(sources: &Sources, span: Span) -> Place {
     match sources.locate(span) {
-        Some((file, at)) => Place { file: file.to_owned(), line: at.line, column: at.column },
+        Some((file, at)) => Place { file: Arc::clone(file), line: at.line, column: at.column },
         None => Place::default(),
     }
 }

@@ -59,7 +59,7 @@ impl Project {
         project.focus = project
             .sources
             .iter()
-            .find(|file| file.name == name)
+            .find(|file| *file.name == *name)
             .map_or(SourceId::default(), |file| file.id);
         if let Some(file) = project.sources.get(project.focus) {
             project.kind = Kind::of(file);

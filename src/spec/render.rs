@@ -107,7 +107,7 @@ fn json_one(diagnostic: &Diagnostic, sources: &Sources) -> Value {
         let start = file.map(|f| f.position(label.span.start));
         let end = file.map(|f| f.position(label.span.end));
         json!({
-            "file": file.map(|f| f.name.as_str()),
+            "file": file.map(|f| &*f.name),
             "line": start.map(|p| p.line),
             "column": start.map(|p| p.column),
             "end_line": end.map(|p| p.line),

@@ -86,7 +86,7 @@ pub struct SourceFile {
     /// Its number in [`Sources`].
     pub id: SourceId,
     /// Path as given on the command line, or another name to show.
-    pub name: String,
+    pub name: Arc<str>,
     /// The text.
     pub text: Arc<str>,
     lines: Vec<u32>,
@@ -111,7 +111,7 @@ impl SourceFile {
                 lines.push(u32::try_from(at + 1).unwrap_or(u32::MAX));
             }
         }
-        SourceFile { id, name: name.into(), text, lines }
+        SourceFile { id, name: Arc::from(name.into()), text, lines }
     }
 
     /// Line and column of a byte; bytes past the end are at the end.
@@ -182,7 +182,7 @@ impl Sources {
     }
 
     /// Name, line and column of the start of a span.
-    pub fn locate(&self, span: Span) -> Option<(&str, Position)> {
+    pub fn locate(&self, span: Span) -> Option<(&Arc<str>, Position)> {
         let file = self.get(span.source)?;
         Some((&file.name, file.position(span.start)))
     }

@@ -43,7 +43,7 @@ pub(super) fn diagnostic(found: &Diagnostic, project: &Project, page: Option<&st
     // What is built in has no address; then words must do.
     for other in &found.others {
         if let Some((name, at)) = project.sources.locate(other.span)
-            && !std::path::Path::new(name).is_absolute()
+            && !std::path::Path::new(&**name).is_absolute()
         {
             message.push_str(&format!("\nsee: {name}:{} (built in) {}", at.line, other.text));
         }
@@ -53,7 +53,7 @@ pub(super) fn diagnostic(found: &Diagnostic, project: &Project, page: Option<&st
         .iter()
         .filter_map(|other| {
             let file = project.sources.get(other.span.source)?;
-            let path = crate::compiler::bundle::clean(std::path::Path::new(&file.name));
+            let path = crate::compiler::bundle::clean(std::path::Path::new(&*file.name));
             let range = range(&Lines::of(&file.text), other.span);
             let message = if other.text.is_empty() { "see here" } else { &other.text };
             Some(json!({ "location": { "uri": uri::of(&path)?, "range": range }, "message": message }))
