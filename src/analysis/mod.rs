@@ -9,6 +9,7 @@ mod calibration;
 mod curve;
 mod distance;
 mod end_point;
+mod exchange;
 #[cfg(test)]
 mod known_tests;
 mod line;
@@ -27,6 +28,7 @@ use std::collections::BTreeMap;
 use crate::expr::{Series, Value};
 use crate::units::{Dimension, Quantity};
 
+pub use exchange::{Question, Returned, answer, question};
 pub use signature::{Dim, Given, Input, Kind, Needed, Output, Signature};
 
 /// Inputs of a call by name.
@@ -42,8 +44,9 @@ pub struct AnalysisError {
     pub message: String,
 }
 
-/// Curves with more points than this are refused.
-const POINTS_MAX: usize = 1 << 20;
+/// Curves with more points than this are refused: a result of two such curves still fits into one
+/// entry of the journal.
+const POINTS_MAX: usize = 1 << 17;
 
 /// Calls a function.
 ///

@@ -1,14 +1,17 @@
 //! Steps that compute: what `analyse:` names, its inputs and their types.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
 
-use super::graph::{NodeId, NodeKind};
+use super::graph::{NodeId, NodeKind, Process, Script};
 use super::values;
 use super::walk::Walk;
-use crate::analysis::{self, Given, Kind, Needed, Signature, signature};
+use super::{hash, scripts};
+use crate::analysis::{self, Given, Kind, Needed, Returned, Signature, signature};
 use crate::expr::{Expr, Type, Value};
-use crate::spec::protocol::{Step, StepKind};
-use crate::spec::{Diagnostic, Named, Span, Spanned, Written, codes, nearest};
+use crate::spec::protocol::{ProcessDecl, Step, StepKind};
+use crate::spec::{Diagnostic, Named, Shape, Span, Spanned, Written, codes, nearest};
 
 impl<'a> Walk<'a> {
     /// `analyse: function`.
@@ -19,7 +22,10 @@ impl<'a> Walk<'a> {
         name: String,
         step: &'a Step,
     ) -> Option<NodeId> {
-        let StepKind::Analyse { function, with } = &step.kind else { return None };
+        let StepKind::Analyse { function, process, with } = &step.kind else { return None };
+        if let Some(process) = process {
+            return self.process(parent, slot, name, step, process, with);
+        }
         let Some(signature) = signature(&function.value) else {
             let message = match nearest(&function.value, analysis::names()) {
                 Some(near) => format!("write `{near}` instead of `{}`", function.value),
@@ -38,7 +44,61 @@ impl<'a> Walk<'a> {
         let types = given.iter().map(|(name, (_, found))| (name.clone(), found.clone())).collect();
         self.analysed = Some(signature.output(&types));
         let inputs = given.into_iter().map(|(name, (expr, _))| (name, expr)).collect();
-        let kind = NodeKind::Analyse { function: function.value.clone(), inputs };
+        let kind = NodeKind::Analyse { function: function.value.clone(), inputs, process: None };
+        Some(self.push(Some(parent), slot, name, kind, step.span))
+    }
+
+    /// `analyse: {process: [...]}`.
+    fn process(
+        &mut self,
+        parent: NodeId,
+        slot: u32,
+        name: String,
+        step: &'a Step,
+        declared: &ProcessDecl,
+        with: &'a [Named<Written>],
+    ) -> Option<NodeId> {
+        let mut inputs = BTreeMap::new();
+        let mut complete = true;
+        for Named { name, value } in with {
+            match values::list(value, &self.names, &mut self.report) {
+                Some((expr, _)) => {
+                    inputs.insert(name.value.clone(), expr);
+                }
+                None => complete = false,
+            }
+        }
+        let sources = self.request.sources;
+        let here = sources.get(self.protocol().source).map_or("", |file| &file.name);
+        let folder = Path::new(here).parent().unwrap_or(Path::new(""));
+        let mut found = BTreeMap::new();
+        for wanted in scripts::wanted(declared).into_iter().flatten() {
+            let path = folder.join(&wanted.path).to_string_lossy().replace('\\', "/");
+            // One that is not there was reported when the texts were read.
+            if let Some(file) = sources.iter().find(|file| file.name == path) {
+                let script =
+                    Script { sha256: hash::of_text(&file.text), source: Arc::clone(&file.text) };
+                found.insert(wanted.path, script);
+            }
+        }
+        let returns: BTreeMap<String, Returned> =
+            declared.returns.iter().map(|r| (r.name.value.clone(), returned(&r.value))).collect();
+        let mut fields: BTreeMap<String, Type> =
+            declared.returns.iter().map(|r| (r.name.value.clone(), r.value.expr_type())).collect();
+        fields.insert("quality".to_owned(), Type::Text);
+        fields.insert("reason".to_owned(), Type::Text);
+        self.analysed = Some(Type::Record(fields));
+        if !complete {
+            return None;
+        }
+        let process = Process {
+            argv: declared.argv.iter().map(|a| a.value.clone()).collect(),
+            scripts: found,
+            memory: declared.memory,
+            returns,
+        };
+        let process = Some(Box::new(process));
+        let kind = NodeKind::Analyse { function: "process".to_owned(), inputs, process };
         Some(self.push(Some(parent), slot, name, kind, step.span))
     }
 
@@ -165,5 +225,19 @@ fn needed_other(input: &analysis::Input) -> &'static str {
     match input.needed {
         Needed::Or(other) | Needed::Unless(other, _) => other,
         Needed::Always | Needed::Optional => "",
+    }
+}
+
+fn returned(shape: &Shape) -> Returned {
+    match shape {
+        Shape::Quantity(unit) => Returned::Unit(unit.value.symbol.clone()),
+        Shape::Number => Returned::Number,
+        Shape::Integer => Returned::Integer,
+        Shape::Bool => Returned::Bool,
+        // A record is not among what `returns` may say.
+        Shape::Text | Shape::Record(_) => Returned::Text,
+        Shape::Series { x, y, .. } => {
+            Returned::Series { x: x.value.symbol.clone(), y: y.value.symbol.clone() }
+        }
     }
 }

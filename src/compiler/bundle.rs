@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 
 use super::bind::Definitions;
 use super::built_in;
+use super::scripts;
 use super::walk::Protocols;
 use crate::spec::campaign::Campaign;
 use crate::spec::instrument::Instrument;
 use crate::spec::lab::Lab;
-use crate::spec::protocol::{Protocol, Step, StepKind};
+use crate::spec::protocol::{ProcessDecl, Protocol, Step, StepKind};
 use crate::spec::{
     Diagnostic, Document, Report, SourceId, Sources, Spanned, codes, lower, nearest,
 };
@@ -207,7 +208,8 @@ impl Loader {
                 )
                 .label(reason)
                 .reason(format!("it is looked for at {}", path.display()));
-                if let Some(near) = beside(path, &name.value) {
+                let yaml = |n: &str| n.ends_with(".yaml") || n.ends_with(".yml");
+                if let Some(near) = beside(path, &name.value, yaml) {
                     wrong = wrong.fix(near);
                 }
                 self.report.push(wrong);
@@ -226,6 +228,9 @@ impl Loader {
             let mut steps: Vec<&Step> = caller.steps.iter().chain(&caller.finally).collect();
             while let Some(step) = steps.pop() {
                 steps.extend(step.children());
+                if let StepKind::Analyse { process: Some(process), .. } = &step.kind {
+                    self.scripts(&folder, process);
+                }
                 let StepKind::Call { protocol: name, .. } = &step.kind else { continue };
                 let path = folder.join(&name.value);
                 let key = path.to_string_lossy().replace('\\', "/");
@@ -247,6 +252,43 @@ impl Loader {
             }
         }
         found
+    }
+
+    /// Reads the files of a program that analyses, each once, as texts beside the documents.
+    fn scripts(&mut self, folder: &Path, process: &ProcessDecl) {
+        for wanted in scripts::wanted(process) {
+            let wanted = match wanted {
+                Ok(wanted) => wanted,
+                Err(wrong) => {
+                    self.report.push(wrong);
+                    continue;
+                }
+            };
+            let path = folder.join(&wanted.path);
+            let name = path.to_string_lossy().replace('\\', "/");
+            if self.texts.contains_key(&name) {
+                continue;
+            }
+            let why = match self.read(&name, &path) {
+                Ok(bytes) if bytes.len() as u64 > scripts::SCRIPT_MAX => {
+                    format!("larger than {} KiB", scripts::SCRIPT_MAX >> 10)
+                }
+                Ok(bytes) => match String::from_utf8(bytes) {
+                    Ok(text) => {
+                        self.sources.add(name.clone(), text.clone());
+                        self.texts.insert(name, text);
+                        continue;
+                    }
+                    Err(_) => "not a text".to_owned(),
+                },
+                Err(_) if !wanted.must_be => continue,
+                Err(BundleError::Read { .. }) if !path.exists() => "no such file".to_owned(),
+                Err(BundleError::Read { reason, .. }) => reason,
+                Err(other) => other.to_string(),
+            };
+            let near = beside(&path, &wanted.written.value, |_| true);
+            self.report.push(scripts::missing(&wanted, &path, &why, near));
+        }
     }
 
     /// A lab with all definitions it uses.
@@ -271,7 +313,7 @@ impl Loader {
 }
 
 /// A file beside the one that cannot be read whose name is near.
-fn beside(path: &Path, written: &str) -> Option<String> {
+fn beside(path: &Path, written: &str, fits: impl Fn(&str) -> bool) -> Option<String> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name()?.to_string_lossy().into_owned();
     let entries = std::fs::read_dir(folder).ok()?;
@@ -279,7 +321,7 @@ fn beside(path: &Path, written: &str) -> Option<String> {
         .flatten()
         .take(FOLDER_MAX)
         .map(|e| e.file_name().to_string_lossy().into_owned())
-        .filter(|n| n.ends_with(".yaml") || n.ends_with(".yml"))
+        .filter(|n| fits(n))
         .collect();
     names.sort();
     let near = nearest(&name, names.iter().map(String::as_str))?;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::Returned;
 use crate::expr::{Expr, Value};
 
 /// Index of a node in [`Graph::nodes`]. Durable records use the node's path, never this.
@@ -176,12 +177,15 @@ pub enum NodeKind {
         #[serde(with = "seconds")]
         stable_for: Duration,
     },
-    /// Turn data into a result with a function of `analysis`.
+    /// Turn data into a result with a function of `analysis`, or a program.
     Analyse {
-        /// Name of the function.
+        /// Name of the function, `process` for a program.
         function: String,
         /// Inputs by name.
         inputs: BTreeMap<String, Expr>,
+        /// The program.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        process: Option<Box<Process>>,
     },
     /// Values worked out once, when the run gets here: arguments and results of a called protocol.
     Values {
@@ -234,6 +238,29 @@ pub enum NodeKind {
         /// Boolean.
         condition: Condition,
     },
+}
+
+/// A program that turns data into results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Files it is given, by their path in its folder.
+    pub scripts: BTreeMap<String, Script>,
+    /// Most memory it may take, in bytes.
+    pub memory: u64,
+    /// What it gives.
+    pub returns: BTreeMap<String, Returned>,
+}
+
+/// A file of a program. Its text is kept beside the journal by its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Script {
+    /// SHA-256 of the text, hexadecimal.
+    pub sha256: String,
+    /// The text; only in a graph fresh from the compiler, so that it is kept once for all runs.
+    #[serde(skip)]
+    pub source: Arc<str>,
 }
 
 /// What happens when an action is sent twice (language rule 7).

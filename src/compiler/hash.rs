@@ -41,6 +41,16 @@ pub fn of(graph: &Graph) -> String {
     nodes.iter().for_each(|node| add(serde_json::to_value(node).unwrap_or(Json::Null)));
     edges.iter().for_each(|edge| add(serde_json::to_value(edge).unwrap_or(Json::Null)));
     let digest: [u8; 32] = digest.finalize().into();
+    hex(&digest)
+}
+
+/// SHA-256 (hex) of a text.
+pub(super) fn of_text(text: &str) -> String {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    hex(&digest)
+}
+
+fn hex(digest: &[u8; 32]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

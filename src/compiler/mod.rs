@@ -25,6 +25,7 @@ mod names;
 mod operation;
 mod proof;
 mod samples;
+mod scripts;
 pub mod show;
 mod values;
 mod walk;

@@ -61,14 +61,9 @@ pub fn protocol_schema(
     if let Some(step) = definition_mut(&mut root, "step") {
         narrow_step(step, &offers, &free, sources);
         narrow_stock(step, lab);
-        // Where something else than a name is possible too, the general schema says more.
-        if step.pointer("/properties/analyse/anyOf").is_none() {
-            let names = analysis::names();
-            set(
-                step,
-                "/properties/analyse",
-                json!({ "enum": names, "description": "An analysis" }),
-            );
+        // A name is one of the built-in functions; the other form stays as it is.
+        if let Some(name) = step.pointer_mut("/properties/analyse/anyOf/0") {
+            *name = json!({ "enum": analysis::names(), "description": "An analysis" });
         }
         if !any_role {
             set(

@@ -275,6 +275,12 @@ codes! {
     ROLE_TYPE "LL0424" "an instrument of the wrong type for a role"
         "The type of the definition is not the type the role needs."
         "plays: [bath]" => "plays: [pump_a]";
+    SCRIPT_MISSING "LL0425" "a file of an analysis that cannot be kept"
+        "Files of an analysis stand beside the protocol or below it. Their text is kept with the run, so that what was started goes on with the same text and the record shows what made each number."
+        "analyse: {process: [python3, /home/me/yield.py]}" => "analyse: {process: [python3, analysis/yield.py]}";
+    RETURNS_FORM "LL0426" "an analysis that does not say what it gives"
+        "Each result of a program is named under `returns` with its unit or its type. What it prints is checked against that, and so is what later steps do with it."
+        "returns: {yield: {}}" => "returns: {yield: {unit: \"%\"}}";
     UNKNOWN_SAMPLE "LL0427" "a sample the protocol does not have"
         "Samples are named under `samples:` of the protocol."
         "move: flim" => "move: film";

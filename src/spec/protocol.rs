@@ -1,7 +1,10 @@
 //! The protocol: what to do, in roles, not machines.
 
 pub(super) mod lower;
+mod process;
 pub(super) mod tables;
+
+pub use process::{MEMORY_DEFAULT, ProcessDecl};
 
 pub use tables::FAILURE_KINDS;
 
@@ -189,10 +192,12 @@ pub enum StepKind {
         /// Text, may hold `${ }`.
         message: Expression,
     },
-    /// `analyse: function`.
+    /// `analyse: function`, or `analyse: {process: [...]}`.
     Analyse {
-        /// Function of `analysis`.
+        /// Function of `analysis`; `process` where it is a program.
         function: Spanned<String>,
+        /// The program, if it is one.
+        process: Option<Box<ProcessDecl>>,
         /// Inputs.
         with: Vec<Named<Written>>,
     },

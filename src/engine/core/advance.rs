@@ -347,7 +347,7 @@ impl Core {
                 self.watching.entry(place).or_insert(None);
                 self.look_at(id, key, now)
             }
-            NodeKind::Analyse { function, inputs } => {
+            NodeKind::Analyse { function, inputs, .. } => {
                 let scope = Scope::new(self, run, key, now);
                 let mut values = BTreeMap::new();
                 for (name, input) in inputs {

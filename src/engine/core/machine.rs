@@ -69,6 +69,8 @@ pub enum Event {
         key: StepKey,
         /// Value or failure.
         result: Result<Value, Failure>,
+        /// What a program wrote besides its result, for people.
+        trace: String,
     },
     /// A property was read.
     Sample {
@@ -386,11 +388,11 @@ impl Core {
                 self.take_outcome(&run, &key, attempt, result, trace, now);
             }
             Event::Witnessed { run, key, reading } => self.take_witness(run, key, reading, now),
-            Event::Analysed { run, key, result } => {
+            Event::Analysed { run, key, result, trace } => {
                 if !self.asked.remove(&(run.clone(), key.clone())) {
                     return;
                 }
-                self.end_open(&run, &key, result.map(Some), now);
+                self.end_traced(&run, &key, result.map(Some), trace, now);
             }
             Event::Sample { instrument, property, signal } => {
                 self.signals.set(&instrument, &property, signal);
@@ -441,6 +443,17 @@ impl Core {
         result: Result<Option<Value>, Failure>,
         now: Tick,
     ) {
+        self.end_traced(run, key, result, String::new(), now);
+    }
+
+    fn end_traced(
+        &mut self,
+        run: &str,
+        key: &StepKey,
+        result: Result<Option<Value>, Failure>,
+        trace: String,
+        now: Tick,
+    ) {
         let Some(step) = self.runs.get(run).and_then(|r| {
             let state = r.steps.get(key)?;
             let under_way =
@@ -451,7 +464,7 @@ impl Core {
             return;
         };
         let result = result.map_err(bounded);
-        self.emit(Record::Ended { run: run.to_owned(), step, result }, now);
+        self.emit(Record::Ended { run: run.to_owned(), step, result, trace }, now);
     }
 
     fn take_answer(&mut self, run: &str, path: &str, answer: String, by: String, now: Tick) {

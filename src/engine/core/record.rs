@@ -129,6 +129,9 @@ pub enum Record {
         step: StepRef,
         /// Its value, or why it failed.
         result: Result<Option<Value>, super::machine::Failure>,
+        /// What a program wrote besides its result, for people; bounded by the shell.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
     },
     /// A branch or the end of a loop round was decided.
     Decided {

@@ -206,9 +206,12 @@ impl Lab {
                     busy: Some(false),
                 }),
             }),
-            Action::Analyse { run, key, .. } => {
-                Some(Event::Analysed { run, key, result: Ok(Value::number(1.0)) })
-            }
+            Action::Analyse { run, key, .. } => Some(Event::Analysed {
+                run,
+                key,
+                result: Ok(Value::number(1.0)),
+                trace: String::new(),
+            }),
             Action::MakeSafe { run, instrument } => {
                 self.safe.push(instrument.clone());
                 let (confirmed, detail) = (true, String::new());

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
@@ -132,7 +133,8 @@ pub struct Engine<I> {
     pub(super) rebooted: BTreeMap<String, Tick>,
     /// Events made by the shell itself, taken before anything from outside.
     pub(super) own: VecDeque<Event>,
-    journal: Journal,
+    pub(super) analyses: Analyses,
+    pub(super) journal: Journal,
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
     notices: mpsc::Receiver<Notice>,
@@ -159,6 +161,7 @@ impl<I: Instruments> Engine<I> {
             making_safe: BTreeMap::new(),
             rebooted: BTreeMap::new(),
             own: VecDeque::new(),
+            analyses: Analyses::new(),
             journal: setup.journal,
             telemetry: setup.telemetry,
             notices: setup.notices,
@@ -327,6 +330,7 @@ impl<I: Instruments> Engine<I> {
                 Some(notice) => self.take_notice(notice)?,
                 None => return Err(EngineError::Deserted),
             },
+            event = self.analyses.next() => self.step(event)?,
             thought = thought => {
                 let thought = thought
                     .map_err(|error| BrainError(format!("its thread ended: {error}")))?;
@@ -410,6 +414,7 @@ impl<I: Instruments> Engine<I> {
             self.note_campaign(record)?;
         }
         self.core.forget(run);
+        self.analyses.forget(run);
         Ok(())
     }
 
@@ -469,6 +474,7 @@ impl<I: Instruments> Engine<I> {
         let document = Document::new("graph", serde_json::to_string(graph)?);
         let hash = document.hash.clone();
         self.documents.push(document);
+        self.documents.extend(analyses::scripts(graph));
         Ok(hash)
     }
 

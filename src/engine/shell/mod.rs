@@ -11,6 +11,7 @@
 //! ```
 //!
 //! Architecture invariant: knows no HTTP and no terminal; tells what happens to an observer.
+mod analyses;
 mod brain;
 mod engine;
 mod entries;
@@ -18,6 +19,7 @@ mod history;
 mod instruments;
 mod lab;
 mod perform;
+mod process;
 mod progress;
 mod search;
 

@@ -1,9 +1,11 @@
 //! Actions of the core to the instruments, notices of the instruments to the core.
 
+use std::sync::Arc;
+
+use super::analyses::Asked;
 use super::engine::{Engine, Pending};
 use super::instruments::Instruments;
 use super::progress::Progress;
-use crate::analysis;
 use crate::compiler::graph::FailureKind;
 use crate::driver::{self, Notice, Outcome, Sent};
 use crate::engine::core::{Action, Event, Failure, Reading, Record, Signal, StepKey, Tick};
@@ -46,10 +48,9 @@ impl<I: Instruments> Engine<I> {
                 }
             }
             Action::Analyse { run, key, function, inputs } => {
-                let result = analysis::call(&function, &inputs).map_err(|error| {
-                    Failure::without_effect(FailureKind::NoValue, error.to_string())
-                });
-                self.own.push_back(Event::Analysed { run, key, result });
+                let Some(graph) = self.core.run(&run).map(|r| Arc::clone(&r.graph)) else { return };
+                let asked = Asked { run, key, function, inputs };
+                self.own.extend(self.analyses.begin(asked, &graph, &self.journal));
             }
             Action::MakeSafe { run, instrument } => {
                 let waiting = self.making_safe.entry(instrument.clone()).or_default();
@@ -153,7 +154,7 @@ impl<I: Instruments> Engine<I> {
                 Progress::Step { run, path, what: String::new() }
             }
             Record::Outcome { run, step, result: Err(failure), .. }
-            | Record::Ended { run, step, result: Err(failure) } => Progress::StepFailed {
+            | Record::Ended { run, step, result: Err(failure), .. } => Progress::StepFailed {
                 run: run.clone(),
                 path: step.path.clone(),
                 why: failure.message.clone(),

@@ -286,9 +286,33 @@ fn step_kind(r: &mut Reader<'_>, f: &Fields<'_>, word: &str) -> Option<StepKind>
         "ask" => ask(r, f),
         "log" => Some(StepKind::Log { message: r.text_expression(f.get("log")?)? }),
         "analyse" => {
-            let function = f.get("analyse").and_then(|item| r.name(item, NameForm::Identifier));
+            let item = f.get("analyse")?;
+            if matches!(item.node.kind, NodeKind::Map(_)) {
+                bounded(r, f, word, codes::UNBOUNDED_WAIT, "when has the program failed?");
+                let process = super::process::process(r, f, item);
+                let with = arguments(r);
+                let function = Spanned::new("process".to_owned(), item.span());
+                return Some(StepKind::Analyse {
+                    function,
+                    process: Some(Box::new(process?)),
+                    with,
+                });
+            }
+            let function = r.name(item, NameForm::Identifier);
             let with = arguments(r);
-            Some(StepKind::Analyse { function: function?, with })
+            for name in ["returns", "timeout"] {
+                let Some(at) = f.key_span(name) else { continue };
+                r.push(
+                    Diagnostic::error(
+                        codes::NOT_WITH,
+                        at,
+                        format!("remove `{name}`: a built-in analysis has its own"),
+                    )
+                    .label("would do nothing here")
+                    .reason(format!("`{name}` belongs to `analyse: {{process: [...]}}`")),
+                );
+            }
+            Some(StepKind::Analyse { function: function?, process: None, with })
         }
         _ => {
             let protocol = f.get("call").and_then(|item| r.text(item));
@@ -311,10 +335,10 @@ fn bounded(r: &mut Reader<'_>, f: &Fields<'_>, word: &str, code: &'static str, h
         Diagnostic::error(code, at, format!("add a `timeout` to `{word}`: {how}"))
             .label("may last for ever")
             .reason("nothing in a lab may hang: every wait and every question has a bound")
-            .fix(if word == "ask" {
-                "timeout: 15 min\non_timeout: stop"
-            } else {
-                "timeout: 30 min"
+            .fix(match word {
+                "ask" => "timeout: 15 min\non_timeout: stop",
+                "analyse" => "timeout: 60 s",
+                _ => "timeout: 30 min",
             }),
     );
 }

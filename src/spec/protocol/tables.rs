@@ -1,5 +1,6 @@
 //! The keys of a protocol.
 
+use super::process::{PROCESS, RETURNED};
 use crate::spec::shared;
 use crate::spec::table::{CONDITION, NAME, QUANTITY, Table, Takes, VALUE, key};
 
@@ -24,6 +25,7 @@ pub const FAILURE_KINDS: &[&str] = &[
     "internal",
 ];
 
+static RETURNED_ENTRY: Takes = Takes::Object(&RETURNED);
 static UNATTENDED: &[&str] = &["allowed", "forbidden"];
 
 /// The keys of a protocol.
@@ -149,7 +151,7 @@ pub(super) const WORDS: &[(&str, &[&str])] = &[
     ("if", &["then", "else", "on_error"]),
     ("ask", &["options", "timeout", "on_timeout", "on_error"]),
     ("log", &[]),
-    ("analyse", &["with", "on_error"]),
+    ("analyse", &["with", "returns", "timeout", "on_error"]),
     ("call", &["with", "roles", "on_error"]),
     ("steps", &["hold", "on_error"]),
 ];
@@ -195,7 +197,12 @@ pub(super) static STEP: Table = Table {
         key("options", Takes::List(&NAME), "Answers to choose from"),
         key("on_timeout", Takes::Name, "The answer taken when nobody answers"),
         key("log", Takes::Text, "Write a line into the journal"),
-        key("analyse", Takes::Name, "Turn data into a result"),
+        key(
+            "analyse",
+            Takes::Either(&[Takes::Name, Takes::Object(&PROCESS)]),
+            "Turn data into a result, by a built-in function or a program of your own",
+        ),
+        key("returns", Takes::Map(&RETURNED_ENTRY), "What a program of your own gives"),
         key("call", Takes::Text, "Run another protocol as a block"),
         key("roles", Takes::Map(&NAME), "Our role for each role of the called protocol"),
         key("after", Takes::List(&NAME), "Steps of this list that must have ended"),
