@@ -205,7 +205,7 @@ pub(super) static SIGNATURES: &[Signature] = &[
         name: "inverse_calibration",
         doc: "What a reading means on a calibration line, with its standard deviation.",
         inputs: &[
-            input("calibration", K::ResultOf("calibration"), "a step that says `calibration`"),
+            input("calibration", K::ResultOf("calibration"), "the line of the standards"),
             input(
                 "reading",
                 K::OneOrMore(D::Field("calibration", "intercept")),

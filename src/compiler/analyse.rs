@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
         for wanted in scripts::wanted(declared).into_iter().flatten() {
             let path = folder.join(&wanted.path).to_string_lossy().replace('\\', "/");
             // One that is not there was reported when the texts were read.
-            if let Some(file) = sources.iter().find(|file| file.name == path) {
+            if let Some(file) = sources.iter().find(|file| *file.name == *path) {
                 let script =
                     Script { sha256: hash::of_text(&file.text), source: Arc::clone(&file.text) };
                 found.insert(wanted.path, script);
@@ -141,16 +141,20 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let wanted = input.is.words(&types);
-            let mut wrong = Diagnostic::error(
-                codes::EXPRESSION_TYPE,
-                value.span(),
-                format!("give `{}` of `{function}` {wanted}", name.value),
-            )
-            .reason(input.doc);
+            let near = match (literal, input.is) {
+                (Some(word), Kind::Word(words)) => nearest(word, words.iter().copied()),
+                _ => None,
+            };
+            let message = match (near, literal) {
+                (Some(near), Some(word)) => format!("write `{near}` instead of `{word}`"),
+                _ => format!("give `{}` of `{function}` {wanted}", name.value),
+            };
+            let mut wrong = Diagnostic::error(codes::EXPRESSION_TYPE, value.span(), message)
+                .reason(format!("{}: {}", name.value, input.doc));
             wrong = match (literal, input.is) {
-                (Some(word), Kind::Word(words)) => {
-                    wrong.fix = nearest(word, words.iter().copied()).map(str::to_owned);
-                    wrong.label("not one of the words")
+                (Some(_), Kind::Word(_)) => {
+                    wrong.fix = near.map(str::to_owned);
+                    wrong.label(format!("not {wanted}"))
                 }
                 _ => wrong.label(format!("this is a {found}")),
             };
@@ -181,8 +185,14 @@ impl<'a> Walk<'a> {
             if written(input.name).is_some() || !input.is_needed(&types, word) {
                 continue;
             }
-            // Of two that stand for each other, one is asked for.
-            if matches!(input.needed, Needed::Or(other) if other < input.name) {
+            let passed_over = match input.needed {
+                // Of two that stand for each other, one is asked for.
+                Needed::Or(other) => other < input.name,
+                // Which word was meant decides whether it is missing.
+                Needed::Unless(..) => !complete,
+                Needed::Always | Needed::Optional => false,
+            };
+            if passed_over {
                 continue;
             }
             let mut missing = Diagnostic::error(

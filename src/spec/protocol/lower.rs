@@ -306,7 +306,7 @@ fn step_kind(r: &mut Reader<'_>, f: &Fields<'_>, word: &str) -> Option<StepKind>
                     Diagnostic::error(
                         codes::NOT_WITH,
                         at,
-                        format!("remove `{name}`: a built-in analysis has its own"),
+                        format!("remove `{name}`: it is for programs of your own only"),
                     )
                     .label("would do nothing here")
                     .reason(format!("`{name}` belongs to `analyse: {{process: [...]}}`")),

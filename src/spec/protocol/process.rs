@@ -72,6 +72,22 @@ pub(super) static RETURNED: Table = Table {
 /// `analyse:` and `returns:` of a step, where `analyse:` is a mapping.
 pub(super) fn process(r: &mut Reader<'_>, f: &Fields<'_>, item: Item<'_>) -> Option<ProcessDecl> {
     let inner = r.object(item, &PROCESS)?;
+    if let Some(item) = inner.get("process")
+        && let NodeKind::Scalar { text, .. } = &item.node.kind
+    {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        r.push(
+            Diagnostic::error(
+                codes::WRONG_KIND,
+                item.span(),
+                "write the program and its arguments as a list",
+            )
+            .label("one text")
+            .reason("no shell takes it apart, so that no name is taken for something else")
+            .fix(format!("process: [{}]", words.join(", "))),
+        );
+        return None;
+    }
     let argv = r.list(inner.get("process"), Reader::text);
     let files = r.list(inner.get("files"), Reader::text);
     let memory = match inner.get("memory") {
@@ -80,7 +96,7 @@ pub(super) fn process(r: &mut Reader<'_>, f: &Fields<'_>, item: Item<'_>) -> Opt
     };
     let returns = returns(r, f);
     if argv.is_empty() || argv.len() > ARGUMENTS_MAX || files.len() > ARGUMENTS_MAX {
-        if inner.has("process") {
+        if inner.get("process").is_some_and(|i| matches!(i.node.kind, NodeKind::List(_))) {
             let message = "write the program and its arguments as a list";
             r.push(
                 Diagnostic::error(codes::WRONG_KIND, inner.span, message)
@@ -203,7 +219,7 @@ fn memory(r: &mut Reader<'_>, item: Item<'_>) -> Option<u64> {
                 Diagnostic::error(
                     codes::OUT_OF_RANGE,
                     text.span,
-                    "write the memory as 16 MiB to 1 TiB, such as `512 MB`",
+                    "write the memory with its unit, 16 MiB to 1 TiB, such as `512 MB`",
                 )
                 .label("not such an amount")
                 .reason("units are kB, MB, GB, KiB, MiB and GiB")

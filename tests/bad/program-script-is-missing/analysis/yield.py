@@ -1,0 +1,1 @@
+print('{"results": {"yield": 50}}')
