@@ -260,3 +260,24 @@ fn what_nothing_uses_is_a_warning_and_no_error() {
         assert!(said.contains(&format!("use the {name} or remove it")), "{said}");
     }
 }
+
+#[test]
+fn behind_a_loop_all_its_rounds_can_be_read_also_from_a_call() {
+    let bench = Bench::new("history");
+    let body = "roles:\n  pump: {type: syringe_pump}\nsteps:\n  \
+                - id: doses\n    repeat:\n      max_times: 4\n      steps:\n        \
+                - {id: dose, do: pump.dispense, with: {volume: \"${ loop.index * 0.05 mL }\", rate: 5 mL/min}}\n        \
+                - {id: so_far, analyse: summary, with: {of: \"${ [loop.index * 0.05 mL] }\"}}\n  \
+                - {id: all, analyse: summary, with: {of: \"${ steps.doses.history.so_far.mean }\"}}\nfinally:\n  - {do: pump.stop}\n\
+                results:\n  mean: {value: \"${ steps.all.mean }\", unit: mL}\n";
+    let inner = protocol(body).replace("name: test", "name: inner");
+    let outer = protocol(
+        "roles:\n  pump: {type: syringe_pump}\nsteps:\n  - {id: twice, for_each: {n: [1, 2]}, steps: [{id: inner, call: inner.yaml}]}\n  \
+         - {log: \"${ steps.twice.inner.mean }\"}\n  - {id: own, call: inner.yaml}\nresults:\n  mean: {value: \"${ steps.own.mean }\", unit: mL}\n",
+    );
+    let path = files(&bench, &[("inner.yaml", &inner), ("protocol.yaml", &outer)]);
+    let (code, conclusion) = run(&bench, &path);
+    assert_eq!(code, 0, "{conclusion}");
+    let mean = conclusion["measured"]["results"]["mean"].as_f64().unwrap();
+    assert!((mean - 0.125).abs() < 1e-9, "{conclusion}");
+}

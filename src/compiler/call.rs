@@ -99,12 +99,19 @@ impl Rename {
                     false => self.id(name),
                 };
                 let mut tail = tail.to_vec();
-                // `steps.replicate.final`: the block only says where its step is.
-                if let Some(inner) = tail.first_mut()
+                if first.is_some_and(|f| self.calls.contains(f)) {
+                    return Some(steps(name, &tail));
+                }
+                // `steps.replicate.final` and `steps.titrate.history.ph`: the block only says
+                // where its step is.
+                let at = usize::from(tail.first().is_some_and(|word| word == "history"));
+                if let Some(inner) = tail.get_mut(at)
                     && self.known(inner)
-                    && first.is_some_and(|f| !self.calls.contains(f))
                 {
-                    *inner = self.id(inner);
+                    *inner = match self.calls.contains(inner) {
+                        true => self.id(&format!("{inner}//results")),
+                        false => self.id(inner),
+                    };
                 }
                 Some(steps(name, &tail))
             }
@@ -161,12 +168,17 @@ impl Calls<'_> {
             return;
         }
         let rename = |path: &[String]| {
-            let name = path.get(1).filter(|n| self.names.contains(*n))?;
             if path.first().is_none_or(|root| root != "steps") {
                 return None;
             }
+            // The call itself, or behind the block it stands in, or behind a loop's history.
+            let behind = if path.get(2).is_some_and(|word| word == "history") { 3 } else { 2 };
+            let at = [1, behind]
+                .into_iter()
+                .find(|at| path.get(*at).is_some_and(|n| self.names.contains(n)))?;
             let mut out = path.to_vec();
-            *out.get_mut(1)? = format!("{name}//results");
+            let name = out.get_mut(at)?;
+            *name = format!("{name}//results");
             Some(out)
         };
         let mut change = |expr: &mut Expr| *expr = expr.renamed(&rename);
@@ -605,6 +617,8 @@ mod tests {
             ("derived.half.value", "steps.mix//derived/half.value.value"),
             ("roles.pump.dispensed", "roles.pump_a.dispensed"),
             ("steps.loop_a.dose.x", "steps.mix/loop_a.mix/dose.x"),
+            ("steps.loop_a.history.dose.x", "steps.mix/loop_a.history.mix/dose.x"),
+            ("steps.loop_a.wash.volume", "steps.mix/loop_a.mix/wash//results.volume"),
             ("steps.wash.volume", "steps.mix/wash//results.volume"),
             ("loop.history.dose", "loop.history.mix/dose"),
             ("n", "mix/n"),

@@ -193,6 +193,7 @@ impl<'a> Walk<'a> {
                 };
                 let empty = NodeKind::Repeat { max_times: times as u32, until: None };
                 let id = self.push(Some(parent), slot, name, empty, step.span);
+                let outer = self.names.rounds.replace(times);
                 self.in_loop(
                     step,
                     |walk| walk.list(id, 0, steps),
@@ -210,6 +211,7 @@ impl<'a> Walk<'a> {
                         }
                     },
                 );
+                self.names.rounds = outer;
                 Some(id)
             }
             StepKind::ForEach { variable, values: list, steps } => {
@@ -230,7 +232,15 @@ impl<'a> Walk<'a> {
                     NodeKind::ForEach { variable: variable.value.clone(), values: items.clone() };
                 let id = self.push(Some(parent), slot, name, kind, step.span);
                 let hidden = self.names.variables.insert(variable.value.clone(), *item);
+                let name = variable.value.clone();
+                let range = range_of(items).map(|r| (name.clone(), r));
+                let hidden_range = self.names.variable_ranges.remove(&name);
+                self.names.variable_ranges.extend(range);
+                let outer = self.names.rounds.replace(items.len() as f64);
                 self.in_loop(step, |walk| walk.list(id, 0, steps), |_| {});
+                self.names.rounds = outer;
+                self.names.variable_ranges.remove(&name);
+                self.names.variable_ranges.extend(hidden_range.map(|r| (name, r)));
                 match hidden {
                     Some(before) => self.names.variables.insert(variable.value.clone(), before),
                     None => self.names.variables.remove(&variable.value),
@@ -367,6 +377,16 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+/// From the least to the greatest of some numbers.
+fn range_of(items: &[Value]) -> Option<expr::Interval> {
+    let numbers: Option<Vec<f64>> =
+        items.iter().map(|item| item.as_quantity().map(|q| q.value)).collect();
+    let numbers = numbers.filter(|n| !n.is_empty())?;
+    let lo = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+    let hi = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Some(expr::Interval { lo, hi })
 }
 
 fn collect(lists: Vec<&[Step]>, inside: &mut BTreeSet<String>, blocks: &mut BTreeSet<String>) {

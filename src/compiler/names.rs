@@ -89,6 +89,10 @@ pub struct Names<'a> {
     pub(super) variables: BTreeMap<String, Type>,
     /// Steps of the innermost `repeat` so far; `None` outside of any loop.
     pub(super) in_loop: Option<BTreeSet<String>>,
+    /// Rounds of the innermost loop, at most.
+    pub(super) rounds: Option<f64>,
+    /// Least and greatest value of each variable of the loops around.
+    pub(super) variable_ranges: BTreeMap<String, Interval>,
     /// A campaign's constraint: results with their types.
     pub(super) results: BTreeMap<String, Type>,
     /// Arguments of an action, while its `takes:` is computed.
@@ -145,6 +149,20 @@ fn among<'n>(
 impl Names<'_> {
     fn of_step(&self, path: &[String]) -> Result<Type, Option<String>> {
         let Some(first) = path.first() else { return Err(None) };
+        // `steps.titrate.history.ph`: all rounds of a loop that has ended.
+        if let ("history", true) =
+            (path.get(1).map_or("", String::as_str), self.blocks.contains(first))
+        {
+            let Some(name) = path.get(2) else {
+                return Err(Some(format!("steps.{first}.history.<step>")));
+            };
+            let Some(step) = self.steps.get(name) else {
+                let prefix = format!("steps.{first}.history");
+                return Err(among(Some(name), &prefix, self.steps.keys()));
+            };
+            let inner = field(step.value.clone(), path.get(3..).unwrap_or_default())?;
+            return Ok(Type::List(Box::new(inner)));
+        }
         // `steps.replicate.final`: the block only says where the step is.
         if self.blocks.contains(first)
             && let Some(second) = path.get(1)
@@ -302,8 +320,12 @@ impl RangeEnv for Names<'_> {
         if let Some(Value::Quantity(q)) = self.value(path) {
             return Some(Interval::point(q.value));
         }
+        if let [variable] = path {
+            return self.variable_ranges.get(variable).copied();
+        }
         let [root, name] = path else { return None };
         match root.as_str() {
+            "loop" if name == "index" => Some(Interval { lo: 1.0, hi: self.rounds? }),
             "args" => self.args.as_ref()?.get(name)?.2,
             "params" => self.ranges.get(name).copied(),
             "derived" => self.derived_ranges.get(name).copied(),

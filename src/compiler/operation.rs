@@ -260,18 +260,25 @@ impl<'a> Walk<'a> {
                 moved.consumed.extend(amount.map(|amount| (name.value.clone(), amount)));
             }
         }
+        let mut asks_volume = false;
         let pumps = declared.starts.iter().any(|h| h.value == Hazard::Pumps) || moved.fills;
         if let (true, Some(NodeKind::Action { args, .. })) =
             (pumps, self.nodes.get(id.0 as usize).map(|n| &n.kind))
         {
             for spec in &declared.args {
                 let Type::Quantity { dim, .. } = spec.expr_type() else { continue };
-                let most = args.get(&spec.name.value).and_then(|e| expr::interval(e, &self.names));
+                let bound = args.get(&spec.name.value).and_then(|e| expr::interval(e, &self.names));
+                let most = bound.map(|r| r.hi).or(spec.max.as_ref().map(|m| m.value.value));
                 if dim == Dimension::VOLUME {
-                    moved.volume = most.map(|r| r.hi);
+                    asks_volume = true;
+                    moved.volume = most;
                 } else if dim == Dimension::VOLUME_FLOW {
-                    moved.rate = most.map(|r| r.hi);
+                    moved.rate = most;
                 }
+            }
+            // What is asked for as a volume does not run on at its rate.
+            if asks_volume {
+                moved.rate = None;
             }
         }
         if !moved.consumed.is_empty() || moved.volume.is_some() || moved.rate.is_some() {

@@ -111,7 +111,9 @@ fn report_uncertain(expression: &Expression, names: &Names<'_>, report: &mut Rep
         if root != "steps" {
             continue;
         }
-        let inner = path.get(2).filter(|_| names.blocks.contains(name));
+        // In `steps.loop.history.step` it is the third that is read.
+        let at = if path.get(2).is_some_and(|word| word == "history") { 3 } else { 2 };
+        let inner = path.get(at).filter(|_| names.blocks.contains(name));
         let step = inner.unwrap_or(name);
         if names.steps.get(step).is_some_and(|s| !s.certain) {
             report.push(

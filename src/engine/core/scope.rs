@@ -33,6 +33,9 @@ impl<'a> Scope<'a> {
         let name = path.first()?;
         let mut node = *self.run.plan.names.get(name)?;
         let mut rest = path.get(1..).unwrap_or_default();
+        if rest.first().is_some_and(|word| word == "history") {
+            return self.history(node, rest.get(1..)?);
+        }
         // `steps.replicate.final`: the block only says where its step is.
         while let Some(next) = rest.first()
             && self.run.graph.node(node).is_some_and(|n| n.kind.is_block())
@@ -43,6 +46,32 @@ impl<'a> Scope<'a> {
         }
         let value = self.instances(node)?;
         field(value, rest)
+    }
+
+    /// Values of a step in all rounds of a loop around it, seen from behind the loop.
+    fn history(&self, block: NodeId, path: &[String]) -> Option<Value> {
+        let node = *self.run.plan.names.get(path.first()?)?;
+        let theirs = self.run.plan.loops(node);
+        let depth = theirs.iter().position(|l| *l == block)?;
+        let outer: Vec<u32> = theirs
+            .iter()
+            .take(depth)
+            .zip(&self.loops)
+            .take_while(|(a, (b, _))| *a == b)
+            .map(|(_, (_, round))| *round)
+            .collect();
+        if outer.len() < depth {
+            return None;
+        }
+        let last = self.run.steps.get(&StepKey { node: block, rounds: outer.clone() })?.round;
+        let mut values = Vec::new();
+        for round in 0..=last {
+            let mut rounds = outer.clone();
+            rounds.push(round);
+            let value = self.collect(node, theirs, rounds)?;
+            values.push(field(value, path.get(1..).unwrap_or_default())?);
+        }
+        Some(Value::List(values))
     }
 
     /// Value of a step as seen from here: the same round of the loops both are in, the last round
