@@ -13,6 +13,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::{Bench, labloop};
+use labloop::analysis::Needed;
 use labloop::store::Journal;
 use serde_json::Value;
 
@@ -286,4 +287,80 @@ fn a_resumed_run_uses_the_text_it_was_started_with() {
     let fresh = Case::new("resumed", PROCESS, &script(7));
     assert!(fresh.run().status.success());
     assert_eq!(fresh.conclusion()["measured"]["results"]["place"], 7.0);
+}
+
+#[test]
+fn a_program_under_way_when_the_engine_dies_is_run_again() {
+    let script = "import time\ntime.sleep(3)\nprint('{\"results\": {\"place\": 1, \"share\": 2, \"count\": 3, \"note\": \"\"}}')\n";
+    let case = Case::new("killed", PROCESS, script);
+    let mut engine =
+        case.command("max").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while std::fs::read_dir(case.temporary()).unwrap().count() == 0 {
+        assert!(Instant::now() < until, "the program did not begin");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    engine.kill().unwrap();
+    engine.wait().unwrap();
+    case.bench.ok(&["resume"]);
+    assert_eq!(case.conclusion()["measured"]["results"]["place"], 1.0);
+    case.ended();
+}
+
+/// Tables of the built-in functions as the reference shows them.
+fn reference() -> String {
+    let mut text = String::new();
+    for name in labloop::analysis::names() {
+        let signature = labloop::analysis::signature(name).unwrap();
+        text += &format!(
+            "### `{name}`\n\n{}\n\n| input | is | meaning |\n|---|---|---|\n",
+            signature.doc
+        );
+        for input in signature.inputs {
+            let left_out = match input.needed {
+                Needed::Always => "",
+                _ => ", may be left out",
+            };
+            text += &format!("| `{}`{left_out} | {} | {} |\n", input.name, input.is, input.doc);
+        }
+        text += "\n| gives | in the unit of |\n|---|---|\n";
+        for (field, is) in signature.outputs {
+            text += &format!("| `{field}` | {is} |\n");
+        }
+        text += "\n";
+    }
+    text
+}
+
+#[test]
+fn the_reference_shows_every_function_as_it_is() {
+    let (begin, end) = ("--test analyses` -->\n", "<!-- end -->");
+    let file = "docs/reference/analyses.md";
+    let text = std::fs::read_to_string(file).unwrap();
+    let from = text.find(begin).unwrap() + begin.len();
+    let to = text.find(end).unwrap();
+    let wanted = format!("{}\n{}{}", &text[..from], reference(), &text[to..]);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(file, &wanted).unwrap();
+    } else {
+        assert_eq!(text, wanted, "run UPDATE=1 cargo test --test analyses");
+    }
+}
+
+#[test]
+fn the_steps_of_the_reference_compile() {
+    let text = std::fs::read_to_string("docs/reference/analyses.md").unwrap();
+    let steps: Vec<&str> =
+        text.split("```yaml\n").skip(1).map(|part| part.split("```").next().unwrap()).collect();
+    assert_eq!(steps.len(), 2);
+    let case = Case::new("reference", PROCESS, GOOD);
+    case.write("analysis/yield.py", "");
+    for step in steps {
+        let step: String = step.lines().map(|line| format!("  {line}\n")).collect();
+        let head = "schema: labloop/protocol/v1\nname: shown\nroles: {light: {type: spectrometer}}\nsteps:\n  - {id: spectrum, do: light.measure, with: {red: 1, green: 1, blue: 1}}\n";
+        case.write("protocol.yaml", &format!("{head}{step}"));
+        let args = ["graph", "--lab", LAB];
+        let output = labloop().args(args).arg(case.protocol()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }

@@ -65,6 +65,9 @@ pub(super) fn inverse(inputs: &Inputs) -> Result<Value, String> {
         Some(given) => given,
         None => own.unwrap_or(0.0).max(field("residual_sd")?.value),
     };
+    if one == 0.0 && field("count")?.value < 3.0 {
+        return Err("two standards do not tell how readings scatter; give `reading_sd`".to_owned());
+    }
     let value = (reading - intercept) / slope;
     let variance = one.powi(2) / readings.len() as f64
         + field("intercept_sd")?.value.powi(2)

@@ -280,3 +280,38 @@ impl std::fmt::Display for Kind {
         f.write_str(&self.words(&Given::new()))
     }
 }
+
+impl std::fmt::Display for Dim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Dim::Is(Dimension::NONE) => f.write_str("number"),
+            Dim::Is(dim) => write!(f, "{dim}"),
+            Dim::X(input) => write!(f, "abscissa of `{input}`"),
+            Dim::Of(input) => write!(f, "`{input}`"),
+            Dim::Over(input) => write!(f, "place in `{input}`"),
+            Dim::Places(of, over) => write!(f, "`{over}` or place in `{of}`"),
+            Dim::Field(input, field) => write!(f, "`{field}` of `{input}`"),
+            Dim::Product(a, b) => write!(f, "{a} × {b}"),
+            Dim::Ratio(Dim::Is(Dimension::NONE), b) => write!(f, "1 / ({b})"),
+            Dim::Ratio(a, b @ Dim::Places(..)) => write!(f, "{a} / ({b})"),
+            Dim::Ratio(a, b) => write!(f, "{a} / {b}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Output::Quantity(dim) => write!(f, "{dim}"),
+            Output::Same(input) => write!(f, "`{input}`"),
+            Output::Bool => f.write_str("true or false"),
+            Output::Text => f.write_str("text"),
+            Output::Curve(x, y) => write!(f, "curve of {y} over {x}"),
+            Output::Records(fields) => {
+                let fields: Vec<String> =
+                    fields.iter().map(|(name, is)| format!("`{name}` ({is})")).collect();
+                write!(f, "list of {}", fields.join(", "))
+            }
+        }
+    }
+}

@@ -138,6 +138,9 @@ pub fn label(node: &Node) -> String {
         NodeKind::WaitUntil { condition, stable_for } => {
             format!("{name}: until {} for {} s", condition.text, stable_for.as_secs_f64())
         }
+        NodeKind::Analyse { process: Some(process), .. } => {
+            format!("{name}: {}", process.argv.join(" "))
+        }
         NodeKind::Analyse { function, .. } => format!("{name}: {function}"),
         NodeKind::Values { values } => {
             let values: Vec<String> =
