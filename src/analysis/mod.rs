@@ -12,6 +12,8 @@ mod end_point;
 mod exchange;
 #[cfg(test)]
 mod known_tests;
+#[cfg(test)]
+mod law_tests;
 mod line;
 mod peaks;
 mod rate;

@@ -260,7 +260,7 @@ impl Loader {
             let wanted = match wanted {
                 Ok(wanted) => wanted,
                 Err(wrong) => {
-                    self.report.push(*wrong);
+                    self.report.push(wrong);
                     continue;
                 }
             };

@@ -26,7 +26,7 @@ pub(super) struct Wanted<'a> {
 }
 
 /// What of a program's arguments and `files` may be a file, or why one cannot be kept.
-pub(super) fn wanted(process: &ProcessDecl) -> Vec<Result<Wanted<'_>, Box<Diagnostic>>> {
+pub(super) fn wanted(process: &ProcessDecl) -> Vec<Result<Wanted<'_>, Diagnostic>> {
     let arguments = process.argv.iter().enumerate().map(|(index, argument)| {
         let word = argument.value.as_str();
         let path = Path::new(word);
@@ -41,13 +41,13 @@ pub(super) fn wanted(process: &ProcessDecl) -> Vec<Result<Wanted<'_>, Box<Diagno
             Some(path) => {
                 Some(Ok(Wanted { written: argument, path, must_be: script || index == 0 }))
             }
-            None => script.then(|| Err(Box::new(outside(argument)))),
+            None => script.then(|| Err(outside(argument))),
         }
     });
     let files = process.files.iter().map(|file| {
         Some(match below(Path::new(&file.value)) {
             Some(path) => Ok(Wanted { written: file, path, must_be: true }),
-            None => Err(Box::new(outside(file))),
+            None => Err(outside(file)),
         })
     });
     arguments.chain(files).flatten().collect()
