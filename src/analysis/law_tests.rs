@@ -10,14 +10,18 @@ use crate::expr::Type;
 /// Numbers of every size, also those that overflow when multiplied, and ties.
 fn number() -> impl Strategy<Value = f64> {
     prop_oneof![
-        -10.0..10.0_f64,
-        (0..4_i32).prop_map(f64::from),
-        any::<f64>().prop_filter("finite", |v| v.is_finite()),
+        60 => 0.1..10.0_f64,
+        20 => -10.0..10.0_f64,
+        10 => (0..4_i32).prop_map(f64::from),
+        1 => any::<f64>().prop_filter("finite", |v| v.is_finite()),
     ]
 }
 
 fn unit() -> impl Strategy<Value = Dimension> {
     prop::sample::select(vec![
+        Dimension::NONE,
+        Dimension::NONE,
+        Dimension::NONE,
         Dimension::NONE,
         Dimension::LENGTH,
         Dimension::TIME,
@@ -28,7 +32,9 @@ fn unit() -> impl Strategy<Value = Dimension> {
 }
 
 fn numbers() -> impl Strategy<Value = Value> {
-    (prop::collection::vec(number(), 0..12), unit(), any::<bool>()).prop_map(|(list, dim, rise)| {
+    let list =
+        prop_oneof![prop::collection::vec(number(), 6..7), prop::collection::vec(number(), 0..12),];
+    (list, unit(), any::<bool>()).prop_map(|(list, dim, rise)| {
         let mut list = list;
         if rise {
             list.sort_by(f64::total_cmp);
@@ -38,17 +44,19 @@ fn numbers() -> impl Strategy<Value = Value> {
 }
 
 fn a_curve() -> impl Strategy<Value = Value> {
-    (prop::collection::vec((0.001..2.0_f64, number()), 0..40), any::<bool>(), unit()).prop_map(
-        |(steps, even, y_dim)| {
-            let (mut x, mut y, mut at) = (Vec::new(), Vec::new(), 0.0);
-            for (step, value) in steps {
-                at += if even { 0.5 } else { step };
-                x.push(at);
-                y.push(value);
-            }
-            Value::Series(Arc::new(Series { x, x_dim: Dimension::LENGTH, y, y_dim }))
-        },
-    )
+    let points = prop_oneof![
+        prop::collection::vec((0.001..2.0_f64, number()), 12..13),
+        prop::collection::vec((0.001..2.0_f64, number()), 0..40),
+    ];
+    (points, any::<bool>(), unit()).prop_map(|(steps, even, y_dim)| {
+        let (mut x, mut y, mut at) = (Vec::new(), Vec::new(), 0.0);
+        for (step, value) in steps {
+            at += if even { 0.5 } else { step };
+            x.push(at);
+            y.push(value);
+        }
+        Value::Series(Arc::new(Series { x, x_dim: Dimension::LENGTH, y, y_dim }))
+    })
 }
 
 fn given() -> impl Strategy<Value = Value> {
