@@ -281,3 +281,22 @@ fn behind_a_loop_all_its_rounds_can_be_read_also_from_a_call() {
     let mean = conclusion["measured"]["results"]["mean"].as_f64().unwrap();
     assert!((mean - 0.125).abs() < 1e-9, "{conclusion}");
 }
+
+#[test]
+fn a_call_that_stands_in_finally_runs_once_to_its_own_end() {
+    let bench = Bench::new("last");
+    let path = files(
+        &bench,
+        &[(
+            "protocol.yaml",
+            &protocol(
+                "roles:\n  pump: {type: syringe_pump}\nsteps:\n  - {wait: 1 s}\nfinally:\n  - {id: last, call: wash.yaml, with: {volume: 0.2 mL}}\n",
+            ),
+        )],
+    );
+    let (code, conclusion) = run(&bench, &path);
+    assert_eq!(code, 0, "{conclusion}");
+    let expected =
+        ["finally/last/rinse[1]/dose", "finally/last/rinse[2]/dose", "finally/last/finally/halted"];
+    assert_eq!(sent(&bench), expected);
+}

@@ -213,7 +213,7 @@ fn the_campaigns_of_the_library_find_what_their_physics_holds() {
 fn bridges_and_text_instruments_work_on_real_wires_too() {
     let bench = Bench::new("wires");
     let lab = "examples/spin-coating/lab.yaml";
-    bench.ok(&["run", COATING, "--lab", lab, "--simulate", "--speed", "300"]);
+    bench.ok(&["run", COATING, "--lab", lab, "--simulate", "--speed", "60"]);
     let bench = Bench::new("wires");
     let lab = "examples/titration/lab.yaml";
     let said = bench.ok(&["run", TITRATION, "--lab", lab, "--simulate", "--speed", "60"]);

@@ -361,7 +361,7 @@ async fn go(
         .begin(work.epoch, word)
         .map(|()| {
             if work.resuming {
-                engine.recover();
+                engine.recover(word == "virtual");
             }
         })
         .and_then(|()| prepare(&mut engine));

@@ -565,15 +565,26 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether a called protocol has a `finally`.
-    pub(super) fn calls_with_exits(&self) -> bool {
-        !self.calls.exits.is_empty()
+    /// How many calls with a `finally` of their own there are so far.
+    pub(super) fn exits(&self) -> usize {
+        self.calls.exits.len()
     }
 
-    /// For runs that end inside a call: its `finally`, if it had begun and not ended.
-    pub(super) fn exits_of_calls(&mut self, finally: Option<NodeId>) {
+    /// For runs that end inside a call: its `finally`, if it had begun and not ended, before that
+    /// of the run, the innermost first. Calls that stand in `finally` themselves come to their end
+    /// there: only the first `count` are meant.
+    pub(super) fn exits_of_calls(&mut self, finally: Option<NodeId>, count: usize) {
         let Some(root) = finally else { return };
-        for exit in std::mem::take(&mut self.calls.exits) {
+        let first_own: Vec<NodeId> = self
+            .nodes
+            .iter()
+            .filter(|n| n.parent == Some(root) && !self.edges.iter().any(|e| e.to == n.id))
+            .map(|n| n.id)
+            .collect();
+        let mut last = None;
+        let mut exits = std::mem::take(&mut self.calls.exits);
+        exits.truncate(count);
+        for exit in exits {
             let path = ["run", "inside", exit.block.as_str()].map(str::to_owned).to_vec();
             let text = format!("the call `{}` was under way", exit.block);
             let place = place(self.request.sources, exit.span);
@@ -590,6 +601,12 @@ impl<'a> Walk<'a> {
             std::mem::swap(&mut self.names, &mut names);
             for rename in &exit.renames {
                 self.rename_from(first, rename);
+            }
+            self.chain(&mut last, branch);
+        }
+        for own in first_own {
+            if let Some(from) = last {
+                self.edges.push(Edge { from, to: own, min: Duration::ZERO, max: None });
             }
         }
     }

@@ -162,17 +162,19 @@ impl<'a> Walk<'a> {
                 let names = branches.iter().map(|b| b.name.value.clone()).collect();
                 let kind = NodeKind::Parallel { branches: names, start_together: window };
                 let id = self.push(Some(parent), slot, name, kind, step.span);
-                self.branches_share(branches);
                 let mark = self.names.steps.mark();
+                let (begin, mut ends) = (self.nodes.len(), Vec::new());
                 let mut learned = Vec::new();
                 for (slot, branch) in (0u32..).zip(branches) {
                     // A branch does not see what its neighbours are doing.
                     self.list(id, slot, &branch.steps);
+                    ends.push(self.nodes.len());
                     learned.append(&mut self.names.steps.forget(mark));
                 }
                 for (name, found) in learned {
                     self.names.steps.learn(name, found);
                 }
+                self.branches_share(begin, &ends);
                 Some(id)
             }
             StepKind::Repeat { max_times, until, steps } => {
@@ -324,38 +326,52 @@ impl<'a> Walk<'a> {
         held.into_iter().collect()
     }
 
-    /// Two branches that command one instrument at once would race.
-    fn branches_share(&mut self, branches: &[crate::spec::protocol::Branch]) {
-        let mut first: BTreeMap<String, (usize, crate::spec::Span)> = BTreeMap::new();
-        for (index, branch) in branches.iter().enumerate() {
-            let mut used = Vec::new();
-            commanded(&branch.steps, &mut used);
-            for (role, span) in used {
-                let Some(binding) = self.names.roles.get(role) else { continue };
-                match first.get(&binding.instrument) {
-                    Some((other, before)) if *other != index => {
-                        self.report.push(
-                            Diagnostic::error(
-                                codes::BRANCHES_SHARE,
-                                span,
-                                format!(
-                                    "put these into one branch: both command `{}` at the same time",
-                                    binding.instrument
-                                ),
-                            )
-                            .label("one branch")
-                            .also(*before, "the other branch")
-                            .fix("put both steps into one branch, or after each other"),
-                        );
-                        return;
+    /// Two branches that command one instrument at once would race. Looks at what the branches
+    /// became, so that calls count too; `ends` has the count of nodes after each branch.
+    fn branches_share(&mut self, begin: usize, ends: &[usize]) {
+        let mut first: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+        let mut clash = None;
+        let mut from = begin;
+        for (branch, end) in ends.iter().enumerate() {
+            for (index, node) in self.nodes.iter().enumerate().take(*end).skip(from) {
+                let NodeKind::Action { instrument, .. } = &node.kind else { continue };
+                match first.get(instrument.as_str()) {
+                    Some((other, before)) if *other != branch => {
+                        clash = clash.or_else(|| Some((instrument.clone(), *before, index)));
                     }
                     Some(_) => {}
                     None => {
-                        first.insert(binding.instrument.clone(), (index, span));
+                        first.insert(instrument, (branch, index));
                     }
                 }
             }
+            from = *end;
         }
+        let Some((instrument, before, after)) = clash else { return };
+        let here = self.protocol().source;
+        // A step of a called protocol is shown by its call, which stands in this file.
+        let span = |index: usize| {
+            let mut at = self.nodes.get(index).map(|n| n.id);
+            while let Some(id) = at.filter(|id| id.0 as usize >= begin) {
+                let word = self.origins.get(id.0 as usize).copied().flatten().map(|s| s.word);
+                if word.is_some_and(|w| w.source == here) {
+                    return word;
+                }
+                at = self.nodes.get(id.0 as usize).and_then(|n| n.parent);
+            }
+            None
+        };
+        let (Some(before), Some(after)) = (span(before), span(after)) else { return };
+        self.report.push(
+            Diagnostic::error(
+                codes::BRANCHES_SHARE,
+                after,
+                format!("put these into one branch: both command `{instrument}` at the same time"),
+            )
+            .label("one branch")
+            .also(before, "the other branch")
+            .fix("put both steps into one branch, or after each other"),
+        );
     }
 
     /// `on_error:`; the steps of `do` become a group whose parent is the failing step.
@@ -400,16 +416,5 @@ fn collect(lists: Vec<&[Step]>, inside: &mut BTreeSet<String>, blocks: &mut BTre
             }
         }
         collect(inner, inside, blocks);
-    }
-}
-
-fn commanded<'s>(steps: &'s [Step], found: &mut Vec<(&'s str, crate::spec::Span)>) {
-    for step in steps {
-        if let StepKind::Do { role, .. } = &step.kind {
-            found.push((role.value.as_str(), step.word));
-        }
-        for list in inner_lists(step) {
-            commanded(list, found);
-        }
     }
 }

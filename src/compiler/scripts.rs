@@ -41,7 +41,8 @@ pub(super) fn wanted(process: &ProcessDecl) -> Vec<Result<Wanted<'_>, Diagnostic
             Some(path) => {
                 Some(Ok(Wanted { written: argument, path, must_be: script || index == 0 }))
             }
-            None => script.then(|| Err(outside(argument))),
+            None if script => Some(Err(outside(argument))),
+            None => None,
         }
     });
     let files = process.files.iter().map(|file| {

@@ -77,9 +77,10 @@ pub(super) fn walked(request: Request<'_>) -> (Walk<'_>, Graph) {
     walk.place_samples();
     let root = walk.root("steps", &protocol.steps);
     let results = walk.results();
-    let finally = (!protocol.finally.is_empty() || walk.calls_with_exits())
+    let exits = walk.exits();
+    let finally = (!protocol.finally.is_empty() || exits > 0)
         .then(|| walk.root("finally", &protocol.finally));
-    walk.exits_of_calls(finally);
+    walk.exits_of_calls(finally, exits);
     debug_assert_eq!(root, NodeId(0));
     let graph = walk.graph(require, results, finally);
     (walk, graph)

@@ -119,6 +119,9 @@ pub enum Event {
     },
     /// The journal was applied and the links are up: resolve what was under way.
     Recovered,
+    /// The instruments of before are gone with all that was set on them (virtual ones, with their
+    /// process): a run that had touched any cannot go on.
+    InstrumentsLost,
     /// Time has passed.
     Wake,
 }
@@ -412,6 +415,15 @@ impl Core {
             }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),
             Event::Recovered => self.recover(now),
+            Event::InstrumentsLost => {
+                let body = |r: &Run| r.phase == Phase::Body && !r.touched.is_empty();
+                let lost: Vec<String> =
+                    self.runs.values().filter(|r| body(r)).map(|r| r.id.clone()).collect();
+                for run in lost {
+                    let cause = "the virtual instruments ended with their process".to_owned();
+                    self.end_body(&run, Ending::Invalid, cause, now);
+                }
+            }
             Event::Wake => {}
         }
     }

@@ -218,8 +218,11 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
-    pub fn recover(&mut self) {
+    pub fn recover(&mut self, instruments_lost: bool) {
         self.own.push_back(Event::Recovered);
+        if instruments_lost {
+            self.own.push_back(Event::InstrumentsLost);
+        }
     }
 
     /// The journal, for reading while the engine rests.
