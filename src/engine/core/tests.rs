@@ -335,6 +335,26 @@ fn a_restarted_instrument_proves_nothing() {
 }
 
 #[test]
+fn a_run_whose_instruments_are_gone_ends_as_invalid_and_an_untouched_one_goes_on() {
+    let mut draft = Draft::new();
+    draft.action(0, "set", "pump_1", Effect::Repeatable);
+    draft.add(Some(0), "rest", NodeKind::Wait { duration: expr::parse("1 min").unwrap() });
+    draft.action(0, "again", "pump_1", Effect::Repeatable);
+    let mut waiting = Draft::new();
+    waiting.add(Some(0), "rest", NodeKind::Wait { duration: expr::parse("1 min").unwrap() });
+    waiting.action(0, "read", "pump_2", Effect::Repeatable);
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("touched", &draft);
+    lab.start("untouched", &waiting);
+    assert_eq!(lab.sent, ["pump_1.set"]);
+    lab.give(Event::InstrumentsLost);
+    lab.settle();
+    assert_eq!(lab.sent, ["pump_1.set", "pump_2.read"]);
+    assert_eq!(lab.ending("touched"), Some(Ending::Invalid));
+    assert_eq!(lab.ending("untouched"), Some(Ending::Complete));
+}
+
+#[test]
 fn a_once_action_in_doubt_is_a_question_and_the_answer_decides() {
     for (answer, sent, ending) in [
         ("done", 1, Ending::Complete),
