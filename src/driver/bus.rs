@@ -235,8 +235,16 @@ impl Bus {
             } => {}
             fault = self.line.idle(), if open => broken = Some(fault),
         }
-        if let Some(fault) = broken {
-            self.broke(&fault.message);
+        match broken {
+            // The only instrument of the line said something of weight.
+            Some(fault) if !fault.broken => {
+                let (session, mut world) = self.at(0);
+                if let Some(session) = session {
+                    session.overheard(&fault, &mut world);
+                }
+            }
+            Some(fault) => self.broke(&fault.message),
+            None => {}
         }
         self.queue.extend(arrived);
     }

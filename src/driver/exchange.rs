@@ -6,14 +6,16 @@
 //! then be taken for that of another question.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::text::{Fault, Reply, ReplyEnd, TextCodec};
+use super::line::Urgent;
+use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
-use crate::spec::instrument::StatusClass;
+use crate::spec::instrument::{StatusClass, UnsolicitedAction};
 use crate::wire::modbus::{self, Answer, ModbusError, Request};
 use crate::wire::printable::{hex, printable};
 use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
@@ -23,6 +25,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A dirty line that does not fall quiet within this many silences is opened anew.
 const MOST_SILENCES: u32 = 5;
+
+/// Times a device may say that it is still busy before its answer is given up.
+const MOST_BUSY_MESSAGES: u32 = 3_600;
 
 /// Messages kept in one trace; a long completion poll would otherwise grow it without bound.
 const LONGEST_TRACE: usize = 64;
@@ -58,7 +63,13 @@ pub(super) struct Line {
     quiet: Duration,
     arrived: Vec<u8>,
     last_byte: Option<Instant>,
+    /// After a message without an answer the line rests until then.
+    not_before: Option<Instant>,
     transaction: u16,
+    /// Work that goes ahead of a long answer.
+    pub urgent: Option<Arc<Urgent>>,
+    /// What the only instrument of the line says unasked.
+    pub listener: Option<TextCodec>,
 }
 
 impl Line {
@@ -79,7 +90,10 @@ impl Line {
             quiet,
             arrived: Vec::new(),
             last_byte: None,
+            not_before: None,
             transaction: 0,
+            urgent: None,
+            listener: None,
         }
     }
 
@@ -106,8 +120,8 @@ impl Line {
         matches!(self.at.endpoint, Endpoint::Serial { .. } | Endpoint::ModbusRtu { .. })
     }
 
-    /// Waits until the other side closes the line; what arrives unasked is thrown away. Cancel
-    /// safe.
+    /// Waits until the other side closes the line or says something of weight; the rest of what
+    /// arrives unasked is thrown away. Cancel safe.
     pub async fn idle(&mut self) -> Fault {
         loop {
             let Some(port) = &mut self.port else {
@@ -117,10 +131,32 @@ impl Line {
             match port.receive(&mut space).await {
                 Ok(count) => {
                     tracing::debug!(line = %self.at, count, "bytes nobody asked for");
+                    if let Some(fault) = self.overheard(space.get(..count).unwrap_or_default()) {
+                        return fault;
+                    }
                 }
                 Err(error) => return self.lost(Sent::NotSent, &error),
             }
         }
+    }
+
+    /// What bytes that nobody asked for mean.
+    fn overheard(&mut self, bytes: &[u8]) -> Option<Fault> {
+        let codec = self.listener.take()?;
+        self.arrived.extend_from_slice(bytes);
+        let mut said = None;
+        while said.is_none() {
+            match codec.take(&mut self.arrived) {
+                Ok(Some(taken)) => {
+                    let unasked = codec.unasked(&taken.frame);
+                    said = unasked.and_then(|unasked| self.heed(unasked, false).err());
+                }
+                Ok(None) => break,
+                Err(_) => self.arrived.clear(),
+            }
+        }
+        self.listener = Some(codec);
+        said
     }
 
     fn lost(&mut self, effect: Sent, error: &io::Error) -> Fault {
@@ -165,6 +201,9 @@ impl Line {
         }
         if let Some(last) = self.last_byte {
             tokio::time::sleep_until(last + gap).await;
+        }
+        if let Some(until) = self.not_before.take() {
+            tokio::time::sleep_until(until).await;
         }
         self.arrived.clear();
         let Some(port) = &mut self.port else {
@@ -216,30 +255,42 @@ impl Line {
     pub async fn text(
         &mut self,
         codec: &TextCodec,
-        body: &str,
-        answered: bool,
+        message: &Message<'_>,
         timing: &Timing,
         trace: &mut Trace,
     ) -> Result<Option<Reply>, Fault> {
-        let bytes = codec.frame(body)?;
+        let bytes = codec.frame(message.body)?;
         self.send(&bytes, timing.gap).await?;
         trace.add(&self.clock, Way::Out, printable(&bytes));
-        if !answered {
+        if codec.echo {
+            self.echo(&bytes, timing, trace).await?;
+        }
+        if !message.answered {
+            self.not_before = Some(Instant::now() + timing.silent);
             return Ok(None);
         }
-        let deadline = Instant::now() + timing.reply;
+        let mut deadline = Instant::now() + timing.reply;
+        let mut patience = MOST_BUSY_MESSAGES;
         loop {
-            let frame = match codec.take(&mut self.arrived) {
-                Ok(frame) => frame,
+            let taken = match codec.take(&mut self.arrived) {
+                Ok(taken) => taken,
                 Err(why) => {
                     trace.add(&self.clock, Way::In, printable(&self.arrived));
                     self.spoil();
                     return Err(Fault::new(FailureKind::BadReply, Sent::Unknown, why));
                 }
             };
-            if let Some(frame) = frame {
-                trace.add(&self.clock, Way::In, printable(&codec.framed(&frame)));
-                match codec.read(&frame)? {
+            if let Some(taken) = taken {
+                trace.add(&self.clock, Way::In, printable(&taken.whole));
+                if let Some(unasked) = codec.unasked(&taken.frame) {
+                    if unasked.action == UnsolicitedAction::Busy && patience > 0 {
+                        patience -= 1;
+                        deadline = Instant::now() + timing.reply;
+                    }
+                    self.heed(unasked, patience < MOST_BUSY_MESSAGES)?;
+                    continue;
+                }
+                match codec.read(&taken.frame, message.lenient)? {
                     Some(reply) => return Ok(Some(reply)),
                     // Late, and of another instrument of the line.
                     None => continue,
@@ -255,10 +306,10 @@ impl Line {
                 continue;
             }
             if !self.arrived.is_empty()
-                && let Some(frame) = codec.take_idle(&mut self.arrived)
+                && let Some(taken) = codec.take_idle(&mut self.arrived)
             {
-                trace.add(&self.clock, Way::In, printable(&frame));
-                if let Some(reply) = codec.read(&frame)? {
+                trace.add(&self.clock, Way::In, printable(&taken.whole));
+                if let Some(reply) = codec.read(&taken.frame, message.lenient)? {
                     return Ok(Some(reply));
                 }
                 continue;
@@ -274,6 +325,60 @@ impl Line {
                 format!("{what} within {} ms", timing.reply.as_millis()),
             ));
         }
+    }
+
+    /// Waits for what the instrument repeats of a message before it answers.
+    async fn echo(
+        &mut self,
+        bytes: &[u8],
+        timing: &Timing,
+        trace: &mut Trace,
+    ) -> Result<(), Fault> {
+        let deadline = Instant::now() + timing.reply;
+        while self.arrived.len() < bytes.len() {
+            if !self.more(deadline).await? {
+                self.spoil();
+                let why = "it does not repeat the message, as it should";
+                return Err(Fault::new(FailureKind::Timeout, Sent::Unknown, why));
+            }
+        }
+        if !self.arrived.starts_with(bytes) {
+            trace.add(&self.clock, Way::In, printable(&self.arrived));
+            self.spoil();
+            let why = "it repeats another message than the one sent";
+            return Err(Fault::new(FailureKind::BadReply, Sent::Unknown, why));
+        }
+        self.arrived.drain(..bytes.len());
+        Ok(())
+    }
+
+    /// What a message means that came instead of an answer.
+    fn heed(&mut self, unasked: &UnsolicitedPlan, waits: bool) -> Result<(), Fault> {
+        match unasked.action {
+            UnsolicitedAction::Ignore => {}
+            // SAFETY(lab): a device that says again and again that it is busy would keep the line
+            // from a safe state; that goes first.
+            UnsolicitedAction::Busy if waits && self.is_wanted() => {
+                self.spoil();
+                let why = "the answer was given up for a safe state";
+                return Err(Fault::new(FailureKind::Gate, Sent::Unknown, why));
+            }
+            UnsolicitedAction::Busy => {}
+            UnsolicitedAction::Rebooted | UnsolicitedAction::Alarm => {
+                let mut fault = Fault::new(
+                    FailureKind::Alarm,
+                    Sent::Unknown,
+                    format!("it says unasked that {}", unasked.text),
+                );
+                fault.rebooted = unasked.action == UnsolicitedAction::Rebooted;
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.urgent.as_ref().is_some_and(|urgent| urgent.is_pending())
     }
 
     /// Sends a Modbus request and reads its answer.
@@ -343,6 +448,17 @@ impl Line {
 pub(super) struct Timing {
     pub reply: Duration,
     pub gap: Duration,
+    /// Least time after a message that has no answer.
+    pub silent: Duration,
+}
+
+/// One text message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Message<'a> {
+    pub body: &'a str,
+    pub answered: bool,
+    /// An error status of its answer is no failure.
+    pub lenient: bool,
 }
 
 fn exception(code: u8) -> Fault {

@@ -133,13 +133,20 @@ impl Fleet {
         let task = match &first.plan.protocol {
             Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
                 let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
-                let line = Line::new(
+                let mut line = Line::new(
                     first.setup.at.clone(),
                     *serial,
                     dialer.clone(),
                     clock.clone(),
                     quiet.unwrap_or_default(),
                 );
+                line.urgent = Some(Arc::clone(&urgent));
+                line.listener = match (&first.plan.protocol, members.as_slice()) {
+                    (Protocol::Text { codec, .. }, [_]) if !codec.unsolicited.is_empty() => {
+                        Some((**codec).clone())
+                    }
+                    _ => None,
+                };
                 let sessions = members
                     .iter()
                     .zip(lamps)

@@ -85,6 +85,12 @@ impl Urgent {
         self.change(|pending| pending.shutdown = true);
     }
 
+    /// Whether a safe state or the end of the line is pending.
+    pub fn is_pending(&self) -> bool {
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        !pending.safe.is_empty() || pending.shutdown
+    }
+
     /// Takes all that is pending.
     pub fn take(&self) -> Pending {
         std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner))

@@ -10,8 +10,11 @@
 //! read is ever repeated here. An attempt ends with exactly one outcome that says truthfully
 //! whether anything left this machine.
 mod bus;
+mod checksum;
 mod exchange;
 mod fleet;
+mod forms;
+mod framing;
 pub mod golden;
 mod golden_broker;
 mod json;

@@ -2,8 +2,14 @@
 //!
 //! `f` is a decimal number, `d` a whole number, both with any spaces before them because many
 //! devices align numbers to the right; `w` is a word of letters, digits, `_` and `-`, `s` everything
-//! up to the next character of the pattern. `{unit}` is a word of letters, `{status}` stands for the
-//! status and takes no characters. The whole answer must match.
+//! up to the next character of the pattern, `4s` exactly four characters. `{unit}` is a word of
+//! letters, `{status}` stands for the status and takes no characters. The whole answer must match.
+//!
+//! Hexadecimal and binary forms, and factors behind a number (`{value:h4s/100}`), are those of
+//! [`super::forms`]. One bit of such a number is `h4.lsb3`, counted from the least significant, or
+//! `h4.msb12`, counted from the most significant; makers number them both ways.
+
+use super::forms::{Factor, Packed};
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,10 +33,52 @@ enum To {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
-    Decimal,
-    Whole,
+    Decimal(Factor),
+    Whole(Factor),
     Word,
     Rest,
+    Characters(usize),
+    Packed(Packed, Factor),
+    /// One bit, counted from the least significant.
+    Bit(Packed, u32),
+}
+
+/// Most characters of one field of fixed length.
+const LONGEST_FIELD: usize = 4096;
+
+fn form_of(text: &str) -> Option<Form> {
+    match text {
+        "w" => return Some(Form::Word),
+        "s" | "" => return Some(Form::Rest),
+        _ => {}
+    }
+    if let Some((packed, bit)) = text.split_once('.') {
+        let packed = Packed::parse(packed)?;
+        let bits = match packed {
+            Packed::Hex { digits, .. } => 4 * digits,
+            Packed::Binary { bytes, .. } => 8 * bytes,
+            Packed::Character { .. } => return None,
+        };
+        let (number, turned) = match (bit.strip_prefix("lsb"), bit.strip_prefix("msb")) {
+            (Some(number), _) => (number, false),
+            (_, number) => (number?, true),
+        };
+        let number: usize = number.parse().ok().filter(|n| *n < bits)?;
+        let number = if turned { bits - 1 - number } else { number };
+        return Some(Form::Bit(packed, u32::try_from(number).ok()?));
+    }
+    let (form, factor) = Factor::split(text)?;
+    match form {
+        "f" => return Some(Form::Decimal(factor)),
+        "d" => return Some(Form::Whole(factor)),
+        _ => {}
+    }
+    if let Some(packed) = Packed::parse(form) {
+        return Some(Form::Packed(packed, factor));
+    }
+    let length: usize = form.strip_suffix('s')?.parse().ok()?;
+    ((1..=LONGEST_FIELD).contains(&length) && factor == Factor::ONE)
+        .then_some(Form::Characters(length))
 }
 
 /// What a match found.
@@ -82,15 +130,12 @@ impl Pattern {
                 ("status", "") => Part::Status,
                 (name @ ("value" | "_"), form) => Part::Field {
                     to: if name == "_" { To::Nowhere } else { To::Value },
-                    form: match form {
-                        "f" => Form::Decimal,
-                        "d" => Form::Whole,
-                        "w" => Form::Word,
-                        "s" | "" => Form::Rest,
-                        other => {
-                            return Err(format!("`{other}` in {source:?} is none of f, d, w, s"));
-                        }
-                    },
+                    form: form_of(form).ok_or_else(|| {
+                        format!(
+                            "`{form}` in {source:?} is no form; write f, d, w, s, 4s, h4, u8, \
+                             u16be or another of the reference"
+                        )
+                    })?,
                 },
                 _ => {
                     return Err(format!(
@@ -128,36 +173,7 @@ impl Pattern {
                     rest = after;
                 }
                 Part::Field { to, form } => {
-                    let ahead = match form {
-                        Form::Decimal | Form::Whole => rest.trim_start_matches(' '),
-                        Form::Word | Form::Rest => rest,
-                    };
-                    let length = match form {
-                        Form::Decimal => decimal_length(ahead),
-                        Form::Whole => {
-                            let sign = usize::from(ahead.starts_with(['+', '-']));
-                            let digits = ahead.get(sign..).unwrap_or_default();
-                            let digits = length_of(digits, |c| c.is_ascii_digit());
-                            if digits == 0 { 0 } else { sign + digits }
-                        }
-                        Form::Word => {
-                            length_of(ahead, |c| c.is_ascii_alphanumeric() || "_-".contains(c))
-                        }
-                        Form::Rest => match self.parts.get(at + 1) {
-                            Some(Part::Text(text)) => {
-                                ahead.find(text.as_str()).unwrap_or(ahead.len())
-                            }
-                            _ => ahead.len(),
-                        },
-                    };
-                    let (text, after) = ahead.split_at(length);
-                    let raw = match form {
-                        Form::Decimal | Form::Whole => {
-                            Raw::Number(text.parse().map_err(|_| wrong("number"))?)
-                        }
-                        Form::Word if text.is_empty() => return Err(wrong("word")),
-                        Form::Word | Form::Rest => Raw::Text(text.to_owned()),
-                    };
+                    let (raw, after) = self.field(at, *form, rest, &wrong)?;
                     if *to == To::Value {
                         found.value = Some(raw);
                     }
@@ -167,6 +183,68 @@ impl Pattern {
         }
         if rest.is_empty() { Ok(found) } else { Err(format!("{answer:?} goes on with {rest:?}")) }
     }
+
+    /// Reads the field at a place of the pattern, and gives back what comes behind it.
+    fn field<'a>(
+        &self,
+        at: usize,
+        form: Form,
+        rest: &'a str,
+        wrong: &dyn Fn(&str) -> String,
+    ) -> Result<(Raw, &'a str), String> {
+        let ahead = match form {
+            Form::Decimal(_) | Form::Whole(_) => rest.trim_start_matches(' '),
+            Form::Word | Form::Rest | Form::Characters(_) | Form::Packed(..) | Form::Bit(..) => {
+                rest
+            }
+        };
+        let length = match form {
+            Form::Decimal(_) => decimal_length(ahead),
+            Form::Whole(_) => {
+                let sign = usize::from(ahead.starts_with(['+', '-']));
+                let digits = ahead.get(sign..).unwrap_or_default();
+                let digits = length_of(digits, |c| c.is_ascii_digit());
+                if digits == 0 { 0 } else { sign + digits }
+            }
+            Form::Word => length_of(ahead, |c| c.is_ascii_alphanumeric() || "_-".contains(c)),
+            Form::Rest => match self.parts.get(at + 1) {
+                Some(Part::Text(text)) => ahead.find(text.as_str()).unwrap_or(ahead.len()),
+                _ => ahead.len(),
+            },
+            Form::Characters(count) => {
+                first_of(ahead, count).ok_or_else(|| wrong("text that long"))?
+            }
+            Form::Packed(packed, _) | Form::Bit(packed, _) => {
+                first_of(ahead, packed.length()).ok_or_else(|| wrong("number that long"))?
+            }
+        };
+        let (text, after) = ahead.split_at(length);
+        let raw = match form {
+            Form::Decimal(factor) | Form::Whole(factor) => {
+                let number = text.parse().map_err(|_| wrong("number"))?;
+                Raw::Number(factor.read(number))
+            }
+            Form::Packed(packed, factor) => {
+                let number = packed.read(text).ok_or_else(|| wrong("number"))?;
+                Raw::Number(factor.read(number))
+            }
+            Form::Bit(packed, bit) => {
+                let number = packed.read(text).ok_or_else(|| wrong("number"))?;
+                #[expect(clippy::cast_possible_truncation, reason = "within 2^53")]
+                let bits = number as i64;
+                Raw::Number(f64::from(u8::from(bits >> bit & 1 == 1)))
+            }
+            Form::Word if text.is_empty() => return Err(wrong("word")),
+            Form::Word | Form::Rest | Form::Characters(_) => Raw::Text(text.to_owned()),
+        };
+        Ok((raw, after))
+    }
+}
+
+/// Bytes that so many characters take; `None` when there are fewer.
+fn first_of(text: &str, count: usize) -> Option<usize> {
+    let mut ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    if count == 0 { Some(0) } else { ends.nth(count - 1) }
 }
 
 fn length_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
@@ -250,7 +328,28 @@ mod tests {
     }
 
     #[test]
+    fn hex_binary_and_bits_are_read() {
+        let value = |pattern: &str, answer: &str| found(pattern, answer).unwrap().value;
+        let number = |number| Some(Raw::Number(number));
+        assert_eq!(value("{{S00{value:h4s/100}", "{S0009C4"), number(25.0));
+        assert_eq!(value("{{S01{value:h4s/100}", "{S01FF9C"), number(-1.0));
+        assert_eq!(value("{_:u8}{value:u16le}\u{dd}", "\u{0}\u{5}\u{1}\u{dd}"), number(261.0));
+        assert_eq!(value("{value:h4.lsb0}", "0001"), number(1.0));
+        assert_eq!(value("{value:h4.msb0}", "0001"), number(0.0));
+        assert_eq!(value("{value:h4.msb15}", "0001"), number(1.0));
+        assert_eq!(value("{_:3s}{value:d}", "ab 7"), number(7.0));
+        assert_eq!(value("{value:f*2}", "1.5"), number(3.0));
+        for (pattern, answer) in [("{value:h4}", "12"), ("{value:h4}", "12G4"), ("{value:4s}", "é")]
+        {
+            assert!(found(pattern, answer).is_err(), "{pattern} {answer}");
+        }
+    }
+
+    #[test]
     fn mistakes_in_a_pattern_are_named() {
+        for wrong in ["{value:h4.lsb16}", "{value:f.lsb1}", "{value:u16}"] {
+            assert!(Pattern::parse(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["{", "}", "{value:x}", "{other}", "{unit:f}"] {
             assert!(Pattern::parse(wrong).is_err(), "{wrong}");
         }
@@ -258,7 +357,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_answer_panics(answer: String, pattern in "[A-Z{}:_a-z]{0,16}") {
+        fn no_answer_panics(answer: String, pattern in "[A-Z{}:_a-z0-9.*/]{0,16}") {
             if let Ok(pattern) = Pattern::parse(&pattern) {
                 let _ = pattern.find(&answer);
             }

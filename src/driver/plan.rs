@@ -1,5 +1,6 @@
 //! A definition and the configuration of one unit, compiled and checked: what a session runs.
 
+mod codec;
 mod compile;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,10 @@ pub(super) struct Plan {
     pub reply_timeout: Duration,
     /// Wall time.
     pub gap: Duration,
+    /// After a message that has no answer; wall time.
+    pub silent_gap: Duration,
+    /// Asked after each message that has no answer.
+    pub silent_check: Option<UnlessPlan>,
     pub protocol: Protocol,
     pub identify: Vec<Op>,
     pub on_connect: Vec<Op>,
@@ -39,7 +44,7 @@ pub(super) struct Plan {
 
 #[derive(Debug, Clone)]
 pub(super) enum Protocol {
-    Text { codec: TextCodec, serial: SerialSettings },
+    Text { codec: Box<TextCodec>, serial: SerialSettings },
     Modbus { unit: u8, rtu: bool, serial: SerialSettings },
     Mqtt(MqttPlan),
     Null,
@@ -73,7 +78,8 @@ pub(super) enum Op {
         answered: bool,
         expect: Vec<StatusClass>,
         parse: Option<Pattern>,
-        unless: Option<UnlessPlan>,
+        unless: Option<Box<UnlessPlan>>,
+        verify: Option<Box<UnlessPlan>>,
     },
     Write {
         register: Registers,
@@ -100,6 +106,8 @@ pub(super) struct UnlessPlan {
     pub unit: Option<Unit>,
     pub equals: Expr,
     pub within: Option<Quantity>,
+    /// Wall time before it is asked.
+    pub settle: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +152,8 @@ pub(super) enum AskPlan {
 #[derive(Debug, Clone)]
 pub(super) struct ActionPlan {
     pub args: Vec<ValueSpec>,
+    /// Computed before anything is sent, in this order.
+    pub compute: Vec<(String, Expr)>,
     pub operations: Vec<Op>,
     pub done: Option<DonePlan>,
     pub returns: Option<Shape>,

@@ -243,6 +243,12 @@ impl Session {
         true
     }
 
+    /// Takes note of what the instrument said unasked.
+    pub fn overheard(&mut self, fault: &Fault, world: &mut World<'_>) {
+        let now = world.line.clock.now();
+        self.heed(fault, now, world.outbox);
+    }
+
     fn heard(&mut self, trace: &mut Trace, world: &mut World<'_>) {
         self.misses = 0;
         self.last_heard = Instant::now();

@@ -1,13 +1,13 @@
 //! Operations of a definition on a half-duplex line: each becomes one or more questions.
 
-use super::exchange::{Line, Timing, Trace};
+use super::exchange::{Line, Message, Timing, Trace};
 use super::pattern::{Found, Raw};
 use super::plan::{AskPlan, Op, Plan, PropertyPlan, Protocol, UnlessPlan};
 use super::registers::{Reading, Registers};
 use super::scope::Scope;
 use super::template::Template;
 use super::text::{Fault, Reply};
-use super::types::{FailureKind, Sent};
+use super::types::{FailureKind, Sent, Way};
 use super::values;
 use crate::expr::{self, Expr, Value};
 use crate::spec::instrument::StatusClass;
@@ -31,15 +31,26 @@ pub(super) struct Heard {
 
 impl Talk<'_> {
     fn timing(&self) -> Timing {
-        Timing { reply: self.plan.reply_timeout, gap: self.plan.gap }
+        Timing { reply: self.plan.reply_timeout, gap: self.plan.gap, silent: self.plan.silent_gap }
     }
 
     async fn ask(&mut self, body: &str, answered: bool) -> Result<Option<Reply>, Fault> {
+        self.ask_for(body, answered, false).await
+    }
+
+    /// With `lenient`, an error status of the answer is looked at, not obeyed.
+    async fn ask_for(
+        &mut self,
+        body: &str,
+        answered: bool,
+        lenient: bool,
+    ) -> Result<Option<Reply>, Fault> {
         let Protocol::Text { codec, .. } = &self.plan.protocol else {
             return Err(Fault::not_sent("a text message on a line that is not text"));
         };
         let timing = self.timing();
-        let reply = self.line.text(codec, body, answered, &timing, self.trace).await?;
+        let message = Message { body, answered, lenient };
+        let reply = self.line.text(codec, &message, &timing, self.trace).await?;
         self.trace.status = reply.as_ref().and_then(|reply| reply.status).or(self.trace.status);
         Ok(reply)
     }
@@ -60,7 +71,7 @@ impl Talk<'_> {
     /// Runs one operation. Pauses are the caller's.
     pub async fn run(&mut self, op: &Op, scope: &Scope) -> Result<Heard, Fault> {
         match op {
-            Op::Text { texts, answered, expect, parse, unless } => {
+            Op::Text { texts, answered, expect, parse, unless, verify } => {
                 if let Some(unless) = unless
                     && self.is_so(unless, scope).await.map_err(harmless)?
                 {
@@ -68,7 +79,12 @@ impl Talk<'_> {
                 }
                 let body = Template::render_best(texts, &|name| scope.look_up(name))
                     .map_err(Fault::not_sent)?;
-                let Some(reply) = self.ask(&body, *answered).await? else {
+                let lenient = expect.contains(&StatusClass::Error);
+                let Some(reply) = self.ask_for(&body, *answered, lenient).await? else {
+                    let plan = self.plan;
+                    if let Some(check) = verify.as_deref().or(plan.silent_check.as_ref()) {
+                        self.verify(check, scope).await?;
+                    }
                     return Ok(Heard { sent: true, ..Heard::default() });
                 };
                 let raw = match parse {
@@ -76,6 +92,7 @@ impl Talk<'_> {
                     None => None,
                 };
                 if !expect.is_empty()
+                    && !lenient
                     && !reply.status.is_some_and(|status| expect.contains(&status))
                 {
                     let status = reply.status.map_or("none", values::status_word);
@@ -84,6 +101,9 @@ impl Talk<'_> {
                         Sent::Unknown,
                         format!("its status after the command is {status}"),
                     ));
+                }
+                if let Some(verify) = verify {
+                    self.verify(verify, scope).await?;
                 }
                 Ok(Heard { sent: true, raw })
             }
@@ -132,6 +152,35 @@ impl Talk<'_> {
                 Err(Fault::not_sent("an MQTT message on a line that is not MQTT"))
             }
         }
+    }
+
+    /// Makes sure that a message was taken.
+    async fn verify(&mut self, question: &UnlessPlan, scope: &Scope) -> Result<(), Fault> {
+        // The device needs its time however fast the lab clock runs.
+        tokio::time::sleep(question.settle).await;
+        let mut so = self.is_so(question, scope).await;
+        // Asking again is harmless, and a lost answer proves nothing.
+        if matches!(&so, Err(fault) if !fault.broken && fault.kind == FailureKind::Timeout) {
+            so = self.is_so(question, scope).await;
+        }
+        match so {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Fault::new(
+                FailureKind::Refused,
+                Sent::Unknown,
+                format!("it does not confirm the message when asked{}", self.last_said()),
+            )),
+            Err(mut fault) => {
+                fault.effect = Sent::Unknown;
+                Err(fault)
+            }
+        }
+    }
+
+    /// What came last, for an error.
+    fn last_said(&self) -> String {
+        let last = self.trace.all.iter().rev().find(|exchange| exchange.way == Way::In);
+        last.map_or_else(String::new, |exchange| format!(": it answers `{}`", exchange.text))
     }
 
     /// Whether the instrument says that a message is not needed.

@@ -7,11 +7,16 @@
 //! |---|---|---|
 //! | `d`, `03d` | whole number, perhaps with leading zeros | fractions |
 //! | `?d` | whole number, nothing for zero | fractions |
-//! | `.2f` | so many decimals | a value that changes by more than 0.5 % |
+//! | `~d`, `~03d` | the same, rounded | a value that changes by more than 0.5 % |
+//! | `.2f` | so many decimals | the same |
 //! | `4s`, `4s3` | so many significant digits, at most so many decimals | the same, or too many digits |
+//!
+//! A `+` before a format writes the sign of positive numbers too. Hexadecimal and binary forms, and
+//! factors behind a form (`{target:degC:h4s*100}`), are those of [`super::forms`].
 //!
 //! A number is never sent when the instrument would get another value than rounding explains.
 
+use super::forms::{Factor, Packed};
 use crate::expr::Value;
 use crate::units::{Dimension, Unit};
 
@@ -33,11 +38,22 @@ enum Part {
     Field { name: Vec<String>, unit: Option<Unit>, format: Option<Format> },
 }
 
+/// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Format {
-    Whole { width: usize, zeros: bool, omit_zero: bool },
+struct Format {
+    form: Form,
+    factor: Factor,
+    /// Positive numbers get their sign too.
+    plus: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Form {
+    Shortest,
+    Whole { width: usize, zeros: bool, omit_zero: bool, rounded: bool },
     Fixed { decimals: usize },
     Significant { digits: usize, decimals: usize },
+    Packed(Packed),
 }
 
 impl Template {
@@ -145,22 +161,40 @@ fn field_of(field: &str) -> Result<Part, String> {
 }
 
 fn format_of(text: &str) -> Option<Format> {
+    let (text, factor) = Factor::split(text)?;
+    let (text, plus) = match text.strip_prefix('+') {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
+    let form =
+        if text.is_empty() && factor != Factor::ONE { Form::Shortest } else { form_of(text)? };
+    Some(Format { form, factor, plus })
+}
+
+fn form_of(text: &str) -> Option<Form> {
+    if let Some(packed) = Packed::parse(text) {
+        return Some(Form::Packed(packed));
+    }
     if let Some(width) = text.strip_suffix('d') {
+        let (width, rounded) = match width.strip_prefix('~') {
+            Some(width) => (width, true),
+            None => (width, false),
+        };
         let (width, omit_zero) = match width.strip_prefix('?') {
             Some(width) => (width, true),
             None => (width, false),
         };
         let zeros = width.starts_with('0');
         let width = if width.is_empty() { 0 } else { small(width)? };
-        return Some(Format::Whole { width, zeros, omit_zero });
+        return Some(Form::Whole { width, zeros, omit_zero, rounded });
     }
     if let Some(decimals) = text.strip_suffix('f') {
-        return Some(Format::Fixed { decimals: small(decimals.strip_prefix('.')?)? });
+        return Some(Form::Fixed { decimals: small(decimals.strip_prefix('.')?)? });
     }
     let (digits, decimals) = text.split_once('s')?;
     let digits = small(digits).filter(|digits| *digits > 0)?;
     let decimals = if decimals.is_empty() { 15 } else { small(decimals)? };
-    Some(Format::Significant { digits, decimals })
+    Some(Form::Significant { digits, decimals })
 }
 
 /// A count from 0 to 15, the digits a 64-bit float holds.
@@ -208,31 +242,51 @@ fn number_text(name: &str, value: f64, format: Option<Format>) -> Result<(String
     if !value.is_finite() {
         return Err(format!("`{name}` is not a finite number"));
     }
+    let format =
+        format.unwrap_or(Format { form: Form::Shortest, factor: Factor::ONE, plus: false });
     // A value that came through SI units carries rounding noise in its last bits.
-    let value = tidy(value);
-    let text = match format {
-        None => format!("{value}"),
-        Some(Format::Whole { width, zeros, omit_zero }) => {
+    let value = tidy(format.factor.sent(value));
+    let (text, sent) = match format.form {
+        Form::Packed(packed) => {
             let whole = value.round();
-            if whole != value || whole.abs() > 9e15 {
+            let is_float = matches!(packed, Packed::Binary { kind: super::forms::Kind::Float, .. });
+            // What is scaled to whole numbers is rounded like decimals; a plain count is not.
+            let scaled = is_float || format.factor == Factor::ONE;
+            let number = if scaled { value } else { whole };
+            let text = packed.render(number).map_err(|why| format!("`{name}`: {why}"))?;
+            (text, number)
+        }
+        Form::Shortest => (format!("{value}"), value),
+        Form::Whole { width, zeros, omit_zero, rounded } => {
+            let whole = value.round();
+            if (whole != value && !rounded) || whole.abs() > 9e15 {
                 return Err(format!("`{name}` must be a whole number, it is {value}"));
             }
-            match (whole as i64, omit_zero, zeros) {
+            let text = match (whole as i64, omit_zero, zeros) {
                 (0, true, _) => String::new(),
                 (whole, _, true) => format!("{whole:0width$}"),
                 (whole, _, false) => format!("{whole:width$}"),
-            }
+            };
+            (text, whole)
         }
-        Some(Format::Fixed { decimals }) => format!("{value:.decimals$}"),
-        Some(Format::Significant { digits, decimals }) => significant(value, digits, decimals)
-            .ok_or_else(|| format!("`{name}` = {value} needs more than {digits} digits in"))?,
+        Form::Fixed { decimals } => {
+            let text = format!("{value:.decimals$}");
+            let sent = text.parse().unwrap_or(0.0);
+            (text, sent)
+        }
+        Form::Significant { digits, decimals } => {
+            let text = significant(value, digits, decimals)
+                .ok_or_else(|| format!("`{name}` = {value} needs more than {digits} digits in"))?;
+            let sent = text.parse().unwrap_or(0.0);
+            (text, sent)
+        }
     };
-    let sent: f64 = text.parse().unwrap_or(0.0);
     let loss = if value == 0.0 { sent.abs() } else { ((sent - value) / value).abs() };
     if loss > LARGEST_LOSS {
-        return Err(format!("`{name}` = {value} would be sent as {text}: too much is lost in"));
+        return Err(format!("`{name}` = {value} would be sent as {sent}: too much is lost in"));
     }
-    Ok((text, loss))
+    let plus = format.plus && !text.starts_with('-');
+    Ok((if plus { format!("+{text}") } else { text }, loss))
 }
 
 /// The value with 15 significant digits.
@@ -302,6 +356,7 @@ mod tests {
         assert!(render(&["{x:s}"], 1.0, "mL").is_err());
         assert!(render(&["{x}"], 1.0, "mL").unwrap_err().contains("must name a unit"));
         assert!(plain("{x:d}", 1.5).is_err());
+        assert!(plain("{x:~d}", 1.5).unwrap_err().contains("too much is lost"));
         assert!(plain("{x}", f64::NAN).is_err());
     }
 
@@ -311,6 +366,18 @@ mod tests {
         assert_eq!(plain("{x:?d}", 0.0).as_deref(), Ok(""));
         assert_eq!(plain("{x:?d}", 12.0).as_deref(), Ok("12"));
         assert_eq!(plain("{{{x:d}}}", 3.0).as_deref(), Ok("{3}"));
+        assert_eq!(plain("{x:~d}", 1234.4).as_deref(), Ok("1234"));
+        assert_eq!(plain("{x:+d}", 100.0).as_deref(), Ok("+100"));
+        assert_eq!(plain("{x:+.1f}", -2.0).as_deref(), Ok("-2.0"));
+    }
+
+    #[test]
+    fn hex_and_binary_stand_beside_text() {
+        assert_eq!(render(&["{{M00{x:degC:h4s*100}"], -12.34, "degC").as_deref(), Ok("{M00FB2E"));
+        assert_eq!(plain("/{x:c49}Q", 0.0).as_deref(), Ok("/1Q"));
+        assert_eq!(plain("\u{cc}{x:u8}{x:u16le}", 7.0).as_deref(), Ok("\u{cc}\u{7}\u{7}\u{0}"));
+        assert!(plain("{x:u8}", 1.4).is_err());
+        assert!(plain("{x:h4*10}", 0.04).is_err());
     }
 
     #[test]

@@ -8,9 +8,11 @@
 
 use std::collections::BTreeMap;
 
+use super::checksum::Checksum;
+use super::forms::Packed;
 use super::pattern::{Found, Pattern};
 use super::types::{FailureKind, Sent};
-use crate::spec::instrument::{ErrorClass, StatusClass};
+use crate::spec::instrument::{ErrorClass, StatusBits, StatusClass, UnsolicitedAction};
 use crate::wire::printable::{printable, text_of};
 
 /// Longest answer unless the definition says otherwise.
@@ -19,30 +21,73 @@ pub(super) const LONGEST_REPLY: usize = 4096;
 /// Framing and status of one instrument, with its configuration filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TextCodec {
+    pub start: Vec<u8>,
     pub prefix: String,
     pub end: Vec<u8>,
+    /// Form of the length that follows the start of a message, and what is added to the length of
+    /// address and body.
+    pub size: Option<(Packed, usize)>,
+    /// Byte that is doubled inside of messages and answers.
+    pub escape: Option<u8>,
+    pub checksum: Option<Checksum>,
     pub reply_start: Vec<u8>,
     pub reply_end: ReplyEnd,
     pub longest: usize,
+    /// The instrument repeats what was sent before it answers.
+    pub echo: bool,
+    /// Bytes that mean nothing in what arrives.
+    pub drop: Vec<u8>,
     /// Address every answer begins with.
     pub reply_prefix: String,
     pub status: Option<StatusTable>,
     pub errors: BTreeMap<String, (String, ErrorClass)>,
+    pub unsolicited: Vec<UnsolicitedPlan>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ReplyEnd {
-    Bytes(Vec<u8>),
+    /// The first of these.
+    Bytes(Vec<Vec<u8>>),
+    /// A line that begins with one of these.
+    Lines {
+        end: Vec<u8>,
+        last: Vec<Vec<u8>>,
+    },
+    /// A field at a place of the frame, what is added to it, and the last bytes of the frame.
+    Size {
+        at: usize,
+        form: Packed,
+        add: usize,
+        tail: Vec<u8>,
+    },
     Length(usize),
     Idle(std::time::Duration),
 }
 
+/// Something the instrument says unasked.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct UnsolicitedPlan {
+    pub pattern: Pattern,
+    pub action: UnsolicitedAction,
+    pub text: String,
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StatusTable {
-    /// The first word instead of the first letter.
-    pub word: bool,
-    pub map: BTreeMap<String, StatusClass>,
+    pub form: StatusForm,
+    /// What a status means that is an error or an alarm, by its text or its number.
+    pub codes: BTreeMap<String, (String, ErrorClass)>,
     pub alarms: BTreeMap<String, (String, ErrorClass)>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum StatusForm {
+    /// The first letter.
+    Letter(BTreeMap<String, StatusClass>),
+    /// Everything up to a space.
+    Word(BTreeMap<String, StatusClass>),
+    /// The bits of the first byte.
+    Byte { busy: StatusBits, error_mask: u8 },
 }
 
 /// What an answer said.
@@ -112,129 +157,33 @@ fn complaint(text: &str, class: ErrorClass, raw: &str, alarm: bool) -> Fault {
 }
 
 impl TextCodec {
-    /// The bytes of a message.
-    pub fn frame(&self, body: &str) -> Result<Vec<u8>, Fault> {
-        let text = format!("{}{body}", self.prefix);
-        let mut bytes = crate::wire::printable::bytes_of(&text).ok_or_else(|| {
-            Fault::not_sent(format!("{text:?} holds characters that are no bytes"))
-        })?;
-        if !self.end.is_empty() && contains(&bytes, &self.end) {
-            return Err(Fault::not_sent(format!("{text:?} holds the end of a message")));
-        }
-        bytes.extend(&self.end);
-        Ok(bytes)
-    }
-
-    /// Takes one answer, without its frame, from what has arrived; `None` while it is incomplete.
-    /// What stands before its start is noise and is dropped.
-    pub fn take(&self, arrived: &mut Vec<u8>) -> Result<Option<Vec<u8>>, String> {
-        if !self.reply_start.is_empty() {
-            match position(arrived, &self.reply_start) {
-                Some(0) => {}
-                Some(at) => {
-                    arrived.drain(..at);
-                }
-                None => {
-                    // The start itself may be cut.
-                    let keep = arrived.len().min(self.reply_start.len().saturating_sub(1));
-                    if arrived.len() > self.longest {
-                        return Err(format!(
-                            "{} bytes without the start of an answer",
-                            arrived.len()
-                        ));
-                    }
-                    let noise = arrived.len() - keep;
-                    arrived.drain(..noise);
-                    return Ok(None);
-                }
+    /// Reads an answer. `Ok(None)` when it is another instrument's and must be passed over. With
+    /// `lenient`, a status that is an error is no failure: whoever asked wants to see it.
+    pub fn read(&self, frame: &[u8], lenient: bool) -> Result<Option<Reply>, Fault> {
+        let bad = |why: String| Fault::new(FailureKind::BadReply, Sent::Unknown, why);
+        let frame = match &self.checksum {
+            Some(sum) if sum.replies => {
+                let address = self.reply_prefix.chars().count();
+                sum.strip(&self.reply_start, address, frame, self.reply_tail()).map_err(bad)?
             }
-        }
-        let body = self.reply_start.len();
-        let (length, whole) = match &self.reply_end {
-            ReplyEnd::Idle(_) if arrived.len() > self.longest => {
-                return Err(format!("an answer longer than {} bytes", self.longest));
-            }
-            ReplyEnd::Idle(_) => return Ok(None),
-            ReplyEnd::Length(length) if arrived.len() >= body + length => (*length, body + length),
-            ReplyEnd::Length(_) => return Ok(None),
-            ReplyEnd::Bytes(end) => match position(arrived.get(body..).unwrap_or_default(), end) {
-                Some(length) => (length, body + length + end.len()),
-                None if arrived.len() > self.longest => {
-                    return Err(format!("an answer longer than {} bytes", self.longest));
-                }
-                None => return Ok(None),
-            },
+            _ => frame,
         };
-        let frame = arrived.get(body..body + length).unwrap_or_default().to_vec();
-        arrived.drain(..whole.min(arrived.len()));
-        // A second start inside: the first answer was cut off and another began.
-        if !self.reply_start.is_empty()
-            && let Some(at) = last_position(&frame, &self.reply_start)
-        {
-            let later = frame.get(at + self.reply_start.len()..).unwrap_or_default();
-            return Ok(Some(later.to_vec()));
-        }
-        Ok(Some(frame))
-    }
-
-    /// A received answer with its frame again, for the trace.
-    pub fn framed(&self, frame: &[u8]) -> Vec<u8> {
-        let end: &[u8] = match &self.reply_end {
-            ReplyEnd::Bytes(end) => end,
-            ReplyEnd::Length(_) | ReplyEnd::Idle(_) => &[],
-        };
-        [self.reply_start.as_slice(), frame, end].concat()
-    }
-
-    /// What silence after some bytes means: the whole answer, when answers end that way.
-    pub fn take_idle(&self, arrived: &mut Vec<u8>) -> Option<Vec<u8>> {
-        match &self.reply_end {
-            ReplyEnd::Idle(_) if arrived.len() >= self.reply_start.len() => {
-                let frame = arrived.get(self.reply_start.len()..).unwrap_or_default().to_vec();
-                arrived.clear();
-                Some(frame)
-            }
-            _ => None,
-        }
-    }
-
-    /// Reads an answer. `Ok(None)` when it is another instrument's and must be passed over.
-    pub fn read(&self, frame: &[u8]) -> Result<Option<Reply>, Fault> {
         let text = text_of(frame);
         let Some(rest) = text.strip_prefix(self.reply_prefix.as_str()) else { return Ok(None) };
         let (status, data) = match &self.status {
             None => (None, rest),
             Some(table) => {
-                let length = if table.word {
-                    rest.find(' ').unwrap_or(rest.len())
-                } else {
-                    rest.chars().next().map_or(0, char::len_utf8)
-                };
-                let (word, data) = rest.split_at(length);
-                let Some(class) = table.map.get(word) else {
-                    return Err(Fault::new(
-                        FailureKind::BadReply,
-                        Sent::Unknown,
-                        format!(
-                            "`{}` is no status it is known to have",
-                            printable(word.as_bytes())
-                        ),
-                    ));
-                };
-                if *class == StatusClass::Alarm {
-                    let (text, kind) = match table.alarms.get(data.trim()) {
-                        Some((text, kind)) => (text.as_str(), *kind),
-                        None => ("there is an alarm", ErrorClass::Fatal),
-                    };
-                    return Err(complaint(text, kind, rest, true));
-                }
-                (Some(*class), data)
+                let (status, data) = table.read(rest, lenient)?;
+                (Some(status), data)
             }
         };
-        if let Some((text, class)) = self.errors.get(data.trim()) {
+        // Of several lines the last says how it went.
+        let last = data.trim_end().rsplit(['\n', '\r']).next().unwrap_or_default();
+        let known = self.error(data.trim()).or_else(|| self.error(last.trim()));
+        if let Some((text, class)) = known.filter(|_| !lenient) {
             return Err(complaint(text, *class, data, false));
         }
-        if status == Some(StatusClass::Error) {
+        if status == Some(StatusClass::Error) && !lenient {
             return Err(Fault::new(
                 FailureKind::Refused,
                 Sent::NoEffect,
@@ -243,6 +192,98 @@ impl TextCodec {
         }
         Ok(Some(Reply { status, data: data.to_owned() }))
     }
+
+    /// What an error text means: the entry with exactly this text, or the longest one that ends
+    /// with `*` and has the same beginning.
+    fn error(&self, data: &str) -> Option<&(String, ErrorClass)> {
+        let begins = |key: &str| {
+            key.strip_suffix('*').is_some_and(|start| !start.is_empty() && data.starts_with(start))
+        };
+        self.errors.get(data).or_else(|| {
+            self.errors
+                .iter()
+                .filter(|(key, _)| begins(key))
+                .max_by_key(|(key, _)| key.len())
+                .map(|e| e.1)
+        })
+    }
+
+    /// What a message means that nobody asked for; `None` when it is an answer.
+    pub fn unasked(&self, frame: &[u8]) -> Option<&UnsolicitedPlan> {
+        if self.unsolicited.is_empty() {
+            return None;
+        }
+        let text = text_of(frame);
+        self.unsolicited.iter().find(|unasked| unasked.pattern.find(&text).is_ok())
+    }
+}
+
+impl StatusTable {
+    /// Takes the status off an answer.
+    fn read<'t>(&self, rest: &'t str, lenient: bool) -> Result<(StatusClass, &'t str), Fault> {
+        let length = match &self.form {
+            StatusForm::Word(_) => rest.find(' ').unwrap_or(rest.len()),
+            StatusForm::Letter(_) | StatusForm::Byte { .. } => {
+                rest.chars().next().map_or(0, char::len_utf8)
+            }
+        };
+        let (word, data) = rest.split_at(length);
+        let (class, code) = match &self.form {
+            StatusForm::Letter(map) | StatusForm::Word(map) => {
+                let Some(class) = map.get(word) else {
+                    return Err(Fault::new(
+                        FailureKind::BadReply,
+                        Sent::Unknown,
+                        format!("`{}` is no status it is known to have", printable(&latin(word))),
+                    ));
+                };
+                let class = *class;
+                let bad = matches!(class, StatusClass::Error | StatusClass::Alarm);
+                (class, (bad && self.codes.contains_key(word)).then(|| word.to_owned()))
+            }
+            StatusForm::Byte { busy, error_mask } => {
+                let Some(byte) = latin(word).first().copied() else {
+                    let why = "the answer has no status byte";
+                    return Err(Fault::new(FailureKind::BadReply, Sent::Unknown, why));
+                };
+                let error = byte & error_mask;
+                let is_busy = byte & busy.mask == busy.is;
+                let class = match (error, is_busy) {
+                    (0, true) => StatusClass::Busy,
+                    (0, false) => StatusClass::Ready,
+                    _ if lenient && is_busy => StatusClass::Busy,
+                    _ if lenient => StatusClass::Ready,
+                    _ => StatusClass::Error,
+                };
+                let error = error >> error_mask.trailing_zeros().min(7);
+                (class, (error != 0).then(|| error.to_string()))
+            }
+        };
+        if lenient && class != StatusClass::Alarm {
+            return Ok((class, data));
+        }
+        if let Some(code) = code {
+            let alarm = class == StatusClass::Alarm;
+            return Err(match self.codes.get(&code) {
+                Some((text, kind)) => complaint(text, *kind, rest, alarm),
+                None => {
+                    complaint(&format!("there is error {code}"), ErrorClass::Operator, rest, alarm)
+                }
+            });
+        }
+        if class == StatusClass::Alarm {
+            let (text, kind) = match self.alarms.get(data.trim()) {
+                Some((text, kind)) => (text.as_str(), *kind),
+                None => ("there is an alarm", ErrorClass::Fatal),
+            };
+            return Err(complaint(text, kind, rest, true));
+        }
+        Ok((class, data))
+    }
+}
+
+fn latin(text: &str) -> Vec<u8> {
+    crate::wire::printable::bytes_of(text).unwrap_or_default()
 }
 
 impl Reply {
@@ -252,21 +293,6 @@ impl Reply {
             .find(&self.data)
             .map_err(|why| Fault::new(FailureKind::BadReply, Sent::Unknown, why))
     }
-}
-
-fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    if needle.is_empty() {
-        return Some(0);
-    }
-    haystack.windows(needle.len()).position(|window| window == needle)
-}
-
-fn last_position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len().max(1)).rposition(|window| window == needle)
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    position(haystack, needle).is_some()
 }
 
 #[cfg(test)]
@@ -281,18 +307,20 @@ mod tests {
             prefix: "1".to_owned(),
             end: b"\r".to_vec(),
             reply_start: b"\x02".to_vec(),
-            reply_end: ReplyEnd::Bytes(b"\x03".to_vec()),
+            reply_end: ReplyEnd::Bytes(vec![b"\x03".to_vec()]),
             longest: 32,
             reply_prefix: "01".to_owned(),
             status: Some(StatusTable {
-                word: false,
-                map: [
-                    ("I", StatusClass::Busy),
-                    ("S", StatusClass::Ready),
-                    ("A", StatusClass::Alarm),
-                ]
-                .map(|(word, class)| (word.to_owned(), class))
-                .into(),
+                form: StatusForm::Letter(
+                    [
+                        ("I", StatusClass::Busy),
+                        ("S", StatusClass::Ready),
+                        ("A", StatusClass::Alarm),
+                    ]
+                    .map(|(word, class)| (word.to_owned(), class))
+                    .into(),
+                ),
+                codes: BTreeMap::new(),
                 alarms: [("?R".to_owned(), error("power was interrupted", ErrorClass::Rebooted))]
                     .into(),
             }),
@@ -301,13 +329,14 @@ mod tests {
                 ("?".to_owned(), error("unknown", ErrorClass::Operator)),
             ]
             .into(),
+            ..TextCodec::plain()
         }
     }
 
     fn reply(bytes: &[u8]) -> Result<Option<Reply>, Fault> {
         let codec = pump();
-        let frame = codec.take(&mut bytes.to_vec()).unwrap().unwrap();
-        codec.read(&frame)
+        let frame = codec.take(&mut bytes.to_vec()).unwrap().unwrap().frame;
+        codec.read(&frame, false)
     }
 
     #[test]
@@ -347,33 +376,54 @@ mod tests {
     }
 
     #[test]
-    fn noise_and_cut_answers_before_an_answer_are_dropped() {
-        let codec = pump();
-        for bytes in [&b"garbage\x0201S\x03"[..], b"\x0201I1.\x0201S\x03"] {
-            assert_eq!(codec.take(&mut bytes.to_vec()), Ok(Some(b"01S".to_vec())), "{bytes:?}");
-        }
-        assert!(codec.take(&mut vec![b'x'; 40]).is_err());
-        assert!(codec.take(&mut [b"\x02", vec![b'x'; 40].as_slice()].concat()).is_err());
+    fn the_bits_of_a_status_byte_are_read() {
+        let error = |text: &str, class| (text.to_owned(), class);
+        let codec = TextCodec {
+            reply_end: ReplyEnd::Bytes(vec![b"\x03\r\n".to_vec()]),
+            reply_start: b"/0".to_vec(),
+            status: Some(StatusTable {
+                form: StatusForm::Byte { busy: StatusBits { mask: 0x20, is: 0 }, error_mask: 0x0F },
+                codes: [
+                    ("7".to_owned(), error("it is not initialised", ErrorClass::Reinit)),
+                    ("15".to_owned(), error("it is busy", ErrorClass::Busy)),
+                ]
+                .into(),
+                alarms: BTreeMap::new(),
+            }),
+            ..TextCodec::plain()
+        };
+        let read = |bytes: &[u8], lenient| {
+            let frame = codec.take(&mut bytes.to_vec()).unwrap().unwrap().frame;
+            codec.read(&frame, lenient).map(Option::unwrap)
+        };
+        let ready = read(b"/0`3000\x03\r\n", false).unwrap();
+        assert_eq!((ready.status, ready.data.as_str()), (Some(StatusClass::Ready), "3000"));
+        assert_eq!(read(b"/0@\x03\r\n", false).unwrap().status, Some(StatusClass::Busy));
+        let fault = read(b"/0g\x03\r\n", false).unwrap_err();
+        assert_eq!((fault.kind, fault.effect), (FailureKind::Alarm, Sent::NoEffect));
+        assert_eq!(read(b"/0O\x03\r\n", false).unwrap_err().kind, FailureKind::Busy);
+        assert_eq!(read(b"/0i\x03\r\n", false).unwrap_err().kind, FailureKind::Refused);
+        // The first answer to an initialise may still carry the error that it clears.
+        assert_eq!(read(b"/0G\x03\r\n", true).unwrap().status, Some(StatusClass::Busy));
+        assert!(read(b"/0\x03\r\n", false).is_err());
     }
 
     #[test]
-    fn an_answer_may_arrive_byte_by_byte() {
-        let codec = pump();
-        let mut arrived = Vec::new();
-        for byte in b"\x0201S" {
-            arrived.push(*byte);
-            assert_eq!(codec.take(&mut arrived), Ok(None));
-        }
-        arrived.push(3);
-        assert_eq!(codec.take(&mut arrived), Ok(Some(b"01S".to_vec())));
-        assert!(arrived.is_empty());
-    }
-
-    #[test]
-    fn a_message_cannot_hold_its_own_end() {
-        assert_eq!(pump().frame("RUN").unwrap(), b"1RUN\r");
-        assert!(pump().frame("RUN\rRUN").is_err());
-        assert!(pump().frame("\u{20ac}").is_err());
+    fn an_error_may_be_known_by_its_beginning_and_by_its_last_line() {
+        let error = |text: &str, class| (text.to_owned(), class);
+        let codec = TextCodec {
+            errors: [
+                ("error:*".to_owned(), error("refused", ErrorClass::Refused)),
+                ("error:9".to_owned(), error("locked", ErrorClass::Reinit)),
+            ]
+            .into(),
+            ..TextCodec::plain()
+        };
+        let kind = |text: &str| codec.read(text.as_bytes(), false).unwrap_err().kind;
+        assert_eq!(kind("error:20"), FailureKind::Refused);
+        assert_eq!(kind("error:9"), FailureKind::Alarm);
+        assert_eq!(kind("$0=10\r\nerror:20"), FailureKind::Refused);
+        assert!(codec.read(b"ok", false).is_ok());
     }
 
     proptest! {
@@ -384,7 +434,7 @@ mod tests {
             for chunk in chunks {
                 arrived.extend(chunk);
                 match codec.take(&mut arrived) {
-                    Ok(Some(frame)) => { let _ = codec.read(&frame); }
+                    Ok(Some(taken)) => { let _ = codec.read(&taken.frame, false); }
                     Ok(None) => {}
                     Err(_) => arrived.clear(),
                 }

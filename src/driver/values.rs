@@ -53,6 +53,20 @@ pub(super) fn complete(
     if wrong.is_empty() { Ok(all) } else { Err(wrong) }
 }
 
+/// Adds what a definition computes from arguments and configuration, beside the arguments.
+pub(super) fn compute(scope: &mut Scope, computed: &[(String, expr::Expr)]) -> Result<(), String> {
+    for (name, expr) in computed {
+        let value = expr::eval(expr, scope).map_err(|e| format!("`{name}`: {}", e.message))?;
+        if let Value::Quantity(quantity) = &value
+            && !quantity.value.is_finite()
+        {
+            return Err(format!("`{name}` is not a finite number"));
+        }
+        scope.args.insert(name.clone(), value);
+    }
+    Ok(())
+}
+
 fn list(names: &[&str]) -> String {
     if names.is_empty() {
         return "none".to_owned();

@@ -5,14 +5,17 @@
 
 mod check;
 mod connection;
+mod frame;
 pub(super) mod lower;
 mod operation;
+mod status;
 pub(super) mod tables;
 mod wire;
 
 pub use wire::{
-    Bits, Bytes, Connection, Liveness, Modbus, Mqtt, Parity, Register, RegisterType, ReplyEnd,
-    ReplyFrame, Serial, Table, Wire, WordOrder,
+    Bits, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness, Modbus, Mqtt,
+    Parity, Register, RegisterType, ReplyEnd, ReplyFrame, Serial, Silent, Table, Unsolicited,
+    UnsolicitedAction, Wire, WordOrder,
 };
 
 use std::time::Duration;
@@ -100,12 +103,38 @@ impl Hazard {
 /// Read from every reply before its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
-    /// Form: `letter`, or a pattern as in `parse:`.
-    pub field: Spanned<String>,
+    /// Form: `letter`, `word` or `byte`.
+    pub field: Spanned<StatusField>,
     /// Text of the status -> class.
     pub map: Vec<Named<Spanned<StatusClass>>>,
+    /// Bits of a status byte that say whether the device is busy.
+    pub busy: Option<StatusBits>,
+    /// Bits of a status byte that hold the number of an error; zero is none.
+    pub error_mask: Option<u8>,
+    /// What a status means that is an error: by its text, or the number in the status byte.
+    pub codes: Vec<ErrorCode>,
     /// What stands after an alarm status, and what is to be done.
     pub alarms: Vec<ErrorCode>,
+}
+
+/// How a status stands at the beginning of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusField {
+    /// One character, looked up in `map`.
+    Letter,
+    /// Everything up to a space, looked up in `map`.
+    Word,
+    /// One byte whose bits mean something.
+    Byte,
+}
+
+/// Bits of a status byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusBits {
+    /// Bits that are looked at.
+    pub mask: u8,
+    /// What they are when it is so.
+    pub is: u8,
 }
 
 /// What a status means.
@@ -212,6 +241,9 @@ pub struct Action {
     pub doc: Option<String>,
     /// Arguments.
     pub args: Vec<ValueSpec>,
+    /// Values computed from arguments and configuration before anything is sent; in messages and
+    /// expressions they stand beside the arguments.
+    pub compute: Vec<Named<Expression>>,
     /// What is sent, in order.
     pub operations: Vec<Operation>,
     /// How it is known that it has ended; `None`: the last reply says so.
@@ -290,7 +322,9 @@ pub enum Operation {
         /// Pattern of the reply; its `value` is the answer of the action.
         parse: Option<Spanned<String>>,
         /// Asked first: the message is left out when the device says that it is so already.
-        unless: Option<Unless>,
+        unless: Option<Box<Unless>>,
+        /// Asked afterwards: the message counts as taken when the device says so.
+        verify: Option<Box<Unless>>,
         /// The whole entry.
         span: Span,
     },
@@ -346,6 +380,8 @@ pub struct Unless {
     pub equals: Expression,
     /// Tolerance for numbers.
     pub within: Option<Spanned<Quantity>>,
+    /// How long the device needs before it can be asked.
+    pub settle: Option<Spanned<Duration>>,
     /// The whole entry.
     pub span: Span,
 }

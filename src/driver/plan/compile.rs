@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::*;
-use crate::driver::text::{LONGEST_REPLY, ReplyEnd, StatusTable};
+use super::{codec, *};
 use crate::driver::values;
 use crate::spec::instrument::{
     self as doc, Ask, Correlate, Operation, Parity, ReplyKind, Serial, Wire,
@@ -80,10 +79,22 @@ impl Compiler<'_> {
         if reply_timeout.is_zero() || reply_timeout > LONGEST_REPLY_TIMEOUT {
             self.wrong.push("reply_timeout must be above zero and at most 60 s".to_owned());
         }
+        let silent = match &definition.connection.wire {
+            Wire::Bytes(bytes) => bytes.silent.as_ref(),
+            Wire::Modbus(_) | Wire::Mqtt(_) => None,
+        };
+        let silent_gap = silent.and_then(|silent| silent.gap.as_ref());
+        let silent_gap = silent_gap.map_or(Duration::ZERO, |gap| gap.value);
+        let silent_check = match silent.and_then(|silent| silent.check.as_ref()) {
+            Some(check) => Some(self.question(check, "connection.silent.check")?),
+            None => None,
+        };
         Some(Plan {
             name: setup.name.clone(),
             config,
             reply_timeout,
+            silent_gap,
+            silent_check,
             gap: definition.connection.min_gap.as_ref().map_or(Duration::ZERO, |gap| gap.value),
             protocol: protocol?,
             identify,
@@ -122,11 +133,11 @@ impl Compiler<'_> {
                 if matches!(setup.at.endpoint, Endpoint::Serial { .. }) && bytes.serial.is_none() {
                     self.wrong.push("its definition has no `serial:` settings".to_owned());
                 }
-                if bytes.checksum.is_some() {
-                    self.wrong.push("`checksum:` is not understood by this version".to_owned());
-                }
-                let codec = self.codec(definition, bytes, config)?;
-                Some(Protocol::Text { codec, serial: settings(bytes.serial.as_ref()) })
+                let codec = codec::codec(definition, bytes, config, self.wrong)?;
+                Some(Protocol::Text {
+                    codec: Box::new(codec),
+                    serial: settings(bytes.serial.as_ref()),
+                })
             }
             (Wire::Modbus(_), Endpoint::ModbusTcp { unit, .. }) => Some(Protocol::Modbus {
                 unit: *unit,
@@ -183,65 +194,14 @@ impl Compiler<'_> {
         }
     }
 
-    fn codec(
-        &mut self,
-        definition: &doc::Instrument,
-        bytes: &doc::Bytes,
-        config: &BTreeMap<String, Value>,
-    ) -> Option<TextCodec> {
-        let scope = Scope::of_config(config);
-        let fill = |source: Option<&str>, place: &str| -> Result<String, String> {
-            let template = Template::parse(source.unwrap_or_default())
-                .map_err(|why| format!("connection.{place}: {why}"))?;
-            let (text, _) = template
-                .render(&|name| scope.look_up(name))
-                .map_err(|why| format!("connection.{place}: {why}"))?;
-            Ok(text)
-        };
-        let raw = |text: &str, place: &str| {
-            wire::printable::bytes_of(text).ok_or_else(|| {
-                format!("connection.{place}: {text:?} holds characters that are no bytes")
-            })
-        };
-        let reply = &bytes.reply;
-        let end = match &reply.end {
-            doc::ReplyEnd::Text(end) if end.value.is_empty() => {
-                Err("connection.reply.end: an answer that ends with nothing has no end".to_owned())
-            }
-            doc::ReplyEnd::Text(end) => raw(&end.value, "reply.end").map(ReplyEnd::Bytes),
-            doc::ReplyEnd::Length(length) => Ok(ReplyEnd::Length(length.value as usize)),
-            doc::ReplyEnd::Idle(idle) => Ok(ReplyEnd::Idle(idle.value)),
-        };
-        let prefix = fill(bytes.send_prefix.as_ref().map(|p| p.value.as_str()), "address.send");
-        let reply_prefix =
-            fill(bytes.reply_prefix.as_ref().map(|p| p.value.as_str()), "address.reply");
-        let start = reply.start.as_ref().map_or("", |start| start.value.as_str());
-        let table = |codes: &[doc::ErrorCode]| {
-            codes.iter().map(|e| (e.code.value.clone(), (e.text.clone(), e.class))).collect()
-        };
-        let status = match &definition.status {
-            None => Ok(None),
-            Some(status) => match status.field.value.as_str() {
-                "letter" | "word" => Ok(Some(StatusTable {
-                    word: status.field.value == "word",
-                    map: status.map.iter().map(|n| (n.name.value.clone(), n.value.value)).collect(),
-                    alarms: table(&status.alarms),
-                })),
-                other => Err(format!("status.field: `{other}` is neither `letter` nor `word`")),
-            },
-        };
-        Some(TextCodec {
-            prefix: self.note(prefix)?,
-            end: self.note(raw(&bytes.send_end.value, "send_end"))?,
-            reply_start: self.note(raw(start, "reply.start"))?,
-            reply_end: self.note(end)?,
-            longest: reply
-                .max_length
-                .as_ref()
-                .map_or(LONGEST_REPLY, |length| length.value as usize),
-            reply_prefix: self.note(reply_prefix)?,
-            status: self.note(status)?,
-            errors: table(&definition.errors),
+    fn question(&mut self, question: &doc::Unless, place: &str) -> Option<UnlessPlan> {
+        Some(UnlessPlan {
+            ask: self.template(&question.ask.value, place)?,
+            parse: self.pattern(&question.parse.value, place)?,
+            unit: question.unit.as_ref().map(|unit| unit.value.clone()),
+            equals: question.equals.expr.clone(),
+            within: question.within.as_ref().map(|within| within.value),
+            settle: question.settle.as_ref().map_or(Duration::ZERO, |settle| settle.value),
         })
     }
 
@@ -271,7 +231,7 @@ impl Compiler<'_> {
 
     fn op(&mut self, operation: &Operation, single: bool, place: &str) -> Option<Op> {
         match operation {
-            Operation::Send { texts, reply, expect, parse, unless, .. } => {
+            Operation::Send { texts, reply, expect, parse, unless, verify, .. } => {
                 let mut templates = Vec::new();
                 for text in texts {
                     templates.extend(self.template(&text.value, place));
@@ -282,13 +242,11 @@ impl Compiler<'_> {
                 };
                 let unless = match unless {
                     None => None,
-                    Some(unless) => Some(UnlessPlan {
-                        ask: self.template(&unless.ask.value, place)?,
-                        parse: self.pattern(&unless.parse.value, place)?,
-                        unit: unless.unit.as_ref().map(|unit| unit.value.clone()),
-                        equals: unless.equals.expr.clone(),
-                        within: unless.within.as_ref().map(|within| within.value),
-                    }),
+                    Some(unless) => Some(Box::new(self.question(unless, place)?)),
+                };
+                let verify = match verify {
+                    None => None,
+                    Some(verify) => Some(Box::new(self.question(verify, place)?)),
                 };
                 Some(Op::Text {
                     texts: templates,
@@ -296,6 +254,7 @@ impl Compiler<'_> {
                     expect: expect.iter().map(|class| class.value).collect(),
                     parse,
                     unless,
+                    verify,
                 })
             }
             Operation::Write { register, value, unit, unless_equal, .. } => Some(Op::Write {
@@ -390,6 +349,11 @@ impl Compiler<'_> {
         };
         Some(ActionPlan {
             args: action.args.clone(),
+            compute: action
+                .compute
+                .iter()
+                .map(|entry| (entry.name.value.clone(), entry.value.expr.clone()))
+                .collect(),
             operations: self.ops(&action.operations, single, place),
             done,
             returns: action.returns.clone(),

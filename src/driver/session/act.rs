@@ -55,13 +55,18 @@ impl Session {
             Ok(args) => args,
             Err(why) => return refuse(world.outbox, FailureKind::Internal, why.join("; ")),
         };
+        let config = Scope::of_config(&self.plan.config);
+        let mut scope = Scope { args, command: command.attempt.clone(), ..config };
+        if let Err(why) = values::compute(&mut scope, &action.compute) {
+            return refuse(world.outbox, FailureKind::Internal, why);
+        }
         let clock = &world.line.clock;
         let now = clock.now();
         let grace = clock.lab_span(self.plan.reply_timeout);
         self.active = Some(Active {
             attempt: command.attempt.clone(),
             action: Arc::clone(action),
-            scope: Scope { args, command: command.attempt, ..Scope::of_config(&self.plan.config) },
+            scope,
             deadline: now.plus(command.deadline).plus(grace),
             next: 0,
             resume_at: now,

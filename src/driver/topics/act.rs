@@ -83,7 +83,10 @@ impl Topics {
         };
         let now = self.clock.now();
         let grace = self.clock.lab_span(self.plan.reply_timeout);
-        let scope = Scope { args, command: attempt.clone(), ..self.plan.scope() };
+        let mut scope = Scope { args, command: attempt.clone(), ..self.plan.scope() };
+        if let Err(why) = values::compute(&mut scope, &action.compute) {
+            return self.outbox.refuse(attempt, FailureKind::Internal, why);
+        }
         for (condition, text) in &action.require {
             if !matches!(self.holds(condition, &scope), Ok(true)) {
                 let why = format!("its condition `{text}` does not hold");

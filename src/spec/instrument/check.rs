@@ -262,7 +262,24 @@ fn unknown<'c>(
 }
 
 fn action_expressions(r: &mut Reader<'_>, instrument: &Instrument, action: &Action) {
-    let names = Names::new(instrument, Some(action));
+    let mut names = Names::new(instrument, Some(action));
+    for entry in &action.compute {
+        if let Some(argument) = action.args.iter().find(|a| a.name.value == entry.name.value) {
+            r.push(
+                Diagnostic::error(
+                    codes::DUPLICATE_NAME,
+                    entry.name.span,
+                    format!("choose another name: `{}` is an argument", entry.name.value),
+                )
+                .label("taken")
+                .also(argument.name.span, "the argument"),
+            );
+        }
+        let found = type_of(r, &names, &entry.value).unwrap_or(Type::Unknown);
+        if let Some(Type::Record(args)) = names.types.get_mut("args") {
+            args.insert(entry.name.value.clone(), found);
+        }
+    }
     let time = Type::Quantity { dim: Dimension::TIME, point: false };
     if let Some(expected) = &action.takes.expected {
         expect(r, &names, expected, &time);
@@ -292,14 +309,16 @@ fn operation_expressions(r: &mut Reader<'_>, names: &Names, operation: &Operatio
             expect(r, names, value, &wanted);
         }
         Operation::Publish { payload, .. } => payload_expressions(r, names, payload),
-        Operation::Send { unless: Some(unless), .. } => {
-            let wanted = match &unless.unit {
-                Some(unit) => Type::Quantity { dim: unit.value.dim, point: unit.value.point },
-                None => Type::Unknown,
-            };
-            expect(r, names, &unless.equals, &wanted);
+        Operation::Send { unless, verify, .. } => {
+            for question in unless.iter().chain(verify) {
+                let wanted = match &question.unit {
+                    Some(unit) => Type::Quantity { dim: unit.value.dim, point: unit.value.point },
+                    None => Type::Unknown,
+                };
+                expect(r, names, &question.equals, &wanted);
+            }
         }
-        Operation::Send { .. } | Operation::Read { .. } | Operation::Pause { .. } => {}
+        Operation::Read { .. } | Operation::Pause { .. } => {}
     }
 }
 

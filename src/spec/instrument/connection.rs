@@ -4,10 +4,9 @@ use crate::spec::codes;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::reader::{Fields, Item, Reader};
 
+use super::frame;
 use super::tables as t;
-use super::{
-    Bytes, Connection, Liveness, Modbus, Mqtt, Parity, ReplyEnd, ReplyFrame, Serial, Wire,
-};
+use super::{Bytes, Connection, Liveness, Modbus, Mqtt, Parity, Serial, Wire};
 
 /// Reads `connection:`.
 pub(super) fn lower(r: &mut Reader<'_>, item: Item<'_>) -> Option<Connection> {
@@ -16,7 +15,7 @@ pub(super) fn lower(r: &mut Reader<'_>, item: Item<'_>) -> Option<Connection> {
     let wire = match (f.has("modbus"), f.has("mqtt"), f.has("serial") || f.has("tcp")) {
         (true, false, _) => modbus(r, &f, serial).map(Wire::Modbus),
         (false, true, false) => mqtt(r, &f).map(Wire::Mqtt),
-        (false, false, true) => bytes(r, &f, serial).map(Wire::Bytes),
+        (false, false, true) => bytes(r, &f, serial).map(|bytes| Wire::Bytes(Box::new(bytes))),
         (false, false, false) => {
             if !f.has_unknown() {
                 r.push(
@@ -60,7 +59,17 @@ pub(super) fn lower(r: &mut Reader<'_>, item: Item<'_>) -> Option<Connection> {
             }
         }
     };
-    let of_bytes = ["send_end", "address", "reply", "checksum"];
+    let of_bytes = [
+        "send_start",
+        "send_size",
+        "send_end",
+        "escape",
+        "address",
+        "reply",
+        "checksum",
+        "silent",
+        "unsolicited",
+    ];
     match &wire {
         Some(Wire::Modbus(_)) => foreign(&[&of_bytes[..], &["liveness"]].concat(), "other wires"),
         Some(Wire::Mqtt(_)) => foreign(&of_bytes, "serial and tcp"),
@@ -136,63 +145,35 @@ fn bytes(r: &mut Reader<'_>, f: &Fields<'_>, serial: Option<Serial>) -> Option<B
     if f.has("serial") && serial.is_none() {
         return None;
     }
-    let send_end = f.get("send_end").and_then(|item| r.text(item));
+    let mut text = |key: &str| f.get(key).and_then(|item| r.text(item));
+    let (send_start, send_end, escape) = (text("send_start"), text("send_end"), text("escape"));
     let address = f.get("address").and_then(|item| r.object(item, &t::BUS_ADDRESS));
     let mut part =
         |key: &str| address.as_ref().and_then(|a| a.get(key)).and_then(|item| r.text(item));
     let send_prefix = part("send");
     let reply_prefix = part("reply");
-    let checksum = f.get("checksum").and_then(|item| r.text(item));
-    let reply = f.get("reply").and_then(|item| reply(r, item));
+    let send_size = f.get("send_size").and_then(|item| frame::send_size(r, item));
+    let checksum = f.get("checksum").and_then(|item| frame::checksum(r, item));
+    let silent = f.get("silent").and_then(|item| frame::silent(r, item));
+    let unsolicited = r.list(f.get("unsolicited"), frame::unsolicited);
+    let reply = f.get("reply").and_then(|item| frame::reply(r, item));
+    if f.has("checksum") && checksum.is_none() {
+        return None;
+    }
     Some(Bytes {
         serial,
         tcp: f.has("tcp"),
+        send_start,
+        send_size,
         send_prefix,
         send_end: send_end?,
+        escape,
         reply: reply?,
         checksum,
+        silent,
+        unsolicited,
         reply_prefix,
     })
-}
-
-fn reply(r: &mut Reader<'_>, item: Item<'_>) -> Option<ReplyFrame> {
-    let f = r.object(item, &t::REPLY)?;
-    let ends: Vec<&str> = ["end", "length", "idle"].into_iter().filter(|key| f.has(key)).collect();
-    if ends.len() != 1 && !f.has_unknown() {
-        r.push(
-            Diagnostic::error(
-                codes::CONNECTION,
-                f.span,
-                "say how a reply ends: one of end, length and idle",
-            )
-            .label(if ends.is_empty() { "no end" } else { "more than one end" })
-            .fix("reply: {end: \"\\r\\n\"}"),
-        );
-        return None;
-    }
-    let start = f.get("start").and_then(|item| r.text(item));
-    let end = match ends.first() {
-        Some(&"end") => f.get("end").and_then(|item| r.text(item)).map(ReplyEnd::Text),
-        Some(&"length") => {
-            f.get("length").and_then(|item| r.count32(item, 1, t::MAX_REPLY)).map(ReplyEnd::Length)
-        }
-        _ => f.get("idle").and_then(|item| r.time(item)).map(ReplyEnd::Idle),
-    };
-    if let Some(ReplyEnd::Text(text)) = &end
-        && text.value.is_empty()
-    {
-        r.push(
-            Diagnostic::error(
-                codes::CONNECTION,
-                text.span,
-                "write the characters that end a reply, or use `idle`",
-            )
-            .label("an empty end"),
-        );
-        return None;
-    }
-    let max_length = f.get("max_length").and_then(|item| r.count32(item, 1, t::MAX_REPLY));
-    Some(ReplyFrame { start, end: end?, max_length })
 }
 
 fn modbus(r: &mut Reader<'_>, f: &Fields<'_>, serial: Option<Serial>) -> Option<Modbus> {

@@ -13,9 +13,9 @@ use crate::spec::value::{Named, Written};
 use super::operation::{self, Medium};
 use super::tables as t;
 use super::{
-    Action, Alarm, AlarmAction, AlarmSeverity, Ask, Connection, Done, EffectClass, ErrorClass,
-    ErrorCode, Example, ExampleOf, Hazard, Heartbeat, Instrument, Operation, Property, ReplyKind,
-    SafeState, Status, StatusClass, Takes, Wire, WitnessDecl, check, connection,
+    Action, Alarm, AlarmAction, AlarmSeverity, Ask, Connection, Done, EffectClass, Example,
+    ExampleOf, Hazard, Heartbeat, Instrument, Operation, Property, ReplyKind, SafeState,
+    StatusClass, Takes, Wire, WitnessDecl, check, connection, status,
 };
 
 pub(super) const STATUS_WORDS: [(&str, StatusClass); 4] = [
@@ -37,8 +37,8 @@ impl Instrument {
             let config = shared::value_specs(r, f.get("config"), &shared::SETTING);
             let connection = f.get("connection").and_then(|item| connection::lower(r, item));
             let medium = medium(connection.as_ref());
-            let status = f.get("status").and_then(|item| status(r, item));
-            let errors = errors(r, f.get("errors"));
+            let status = f.get("status").and_then(|item| status::lower(r, item));
+            let errors = status::errors(r, f.get("errors"));
             let identify = operation::list(r, f.get("identify"), medium);
             let on_connect = operation::list(r, f.get("on_connect"), medium);
             let properties = properties(r, f.get("properties"), medium);
@@ -84,36 +84,6 @@ fn medium(connection: Option<&Connection>) -> Medium {
         Some(Wire::Modbus(_)) => Medium::Modbus,
         Some(Wire::Mqtt(_)) => Medium::Mqtt,
     }
-}
-
-fn status(r: &mut Reader<'_>, item: Item<'_>) -> Option<Status> {
-    let f = r.object(item, &t::STATUS)?;
-    let field = f.get("field").and_then(|item| r.text(item));
-    let map = r.named(f.get("map"), NameForm::Free, |r, item| r.word(item, &STATUS_WORDS));
-    let alarms = errors(r, f.get("alarms"));
-    Some(Status { field: field?, map, alarms })
-}
-
-fn errors(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<ErrorCode> {
-    let classes = [
-        ("retry", ErrorClass::Retry),
-        ("busy", ErrorClass::Busy),
-        ("refused", ErrorClass::Refused),
-        ("rebooted", ErrorClass::Rebooted),
-        ("reinit", ErrorClass::Reinit),
-        ("operator", ErrorClass::Operator),
-        ("fatal", ErrorClass::Fatal),
-    ];
-    let mut out = Vec::new();
-    for (code, item) in r.map(item, NameForm::Free) {
-        let Some(f) = r.object(item, &t::ERROR) else { continue };
-        let text = r.doc(f.get("text"));
-        let class = f.get("class").and_then(|item| r.word(item, &classes));
-        if let (Some(text), Some(class)) = (text, class) {
-            out.push(ErrorCode { code, text, class: class.value });
-        }
-    }
-    out
 }
 
 fn properties(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -> Vec<Property> {
@@ -249,6 +219,7 @@ fn action(
     medium: Medium,
 ) -> Option<Action> {
     let args = shared::value_specs(r, f.get("args"), &shared::SETTING);
+    let compute = r.named(f.get("compute"), NameForm::Identifier, Reader::value_expression);
     let operations = operation::list(r, f.get("do"), medium);
     let done = f.get("done").and_then(|item| done(r, item));
     let returns = f.get("returns").and_then(|item| {
@@ -282,6 +253,7 @@ fn action(
         name,
         doc,
         args,
+        compute,
         operations,
         done,
         returns,
@@ -430,6 +402,7 @@ fn heartbeat(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Heart
                 expect: Vec::new(),
                 parse: None,
                 unless: None,
+                verify: None,
             })
             .collect()
     };

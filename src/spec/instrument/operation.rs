@@ -71,7 +71,7 @@ pub(super) fn list(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -
 
 /// The words that make an operation, the wire each needs, and the keys that may stand beside it.
 const WORDS: &[(&str, Medium, &[&str])] = &[
-    ("send", Medium::Bytes, &["reply", "expect", "parse", "unless"]),
+    ("send", Medium::Bytes, &["reply", "expect", "parse", "unless", "verify"]),
     ("write", Medium::Modbus, &["value", "unit", "unless_equal", "verify"]),
     ("read", Medium::Modbus, &["unit"]),
     ("publish", Medium::Mqtt, &["json", "reply"]),
@@ -153,14 +153,23 @@ fn send(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
             }
         }
     }
-    let unless = f.get("unless").and_then(|item| unless(r, item));
+    let unless = f.get("unless").and_then(|item| question(r, item)).map(Box::new);
+    if let Some(settle) = unless.as_ref().and_then(|unless| unless.settle.as_ref()) {
+        let place = settle.span;
+        r.push(
+            Diagnostic::error(codes::NOT_WITH, place, "remove `settle`: nothing was sent before")
+                .label("`unless` is asked first"),
+        );
+    }
+    let verify = f.get("verify").and_then(|item| question(r, item)).map(Box::new);
     if texts.is_empty() {
         return None;
     }
-    Some(Operation::Send { texts, reply, expect, parse, unless, span: f.span })
+    Some(Operation::Send { texts, reply, expect, parse, unless, verify, span: f.span })
 }
 
-fn unless(r: &mut Reader<'_>, item: Item<'_>) -> Option<Unless> {
+/// A question and what its answer must be: `{ask, parse, unit, equals, within, settle}`.
+pub(super) fn question(r: &mut Reader<'_>, item: Item<'_>) -> Option<Unless> {
     let f = r.object(item, &t::UNLESS)?;
     let ask = f.get("ask").and_then(|item| r.text(item));
     let parse = f.get("parse").and_then(|item| r.text(item));
@@ -170,7 +179,8 @@ fn unless(r: &mut Reader<'_>, item: Item<'_>) -> Option<Unless> {
         Some(unit) => r.quantity(item, &unit.value),
         None => r.any_quantity(item),
     });
-    Some(Unless { ask: ask?, parse: parse?, unit, equals: equals?, within, span: f.span })
+    let settle = f.get("settle").and_then(|item| r.time(item));
+    Some(Unless { ask: ask?, parse: parse?, unit, equals: equals?, within, settle, span: f.span })
 }
 
 fn write(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {

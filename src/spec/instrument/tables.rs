@@ -71,10 +71,23 @@ pub(super) static CONNECTION: Table = Table {
             "It speaks Modbus TCP, and RTU where `serial` is given",
         ),
         key("mqtt", Takes::Object(&MQTT), "It speaks MQTT"),
+        key("send_start", Takes::Text, "Put before the address of each message"),
+        key(
+            "send_size",
+            Takes::Object(&SEND_SIZE),
+            "Length that follows the start of each message",
+        ),
         key("send_end", Takes::Text, "Put after each message"),
+        key(
+            "escape",
+            Takes::Text,
+            "Byte that is doubled where it stands inside of a message or reply",
+        ),
         key("address", Takes::Object(&BUS_ADDRESS), "Bus address before each message and reply"),
         key("reply", Takes::Object(&REPLY), "Where a reply begins and ends"),
-        key("checksum", Takes::Text, "Check sum of each message"),
+        key("checksum", Takes::Object(&CHECKSUM), "Check sum of each message and reply"),
+        key("silent", Takes::Object(&SILENT), "What follows a message that has no answer"),
+        key("unsolicited", Takes::List(&UNSOLICITED_ENTRY), "What the device says unasked"),
         key("reply_timeout", Takes::Time, "Longest wait for a reply").required("500 ms"),
         key("min_gap", Takes::Time, "Least time between two messages"),
         key(
@@ -140,10 +153,93 @@ pub(super) static REPLY: Table = Table {
     doc: "Where a reply begins, and one of three ways to know its end",
     keys: &[
         key("start", Takes::Text, "First characters"),
-        key("end", Takes::Text, "Ends with these characters"),
+        key("end", Takes::OneOrList(&TEXT), "Ends with these characters, or the first of several"),
+        key("last_line", Takes::OneOrList(&TEXT), "With `end`: several lines, the last begins so"),
+        key("size", Takes::Object(&SIZE), "A field of the frame says how long it is"),
         key("length", Takes::Count(1, MAX_REPLY as u64), "Ends after so many bytes"),
         key("idle", Takes::Time, "Ends with silence this long"),
         key("max_length", Takes::Count(1, MAX_REPLY as u64), "A longer reply is an error"),
+        key("echo", Takes::Bool, "The device first repeats what was sent to it"),
+        key("drop", Takes::Text, "Characters that mean nothing, such as XON and XOFF"),
+    ],
+};
+
+static UNSOLICITED_ENTRY: Takes = Takes::Object(&UNSOLICITED);
+
+pub(super) static CHECKSUM: Table = Table {
+    what: "`checksum`",
+    doc: "Check sum of frames: one with a name, or a CRC by its parameters",
+    keys: &[
+        key("kind", Takes::Word(CHECKSUMS), "A sum that has a name"),
+        key("crc", Takes::Object(&CRC), "Any other CRC, by its parameters"),
+        key("as", Takes::Text, "How it is written: u8, u16be, u16le, u32be, u32le, h2, h4, or d* for decimal after a *")
+            .required("u16le"),
+        key("from", Takes::Word(CHECKSUM_FROM), "Where what counts begins; start unless given"),
+        key("over_end", Takes::Bool, "The end of the message counts too, and the sum follows it"),
+        key("replies", Takes::Bool, "Whether replies carry it; true unless given"),
+    ],
+};
+
+pub(super) static CHECKSUMS: &[&str] =
+    &["xor8", "sum8", "sum16", "sum64", "lrc", "crc16_modbus", "crc16_xmodem", "crc16_x25"];
+static CHECKSUM_FROM: &[&str] = &["start", "address", "body"];
+
+pub(super) static CRC: Table = Table {
+    what: "`crc`",
+    doc: "Parameters of a CRC as in the catalogues",
+    keys: &[
+        key("width", Takes::Count(8, 32), "Bits of the result").required("16"),
+        key("poly", Takes::Count(0, u32::MAX as u64), "Polynomial without its highest bit")
+            .required("4129"),
+        key("init", Takes::Count(0, u32::MAX as u64), "Initial value").required("0"),
+        key("reflect_in", Takes::Bool, "Bytes are taken from the least significant bit"),
+        key("reflect_out", Takes::Bool, "Bits of the result are turned around"),
+        key("xor_out", Takes::Count(0, u32::MAX as u64), "Combined with the result"),
+    ],
+};
+
+pub(super) static SILENT: Table = Table {
+    what: "`silent`",
+    doc: "What follows a message that has no answer",
+    keys: &[
+        key("gap", Takes::Time, "Least time until the next message"),
+        key("check", Takes::Object(&UNLESS), "A question that shows whether the message was taken"),
+    ],
+};
+
+pub(super) static UNSOLICITED: Table = Table {
+    what: "an unsolicited message",
+    doc: "What the device says unasked",
+    keys: &[
+        key("match", Takes::Text, "Pattern of the whole message").required("\"Grbl {_:s}\""),
+        key("do", Takes::Word(UNSOLICITED_ACTIONS), "What it means").required("ignore"),
+        key("text", Takes::Text, "For people"),
+    ],
+};
+static UNSOLICITED_ACTIONS: &[&str] = &["ignore", "busy", "rebooted", "alarm"];
+
+pub(super) static SIZE: Table = Table {
+    what: "`size`",
+    doc: "A field of the frame that says how long it is",
+    keys: &[
+        key(
+            "at",
+            Takes::Count(0, 1024),
+            "Byte where it stands, counted from the first of the frame",
+        )
+        .required("4"),
+        key("as", Takes::Text, "Its form: u8, u16be, u16le, h2, h4").required("u8"),
+        key("add", Takes::Count(0, 1024), "Bytes of the whole frame beyond that number"),
+        key("tail", Takes::Text, "Last characters of the frame, after its check sum"),
+    ],
+};
+
+pub(super) static SEND_SIZE: Table = Table {
+    what: "`send_size`",
+    doc: "Length that follows the start of each message",
+    keys: &[
+        key("as", Takes::Text, "Its form: u8, u16be, u16le, h2, h4").required("u8"),
+        key("add", Takes::Count(0, 1024), "What is added to the length of address and body"),
     ],
 };
 
@@ -161,10 +257,36 @@ pub(super) static STATUS: Table = Table {
     what: "`status`",
     doc: "Read from every reply before its value",
     keys: &[
-        key("field", Takes::Text, "`letter`, or a pattern as in parse").required("letter"),
-        key("map", Takes::Map(&STATUS_WORD), "What each status means")
-            .required("{S: ready, I: busy}"),
+        key(
+            "field",
+            Takes::Word(STATUS_FIELDS),
+            "One character, all up to a space, or the bits of a byte",
+        )
+        .required("letter"),
+        key("map", Takes::Map(&STATUS_WORD), "What each letter or word means"),
+        key(
+            "busy",
+            Takes::Object(&STATUS_BITS),
+            "Bits of a status byte that mean busy; else it is ready",
+        ),
+        key(
+            "error_mask",
+            Takes::Count(1, 255),
+            "Bits of a status byte with the number of an error",
+        ),
+        key("codes", Takes::Map(&ERROR_ENTRY), "What an error status means, by its text or number"),
         key("alarms", Takes::Map(&ERROR_ENTRY), "What stands after an alarm status"),
+    ],
+};
+
+static STATUS_FIELDS: &[&str] = &["letter", "word", "byte"];
+
+pub(super) static STATUS_BITS: Table = Table {
+    what: "status bits",
+    doc: "Bits of a status byte",
+    keys: &[
+        key("mask", Takes::Count(1, 255), "Bits that are looked at").required("32"),
+        key("is", Takes::Count(0, 255), "What they are when it is so").required("0"),
     ],
 };
 
@@ -238,7 +360,11 @@ pub(super) static OPERATION: Table = Table {
         key("value", Takes::Value, "What is written"),
         key("unit", Takes::Unit, "Unit of the register's scaled value"),
         key("unless_equal", Takes::Bool, "Read first, write only a difference"),
-        key("verify", Takes::Bool, "Read back and compare"),
+        key(
+            "verify",
+            Takes::Either(&[Takes::Bool, Takes::Object(&UNLESS)]),
+            "Read back and compare: true for a register, a question for a message",
+        ),
         key("publish", Takes::Text, "Topic below the base"),
         key("json", Takes::Any, "JSON of the message, with ${ } over args, config and command.id"),
         key("wait", Takes::Time, "Wait between two messages"),
@@ -277,6 +403,7 @@ pub(super) static UNLESS: Table = Table {
         key("equals", Takes::Value, "What it must equal")
             .required("\"${ config.syringe_diameter }\""),
         key("within", Takes::Quantity, "Tolerance for numbers"),
+        key("settle", Takes::Time, "How long the device needs before it can be asked"),
     ],
 };
 
@@ -311,6 +438,7 @@ pub(super) static ACTION: Table = Table {
     keys: &[
         key("doc", Takes::Text, "For people"),
         key("args", Takes::Map(&SETTING), "Arguments"),
+        key("compute", Takes::Map(&VALUE), "Values from args and config, used like arguments"),
         key("do", OPERATIONS, "What is sent, in order").required("[{send: \"RUN\"}]"),
         key(
             "done",

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::spec::source::{Span, Spanned};
 use crate::spec::value::Named;
 
+use super::Unless;
+
 /// How to talk to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Connection {
@@ -22,7 +24,7 @@ pub struct Connection {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Wire {
     /// Lines or frames of bytes over a serial port or a TCP socket.
-    Bytes(Bytes),
+    Bytes(Box<Bytes>),
     /// Modbus TCP or RTU.
     Modbus(Modbus),
     /// MQTT topics.
@@ -38,14 +40,111 @@ pub struct Bytes {
     pub tcp: bool,
     /// Bus address before each message, a template over `config`: `address: {send, reply}`.
     pub send_prefix: Option<Spanned<String>>,
+    /// Put before the address of each message.
+    pub send_start: Option<Spanned<String>>,
+    /// Length of address and body, after the start of each message: form and what is added.
+    pub send_size: Option<(Spanned<String>, u32)>,
     /// Put after each message.
     pub send_end: Spanned<String>,
+    /// Byte that is doubled where it stands inside of a message or a reply.
+    pub escape: Option<Spanned<String>>,
     /// Frame of a reply.
     pub reply: ReplyFrame,
-    /// Check sum, a name the driver knows.
-    pub checksum: Option<Spanned<String>>,
+    /// Check sum of each message, and of each reply unless it says otherwise.
+    pub checksum: Option<Checksum>,
+    /// What follows a message that has no answer.
+    pub silent: Option<Silent>,
+    /// What the device says unasked.
+    pub unsolicited: Vec<Unsolicited>,
     /// Bus address that every reply must begin with, a template over `config`.
     pub reply_prefix: Option<Spanned<String>>,
+}
+
+/// A check sum of frames.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checksum {
+    /// How it is computed.
+    pub kind: ChecksumKind,
+    /// How it is written: `u8`, `u16le`, `h2`, `d*`...
+    pub form: Spanned<String>,
+    /// First part that counts: the start of the frame, its address or its body.
+    pub from: ChecksumFrom,
+    /// The end of the message counts too; the sum then follows it.
+    pub over_end: bool,
+    /// Replies carry it as well.
+    pub replies: bool,
+    /// The whole section.
+    pub span: Span,
+}
+
+/// How a check sum is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ChecksumKind {
+    /// One that has a name: `xor8`, `crc16_modbus`...
+    Named(Spanned<String>),
+    /// A CRC by its parameters.
+    Crc(CrcDecl),
+}
+
+/// Parameters of a CRC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrcDecl {
+    /// Bits of the result, 8 to 32.
+    pub width: u32,
+    /// Polynomial without its highest bit.
+    pub poly: u32,
+    /// Initial value.
+    pub init: u32,
+    /// Bits of each byte are taken from the least significant.
+    pub reflect_in: bool,
+    /// Bits of the result are turned around.
+    pub reflect_out: bool,
+    /// Combined with the result.
+    pub xor_out: u32,
+}
+
+/// Where a check sum begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChecksumFrom {
+    /// With the first byte of the frame.
+    Start,
+    /// After the start bytes.
+    Address,
+    /// After the address.
+    Body,
+}
+
+/// What follows a message that has no answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Silent {
+    /// Least time until the next message.
+    pub gap: Option<Spanned<Duration>>,
+    /// A question that shows whether the message was taken.
+    pub check: Option<Unless>,
+}
+
+/// What a device says unasked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unsolicited {
+    /// Pattern of the message.
+    pub pattern: Spanned<String>,
+    /// What it means.
+    pub action: UnsolicitedAction,
+    /// For people.
+    pub text: Option<String>,
+}
+
+/// What an unasked message means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnsolicitedAction {
+    /// Nothing.
+    Ignore,
+    /// It works on what it was told: wait on.
+    Busy,
+    /// The device restarted and lost its memory.
+    Rebooted,
+    /// Something is wrong with the device.
+    Alarm,
 }
 
 /// Settings of a serial port.
@@ -83,13 +182,35 @@ pub struct ReplyFrame {
     pub end: ReplyEnd,
     /// Longest reply in bytes; a longer one is a framing error.
     pub max_length: Option<Spanned<u32>>,
+    /// The device first repeats what was sent to it.
+    pub echo: bool,
+    /// Characters that mean nothing wherever they stand, such as XON and XOFF.
+    pub drop: Option<Spanned<String>>,
 }
 
 /// How a reply ends.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ReplyEnd {
-    /// With these characters.
-    Text(Spanned<String>),
+    /// With the first of these.
+    Text(Vec<Spanned<String>>),
+    /// With a line that begins with one of `last`; lines end with `end`.
+    Lines {
+        /// How each line ends.
+        end: Spanned<String>,
+        /// How the last line begins.
+        last: Vec<Spanned<String>>,
+    },
+    /// A field of the frame says how long it is.
+    Size {
+        /// Where the field stands, counted from the first byte of the frame.
+        at: u32,
+        /// Its form: `u8`, `u16be`, `h2`...
+        form: Spanned<String>,
+        /// Bytes of the whole frame beyond that number.
+        add: u32,
+        /// Last characters of the frame, after its check sum.
+        tail: Option<Spanned<String>>,
+    },
     /// After so many bytes.
     Length(Spanned<u32>),
     /// With silence this long.
