@@ -17,11 +17,16 @@ built_in![
     "ph_meter/atlas-ezo-ph.yaml",
     "plate_reader/mqtt5-plate-reader.yaml",
     "sample_arm/mqtt5-sample-arm.yaml",
+    "selector_valve/runze-sv06.yaml",
     "spectrometer/as7341-picow.yaml",
     "spectrometer/mqtt5-spectrometer.yaml",
     "spin_coater/mqtt5-spin-coater.yaml",
     "stirrer/ika-rct.yaml",
+    "syringe_pump/hamilton-psd4.yaml",
+    "syringe_pump/harvard-pump11.yaml",
     "syringe_pump/newera-ne1000.yaml",
+    "syringe_pump/runze-sy01b.yaml",
+    "syringe_pump/tecan-cavro.yaml",
     "thermostat/eurotherm-3216.yaml",
 ];
 

@@ -1,7 +1,8 @@
 //! Patterns of answers: `I{value:f}W{_:f}{unit}`.
 //!
 //! `f` is a decimal number, `d` a whole number, both with any spaces before them because many
-//! devices align numbers to the right; `w` is a word of letters, digits, `_` and `-`, `s` everything
+//! devices align numbers to the right; `a` is a decimal number whose sign stands before such
+//! spaces; `w` is a word of letters, digits, `_` and `-`, `s` everything
 //! up to the next character of the pattern, `4s` exactly four characters. `{unit}` is a word of
 //! letters, `{status}` stands for the status and takes no characters. The whole answer must match.
 //!
@@ -34,6 +35,8 @@ enum To {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Decimal(Factor),
+    /// Spaces may stand between the sign and the digits.
+    Aligned(Factor),
     Whole(Factor),
     Word,
     Rest,
@@ -70,6 +73,7 @@ fn form_of(text: &str) -> Option<Form> {
     let (form, factor) = Factor::split(text)?;
     match form {
         "f" => return Some(Form::Decimal(factor)),
+        "a" => return Some(Form::Aligned(factor)),
         "d" => return Some(Form::Whole(factor)),
         _ => {}
     }
@@ -194,12 +198,13 @@ impl Pattern {
     ) -> Result<(Raw, &'a str), String> {
         let ahead = match form {
             Form::Decimal(_) | Form::Whole(_) => rest.trim_start_matches(' '),
+            Form::Aligned(_) => rest.trim_start_matches([' ', '+', '-']),
             Form::Word | Form::Rest | Form::Characters(_) | Form::Packed(..) | Form::Bit(..) => {
                 rest
             }
         };
         let length = match form {
-            Form::Decimal(_) => decimal_length(ahead),
+            Form::Decimal(_) | Form::Aligned(_) => decimal_length(ahead),
             Form::Whole(_) => {
                 let sign = usize::from(ahead.starts_with(['+', '-']));
                 let digits = ahead.get(sign..).unwrap_or_default();
@@ -223,6 +228,16 @@ impl Pattern {
             Form::Decimal(factor) | Form::Whole(factor) => {
                 let number = text.parse().map_err(|_| wrong("number"))?;
                 Raw::Number(factor.read(number))
+            }
+            Form::Aligned(factor) => {
+                let before = rest.get(..rest.len() - ahead.len()).unwrap_or_default();
+                let sign = match before.trim_matches(' ') {
+                    "" | "+" => 1.0,
+                    "-" => -1.0,
+                    _ => return Err(wrong("number")),
+                };
+                let number: f64 = text.parse().map_err(|_| wrong("number"))?;
+                Raw::Number(factor.read(sign * number))
             }
             Form::Packed(packed, factor) => {
                 let number = packed.read(text).ok_or_else(|| wrong("number"))?;
@@ -318,6 +333,10 @@ mod tests {
         assert_eq!(weight.value, Some(Raw::Number(-0.0021)));
         assert!(found("{value:f}", "1.5 ").is_err());
         assert!(found("{value:d}", "- 5").is_err());
+        let aligned = |answer: &str| found("{value:a} g", answer).map(|found| found.value);
+        assert_eq!(aligned("-    52.1873 g"), Ok(Some(Raw::Number(-52.1873))));
+        assert_eq!(aligned("+    52.1873 g"), Ok(Some(Raw::Number(52.1873))));
+        assert!(aligned("+-  52.1873 g").is_err());
     }
 
     #[test]
