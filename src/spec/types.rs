@@ -72,14 +72,13 @@ pub const TYPES: &[TypeContract] = &[
         doc: "Moves axes",
         actions: &[
             ("home", &[]),
-            ("move", &[("x", Dimension::LENGTH), ("y", Dimension::LENGTH), ("z", Dimension::LENGTH)]),
+            (
+                "move",
+                &[("x", Dimension::LENGTH), ("y", Dimension::LENGTH), ("z", Dimension::LENGTH)],
+            ),
             ("stop", &[]),
         ],
-        properties: &[
-            ("x", Dimension::LENGTH),
-            ("y", Dimension::LENGTH),
-            ("z", Dimension::LENGTH),
-        ],
+        properties: &[("x", Dimension::LENGTH), ("y", Dimension::LENGTH), ("z", Dimension::LENGTH)],
         starts: &[("move", Hazard::Moves), ("home", Hazard::Moves)],
         stops: &["stop"],
     },
