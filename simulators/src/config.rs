@@ -57,6 +57,10 @@ pub struct ServeOptions {
     pub ready_file: Option<PathBuf>,
     /// End this long after the last connection was closed (wall time).
     pub linger: Option<Duration>,
+    /// Faults from the start: `pump_1:late=500ms@10%`.
+    pub faults: Vec<String>,
+    /// Address of a port that takes such orders while it runs, one a line.
+    pub control: Option<String>,
     /// Every command with an effect is appended here as it is received, one JSON object a line.
     pub log: Option<PathBuf>,
 }
@@ -76,6 +80,9 @@ pub enum Error {
     /// The plant is not known, or its wiring is wrong.
     #[error("the simulated plant: {0}")]
     Plant(String),
+    /// A fault that cannot be.
+    #[error("{0}")]
+    Fault(String),
     /// An address cannot be served.
     #[error("{address} cannot be served: {reason}")]
     Address {

@@ -6,10 +6,40 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::{Error, LabConfig};
-use crate::world::{Publication, World};
+use crate::delivery::Delivery;
+use crate::faults::{self, Fate};
+use crate::model::Answer;
+use crate::world::{Models, Publication, World};
 
 /// States follow each other no faster (wall time), whatever the speed.
 const STATE_LEAST: Duration = Duration::from_millis(10);
+
+/// An answer before its faults.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    bytes: Vec<u8>,
+    fate: Fate,
+}
+
+impl Raw {
+    /// Puts a frame around an answer, where there is one.
+    pub(crate) fn framed(mut self, frame: impl FnOnce(&[u8]) -> Vec<u8>) -> Raw {
+        if !self.bytes.is_empty() {
+            self.bytes = frame(&self.bytes);
+        }
+        self
+    }
+
+    /// The answer after its faults.
+    pub(crate) fn mangled(
+        self,
+        misaddress: impl Fn(&[u8]) -> Option<Vec<u8>>,
+        damage: impl Fn(&mut [u8], f64),
+    ) -> Delivery {
+        let Fate { late, cut, mangled, .. } = self.fate;
+        Delivery { bytes: self.bytes, late, cut }.mangle(&mangled, misaddress, damage)
+    }
+}
 
 /// One simulated lab, shared by all its wires.
 #[derive(Clone)]
@@ -20,9 +50,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &LabConfig) -> Result<Shared, Error> {
+    pub(crate) fn new(config: &LabConfig, models: Models) -> Result<Shared, Error> {
         Ok(Shared {
-            world: Arc::new(Mutex::new(World::new(config)?)),
+            world: Arc::new(Mutex::new(World::new(config, models)?)),
             start: Instant::now(),
             speed: config.speed,
         })
@@ -43,17 +73,40 @@ impl Shared {
     pub(crate) async fn request(
         &self,
         name: &str,
-        request: impl FnOnce(&mut World, f64) -> Option<Vec<u8>>,
-    ) -> Option<Vec<u8>> {
-        let fate = self.world().fate(name);
-        if fate.deaf {
-            return None;
+        request: impl FnOnce(&mut World, f64) -> Option<Answer>,
+    ) -> Raw {
+        let fate = self.fate(name);
+        if fate.deaf || fate.cut {
+            return Raw { bytes: Vec::new(), fate };
         }
         pause(fate.before).await;
         let now = self.now();
         let answer = request(&mut self.world(), now);
+        let Some(answer) = answer.filter(|_| !fate.mute) else {
+            pause(fate.latency).await;
+            return Raw { bytes: Vec::new(), fate };
+        };
+        self.lab_pause(answer.after_s).await;
         pause(fate.latency).await;
-        answer.filter(|_| !fate.mute)
+        Raw { bytes: answer.bytes, fate }
+    }
+
+    /// What happens to the next request to an instrument; what upsets the instrument itself has
+    /// begun when this returns.
+    fn fate(&self, name: &str) -> Fate {
+        let now = self.now();
+        let mut world = self.world();
+        let fate = world.fate(name);
+        for (upset, on) in &fate.upset {
+            world.upset(name, *upset, *on, now);
+        }
+        fate
+    }
+
+    /// Orders a fault, or ends all of an instrument; the error says what is wrong.
+    pub(crate) fn order(&self, text: &str) -> Result<(), String> {
+        let (name, fault) = faults::spec::parse(text)?;
+        self.world().order(&name, fault)
     }
 
     /// Lets lab time pass.
@@ -74,7 +127,7 @@ impl Shared {
     /// What an MQTT instrument publishes in answer to a message below its base topic, once it has
     /// measured (lab time) and thought (wall time). A fault may swallow the message or the answer.
     pub(crate) async fn ask(&self, name: &str, below: &str, payload: &[u8]) -> Vec<Publication> {
-        let fate = self.world().fate(name);
+        let fate = self.fate(name);
         if fate.deaf {
             return Vec::new();
         }

@@ -10,6 +10,7 @@ use crate::broker::Broker;
 use crate::config::{Error, LabConfig};
 use crate::lab::{Shared, broker_and_base, split};
 use crate::wires;
+use crate::world::Models;
 
 /// Bytes a pipe holds before its writer waits.
 const PIPE: usize = 1 << 16;
@@ -24,8 +25,8 @@ pub struct MemoryLab {
 
 /// Starts a lab in memory. Instruments answer on the runtime that dials; with a paused clock on
 /// one thread everything happens in one fixed order.
-pub fn in_memory(config: &LabConfig) -> Result<MemoryLab, Error> {
-    let shared = Shared::new(config)?;
+pub fn in_memory(config: &LabConfig, models: Models) -> Result<MemoryLab, Error> {
+    let shared = Shared::new(config, models)?;
     let addresses: Vec<String> = config.devices.iter().map(|d| d.address.clone()).collect();
     let brokers = addresses
         .iter()
@@ -56,6 +57,17 @@ impl MemoryLab {
                     let _ = wires::serial(&shared, &address, &mut far, &lines).await;
                 });
             }
+            "modbus+serial" | "modbus+rtu" => {
+                let addresses: Vec<String> =
+                    self.addresses.iter().filter(|a| split(a).1 == place).cloned().collect();
+                if addresses.is_empty() {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                tokio::spawn(async move {
+                    let lines = AtomicUsize::new(0);
+                    let _ = wires::modbus_rtu(&shared, &addresses, &mut far, &lines).await;
+                });
+            }
             "modbus+tcp" => {
                 let addresses: Vec<String> =
                     self.addresses.iter().filter(|a| split(a).1 == place).cloned().collect();
@@ -79,6 +91,17 @@ impl MemoryLab {
             _ => return Err(io::ErrorKind::Unsupported.into()),
         }
         Ok(near)
+    }
+
+    /// Orders a fault such as `pump_1:late=500ms@10%`, or ends all of an instrument:
+    /// `pump_1:off`. The error says what is wrong with the order.
+    pub fn order(&self, fault: &str) -> Result<(), String> {
+        self.shared.order(fault)
+    }
+
+    /// What turned out to be wrong with descriptions of instruments.
+    pub fn complaints(&self) -> Vec<String> {
+        self.shared.world().complaints.clone()
     }
 
     /// Effects that instruments had so far, for tests.

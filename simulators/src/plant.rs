@@ -217,7 +217,7 @@ mod tests {
     use crate::bus::basic;
     use crate::chemistry::{FEED_A, noiseless_yield, react};
     use crate::config::{DeviceConfig, LabConfig};
-    use crate::world::World;
+    use crate::world::{Models, World};
     use std::collections::BTreeMap;
 
     fn lab() -> (LabConfig, World) {
@@ -243,7 +243,7 @@ mod tests {
                 settings: BTreeMap::new(),
             }),
         };
-        let world = World::new(&config).unwrap();
+        let world = World::new(&config, Models::new()).unwrap();
         (config, world)
     }
 
@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn a_plug_remembers_the_heat_it_went_through_and_the_time_it_stood() {
         let config = lab().0;
-        let world = World::new(&config).unwrap();
+        let world = World::new(&config, Models::new()).unwrap();
         let mut reactor = FlowReactor::new(config.plant.as_ref().unwrap(), &world.placed).unwrap();
         let cell = |r: &FlowReactor| r.tanks[TANKS - 1];
         // 1 mL/min at 80 degC for 0.5 mL: 30 s.
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn the_flow_cell_sees_a_change_of_feed_after_the_dead_volume_and_smeared() {
         let config = lab().0;
-        let world = World::new(&config).unwrap();
+        let world = World::new(&config, Models::new()).unwrap();
         let mut reactor = FlowReactor::new(config.plant.as_ref().unwrap(), &world.placed).unwrap();
         // Cold: nothing reacts to speak of, A is a tracer. 0.6 mL/min is one plug a second.
         let mut seen = Vec::new();

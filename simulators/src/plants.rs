@@ -152,7 +152,11 @@ fn walk(
                 Device::Text(text) if text.stirring() => {
                     flows.insert(one.name.as_str(), 1.0);
                 }
-                Device::Text(_) | Device::Spectrometer | Device::Light(_) | Device::Bridge => {}
+                Device::Text(_)
+                | Device::Spectrometer
+                | Device::Light(_)
+                | Device::Bridge
+                | Device::Model(_) => {}
             }
         }
         each(&Flows { flows, celsius }, to - *at);

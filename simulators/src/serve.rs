@@ -9,19 +9,59 @@ use std::time::Duration;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{LastWill, PublishProperties};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_serial::{SerialPort, SerialStream};
 
 use crate::broker::Broker;
 use crate::config::{Error, LabConfig, ServeOptions};
+use crate::control;
 use crate::lab::{Shared, broker_and_base, split};
 use crate::wires;
+use crate::world::Models;
 
 /// How long simulators wait for a first connection before `linger` ends them.
 const FIRST_WAIT: Duration = Duration::from_secs(60);
 
 /// Pause after a connection that could not be taken, such as for want of file handles.
 const REFUSED_WAIT: Duration = Duration::from_millis(100);
+
+/// What is spoken on a stream of bytes.
+#[derive(Debug, Clone, Copy)]
+enum Speaks {
+    Text,
+    ModbusTcp,
+    ModbusRtu,
+}
+
+impl Speaks {
+    fn of(scheme: &str) -> Speaks {
+        match scheme {
+            "modbus+tcp" => Speaks::ModbusTcp,
+            "modbus+rtu" | "modbus+serial" => Speaks::ModbusRtu,
+            _ => Speaks::Text,
+        }
+    }
+
+    /// Serves the instruments at some addresses of one line until its other side goes.
+    async fn serve<S>(
+        self,
+        shared: &Shared,
+        addresses: &[String],
+        stream: &mut S,
+        lines: &AtomicUsize,
+    ) -> std::io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match (self, addresses.first()) {
+            (_, None) => Ok(()),
+            (Speaks::Text, Some(address)) => wires::serial(shared, address, stream, lines).await,
+            (Speaks::ModbusTcp, _) => wires::modbus(shared, addresses, stream).await,
+            (Speaks::ModbusRtu, _) => wires::modbus_rtu(shared, addresses, stream, lines).await,
+        }
+    }
+}
 
 /// Counts open connections and talk on terminals, for `linger`.
 #[derive(Clone, Default)]
@@ -43,8 +83,8 @@ impl Drop for Guard {
 }
 
 /// Serves a lab until nobody has been connected for `linger`, or for ever.
-pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error> {
-    let shared = Shared::new(&config)?;
+pub async fn serve(config: LabConfig, models: Models, options: ServeOptions) -> Result<(), Error> {
+    let shared = Shared::new(&config, models)?;
     if let Some(path) = &options.log {
         let file = std::fs::OpenOptions::new()
             .create(true)
@@ -52,6 +92,9 @@ pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error
             .open(path)
             .map_err(|source| Error::Io { what: path.display().to_string(), source })?;
         shared.world().log_to(file);
+    }
+    for fault in &options.faults {
+        shared.order(fault).map_err(Error::Fault)?;
     }
     let open = Open::default();
     let mut endpoints = BTreeMap::new();
@@ -62,8 +105,10 @@ pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error
         let line = if scheme.starts_with("mqtt") { host } else { place };
         let fresh = served.insert(format!("{scheme} {line}"));
         let actual = match scheme {
-            "serial" if fresh => serial(&shared, &device.address, place, &options, &open)?,
-            "modbus+tcp" | "tcp" if fresh => {
+            "serial" | "modbus+serial" if fresh => {
+                serial(&shared, &config, &device.address, &options, &open)?
+            }
+            "modbus+tcp" | "modbus+rtu" | "tcp" if fresh => {
                 let bound = listen(place, &options).await?;
                 let addresses = config
                     .devices
@@ -74,7 +119,7 @@ pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error
                     bound.0,
                     shared.clone(),
                     addresses.collect(),
-                    scheme == "tcp",
+                    Speaks::of(scheme),
                     open.clone(),
                 ));
                 bound.1
@@ -84,7 +129,9 @@ pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error
                 tokio::spawn(broker(bound.0, Broker::new(shared.clone(), host), open.clone()));
                 bound.1
             }
-            "serial" | "modbus+tcp" | "tcp" => continue_with(&endpoints, place),
+            "serial" | "modbus+serial" | "modbus+tcp" | "modbus+rtu" | "tcp" => {
+                continue_with(&endpoints, place)
+            }
             "mqtt" if options.broker => continue_with(&endpoints, host),
             "mqtt" => {
                 tokio::spawn(client(
@@ -99,18 +146,27 @@ pub async fn serve(config: LabConfig, options: ServeOptions) -> Result<(), Error
             _ => {
                 return Err(Error::Address {
                     address: device.address.clone(),
-                    reason: "simulators speak serial, tcp, modbus+tcp and mqtt".to_owned(),
+                    reason:
+                        "simulators speak serial, tcp, modbus+tcp, modbus+rtu, modbus+serial and \
+                             mqtt"
+                            .to_owned(),
                 });
             }
         };
         let full = match scheme {
             "serial" => format!("serial:{actual}"),
+            "modbus+serial" if query.is_empty() => format!("{scheme}:{actual}"),
+            "modbus+serial" => format!("{scheme}:{actual}?{query}"),
             "mqtt" if base.is_empty() => format!("mqtt://{actual}"),
             "mqtt" => format!("mqtt://{actual}/{base}"),
             _ if query.is_empty() => format!("{scheme}://{actual}"),
             _ => format!("{scheme}://{actual}?{query}"),
         };
         endpoints.insert(device.address.clone(), full);
+    }
+    if let Some(address) = &options.control {
+        let actual = control::listen(address, &shared).await?;
+        endpoints.insert("control".to_owned(), actual);
     }
     if let Some(path) = &options.ready_file {
         write_ready(path, &endpoints)?;
@@ -183,7 +239,7 @@ async fn sockets(
     listener: TcpListener,
     shared: Shared,
     addresses: Vec<String>,
-    text: bool,
+    speaks: Speaks,
     open: Open,
 ) {
     loop {
@@ -196,12 +252,7 @@ async fn sockets(
         let open = open.clone();
         tokio::spawn(async move {
             let _guard = guard;
-            let _ = match (text, addresses.first()) {
-                (true, Some(address)) => {
-                    wires::serial(&shared, address, &mut stream, &open.1).await
-                }
-                _ => wires::modbus(&shared, &addresses, &mut stream).await,
-            };
+            let _ = speaks.serve(&shared, &addresses, &mut stream, &open.1).await;
         });
     }
 }
@@ -225,11 +276,12 @@ async fn broker(listener: TcpListener, broker: Broker, open: Open) {
 /// keep their state when whoever drives them goes and comes back.
 fn serial(
     shared: &Shared,
+    config: &LabConfig,
     address: &str,
-    place: &str,
     options: &ServeOptions,
     open: &Open,
 ) -> Result<String, Error> {
+    let (scheme, place, _) = split(address);
     let (mut ours, theirs) = SerialStream::pair().map_err(|e| refused(address, e))?;
     let name = theirs.name().ok_or_else(|| refused(address, "the terminal has no name"))?;
     // A plain handle keeps the terminal alive without the lock that `theirs` holds: the driver
@@ -250,11 +302,18 @@ fn serial(
         std::os::unix::fs::symlink(&name, link).map_err(|e| refused(address, e))?;
         place.to_owned()
     };
-    let (shared, address, open) = (shared.clone(), address.to_owned(), open.clone());
+    let (shared, open, speaks) = (shared.clone(), open.clone(), Speaks::of(scheme));
+    let addresses: Vec<String> = config
+        .devices
+        .iter()
+        .map(|device| device.address.clone())
+        .filter(|its| split(its).0 == scheme && split(its).1 == place)
+        .collect();
     tokio::spawn(async move {
         let _keep = keep;
         loop {
-            if wires::serial(&shared, &address, &mut ours, &open.1).await.is_err() {
+            let served = speaks.serve(&shared, &addresses, &mut ours, &open.1).await;
+            if served.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

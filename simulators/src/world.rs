@@ -11,14 +11,18 @@ use serde_json::{Value as Json, json};
 use crate::bus::Frame;
 use crate::config::{DeviceConfig, Error, LabConfig};
 use crate::controller::Controller;
+use crate::faults::spec::{Fault, Kind};
 use crate::faults::{Fate, Faults};
 use crate::light::LightBox;
+use crate::model::{Answer, Model, Upset};
 use crate::plants::{self, Plant};
 use crate::pump::Pump;
 use crate::text::Text;
 
 /// Commands of a bridge are below this topic.
 const COMMANDS: &str = "do/";
+/// Complaints that are kept.
+const COMPLAINTS_MAX: usize = 256;
 /// Longest time a bridge is busy with one command, s.
 const BUSY_MAX_S: f64 = 86_400.0;
 /// Definitions of bridges; what each does is up to the plant.
@@ -32,6 +36,9 @@ const BRIDGES: &[&str] = &[
     "mqtt5-liquid-handler",
     "mqtt5-plate-reader",
 ];
+
+/// Instruments of a lab that are described elsewhere, by their names.
+pub type Models = BTreeMap<String, Box<dyn Model>>;
 
 /// A command that changed something, as the instrument took it.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +73,8 @@ pub(crate) enum Device {
     Text(Text),
     /// A gateway to something of the plant: topics `do/COMMAND` and `state`.
     Bridge,
+    /// Described elsewhere.
+    Model(Box<dyn Model>),
 }
 
 /// An instrument and where it stands.
@@ -88,6 +97,8 @@ pub struct World {
     /// Effects so far, for tests.
     pub effects: Vec<Effect>,
     keep_effects: bool,
+    /// What is wrong with descriptions of instruments.
+    pub complaints: Vec<String>,
 }
 
 /// A message an MQTT instrument publishes.
@@ -101,13 +112,16 @@ pub struct Publication {
 
 impl World {
     /// A lab that was just switched on.
-    pub fn new(config: &LabConfig) -> Result<World, Error> {
+    pub fn new(config: &LabConfig, mut models: Models) -> Result<World, Error> {
         let mut placed = Vec::new();
         let settings = config.plant.as_ref().map(|p| p.settings.clone()).unwrap_or_default();
         check_settings(&settings, config)?;
         let syringe = settings.get("syringe_volume");
         for device in &config.devices {
-            let mut model = model(device)?;
+            let mut model = match models.remove(&device.name) {
+                Some(model) => Device::Model(model),
+                None => model(device)?,
+            };
             if let (Device::Pump(pump), Some(cubic_metres)) = (&mut model, syringe) {
                 pump.fit_syringe(cubic_metres * 1e6);
             }
@@ -140,6 +154,7 @@ impl World {
             log: None,
             effects: Vec::new(),
             keep_effects: true,
+            complaints: Vec::new(),
         })
     }
 
@@ -167,13 +182,28 @@ impl World {
 
     /// What happens to the next request to an instrument.
     pub(crate) fn fate(&mut self, name: &str) -> Fate {
-        let plain = Fate {
-            deaf: false,
-            mute: false,
-            before: Duration::ZERO,
-            latency: Duration::from_millis(1),
-        };
+        let plain = Fate { latency: Duration::from_millis(1), ..Fate::default() };
         self.faults.get_mut(name).map_or(plain, Faults::next)
+    }
+
+    /// Orders a fault of an instrument, or ends all of them.
+    pub(crate) fn order(&mut self, name: &str, fault: Option<Fault>) -> Result<(), String> {
+        let Some(placed) = self.placed.iter().find(|p| p.name == name) else {
+            let known: Vec<&str> = self.placed.iter().map(|p| p.name.as_str()).collect();
+            return Err(format!("there is no instrument `{name}`; there are {}", known.join(", ")));
+        };
+        if let Some(Fault { kind: Kind::Upset(_), .. }) = fault
+            && !matches!(placed.device, Device::Model(_))
+        {
+            return Err(format!(
+                "the simulator of `{name}` plays a part in a plant: faults of the device itself \
+                 are not known to it, those of its line are"
+            ));
+        }
+        match self.faults.get_mut(name).map(|faults| faults.order(fault)) {
+            Some(true) => Ok(()),
+            _ => Err(format!("`{name}` has too many faults; end them with {name}:off")),
+        }
     }
 
     /// The pump on a serial bus that a request is for, or the only instrument of a line.
@@ -194,9 +224,11 @@ impl World {
         }
     }
 
-    /// The controller at an address of the lab.
-    pub(crate) fn controller_at(&self, address: &str) -> Option<String> {
-        let its = |p: &&Placed| p.address == address && matches!(p.device, Device::Controller(_));
+    /// The instrument at a Modbus address of the lab.
+    pub(crate) fn modbus_at(&self, address: &str) -> Option<String> {
+        let its = |p: &&Placed| {
+            p.address == address && { matches!(p.device, Device::Controller(_) | Device::Model(_)) }
+        };
         self.placed.iter().find(its).map(|p| p.name.clone())
     }
 
@@ -227,6 +259,46 @@ impl World {
         };
         self.note(effects, now);
         answer
+    }
+
+    /// Instruments on a line that are described elsewhere.
+    pub(crate) fn models_at(&self, address: &str) -> Vec<String> {
+        let its = |p: &&Placed| p.address == address && matches!(p.device, Device::Model(_));
+        self.placed.iter().filter(its).map(|p| p.name.clone()).collect()
+    }
+
+    /// The requests to one of them in bytes of its line.
+    pub(crate) fn hear(&mut self, name: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
+        match self.device(name) {
+            Some(Device::Model(model)) => model.hear(bytes),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What one of them answers.
+    pub(crate) fn answer(&mut self, name: &str, request: &[u8], now: f64) -> Option<Answer> {
+        self.advance(now);
+        let Device::Model(model) = self.device(name)? else { return None };
+        let answer = model.answer(request, now);
+        for complaint in model.complaints() {
+            let complaint = format!("{name}: {complaint}");
+            tracing::warn!("{complaint}");
+            if self.complaints.len() < COMPLAINTS_MAX {
+                self.complaints.push(complaint);
+            }
+        }
+        answer
+    }
+
+    /// Upsets an instrument; `false` when it cannot be.
+    pub(crate) fn upset(&mut self, name: &str, upset: Upset, on: bool, now: f64) -> bool {
+        match self.device(name) {
+            Some(Device::Model(model)) => {
+                model.upset(upset, on, now);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// What a controller answers to a Modbus request (PDU).
@@ -367,6 +439,19 @@ fn check_settings(settings: &BTreeMap<String, f64>, config: &LabConfig) -> Resul
 
 fn publication(topic: &str, payload: &Json) -> Publication {
     Publication { topic: topic.to_owned(), payload: payload.to_string().into_bytes() }
+}
+
+/// Whether there is a simulator of its own for a definition of this name.
+pub fn has_simulator(definition: &str) -> bool {
+    let own = [
+        "newera-ne1000",
+        "eurotherm-3216",
+        "mqtt5-spectrometer",
+        "as7341-picow",
+        "atlas-ezo-ph",
+        "ika-rct",
+    ];
+    own.contains(&definition) || BRIDGES.contains(&definition)
 }
 
 fn model(device: &DeviceConfig) -> Result<Device, Error> {

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use labloop_simulators::{DeviceConfig, LabConfig, PlantConfig, ServeOptions, in_memory, serve};
+use labloop_simulators::{
+    DeviceConfig, LabConfig, Models, PlantConfig, ServeOptions, in_memory, serve,
+};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PublishProperties};
 use serde_json::{Value as Json, json};
@@ -85,7 +87,7 @@ async fn ask_modbus<S: AsyncRead + AsyncWrite + Unpin>(
 /// A dispense on a virtual clock, over two connections; what was said and the lab time it took.
 async fn dispense_twice() -> (Vec<String>, Duration) {
     let start = Instant::now();
-    let lab = in_memory(&lab(1.0, &[])).unwrap();
+    let lab = in_memory(&lab(1.0, &[]), Models::new()).unwrap();
     let mut line = lab.dial(BUS).unwrap();
     let mut said = Vec::new();
     for command in ["", "1", "DIA14.57", "VOLML", "VOL0.500", "RAT1.000MM", "DIRINF", "RUN"] {
@@ -118,7 +120,7 @@ async fn a_pump_goes_on_while_nobody_listens_and_the_same_seed_is_the_same_to_th
 async fn a_lost_reply_hides_a_command_that_was_carried_out_and_silence_one_that_was_not() {
     for (setting, executed) in [("pump_1_lost_reply_every", true), ("pump_1_silence_every", false)]
     {
-        let lab = in_memory(&lab(1.0, &[(setting, 1.0)])).unwrap();
+        let lab = in_memory(&lab(1.0, &[(setting, 1.0)]), Models::new()).unwrap();
         let mut line = lab.dial(BUS).unwrap();
         for command in ["\r", "RAT1.0MM\r", "RUN\r"] {
             line.write_all(command.as_bytes()).await.unwrap();
@@ -133,7 +135,7 @@ async fn a_lost_reply_hides_a_command_that_was_carried_out_and_silence_one_that_
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_instrument_carries_out_what_it_was_told_after_the_sender_has_gone() {
-    let lab = in_memory(&lab(1.0, &[("pump_1_effect_delay", 0.5)])).unwrap();
+    let lab = in_memory(&lab(1.0, &[("pump_1_effect_delay", 0.5)]), Models::new()).unwrap();
     let mut line = lab.dial(BUS).unwrap();
     for command in ["", "RAT1.0MM"] {
         say(&mut line, command).await;
@@ -148,7 +150,7 @@ async fn a_slow_instrument_carries_out_what_it_was_told_after_the_sender_has_gon
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_answers_for_the_units_it_does_not_have() {
-    let lab = in_memory(&lab(1.0, &[])).unwrap();
+    let lab = in_memory(&lab(1.0, &[]), Models::new()).unwrap();
     let mut wire = lab.dial(BATH).unwrap();
     assert_eq!(ask_modbus(&mut wire, 3, &[3, 0, 1, 0, 1]).await, [3, 2, 0, 250]);
     assert_eq!(ask_modbus(&mut wire, 1, &[3, 0, 1, 0, 1]).await, [0x83, 11]);
@@ -159,7 +161,7 @@ async fn a_gateway_answers_for_the_units_it_does_not_have() {
 
 #[test]
 fn what_cannot_be_simulated_is_refused_by_name() {
-    let refused = |config: &LabConfig| in_memory(config).err().unwrap().to_string();
+    let refused = |config: &LabConfig| in_memory(config, Models::new()).err().unwrap().to_string();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _entered = runtime.enter();
     let message = refused(&lab(1.0, &[("pump_9_delay", 1.0)]));
@@ -183,13 +185,16 @@ async fn served(name: &str, linger: Duration) -> Served {
     std::fs::create_dir_all(&folder).unwrap();
     let ready = folder.join("ready.json");
     let options = ServeOptions {
+        faults: Vec::new(),
+        control: None,
         anywhere: true,
         broker: true,
         ready_file: Some(ready.clone()),
         linger: Some(linger),
         log: Some(folder.join("effects.jsonl")),
     };
-    let task = tokio::spawn(async move { serve(lab(60.0, &[]), options).await.unwrap() });
+    let task =
+        tokio::spawn(async move { serve(lab(60.0, &[]), Models::new(), options).await.unwrap() });
     let start = Instant::now();
     while !ready.exists() {
         assert!(start.elapsed() < Duration::from_secs(10), "the simulators did not start");

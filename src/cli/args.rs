@@ -281,6 +281,15 @@ pub struct SimulatorArgs {
     /// Write {"pid", "endpoints"} here once everything answers.
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
+    /// What goes wrong: INSTRUMENT:KIND[=VALUE][@SHARE%], such as pump_1:late=500ms@10%. Kinds: silence,
+    /// lost, delay=TIME, late=TIME, corrupt, truncated, duplicated, wrong_address, disconnect,
+    /// exception=CODE, busy, stuck, drift=SHARE_PER_HOUR, spike=FACTOR, sensor_break, reboot.
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// Take faults on this address while running, one a line; INSTRUMENT:off ends them. Port 0 is any
+    /// free port, written to the ready file.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub control: Option<String>,
     /// End this many seconds after the last connection was closed.
     #[arg(long, value_name = "SECONDS")]
     pub linger: Option<f64>,

@@ -10,7 +10,7 @@ use labloop_simulators::{DeviceConfig, LabConfig, MemoryLab, PlantConfig, in_mem
 use tokio::sync::mpsc;
 
 use super::args::{Speed, TimeArgs};
-use super::{Exit, output};
+use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
@@ -319,7 +319,8 @@ pub(super) fn work(
                 .map_err(|e| format!("no runtime: {e}"))?;
             runtime.block_on(async {
                 let config = simulated(&lab, 1.0, Some(work.seed));
-                let simulated: MemoryLab = in_memory(&config).map_err(|e| e.to_string())?;
+                let models = mirrors::models(&lab, &work.bundle.definitions, config.seed)?;
+                let simulated: MemoryLab = in_memory(&config, models).map_err(|e| e.to_string())?;
                 let dialer = Dialer::memory(move |address| simulated.dial(address));
                 let clock = Clock::virtual_time(base);
                 go(&lab, work, clock, dialer, "virtual", false, prepare).await

@@ -12,6 +12,7 @@ mod init;
 mod instrument;
 mod launch;
 mod lsp;
+mod mirrors;
 mod output;
 mod progress;
 mod resume;

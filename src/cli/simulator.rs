@@ -5,13 +5,13 @@ use std::time::Duration;
 use labloop_simulators::{ServeOptions, serve};
 
 use super::args::SimulatorArgs;
-use super::{Exit, launch, output};
+use super::{Exit, launch, mirrors, output};
 use crate::compiler::bundle::Loader;
 
 pub(super) fn run(args: &SimulatorArgs) -> Exit {
     let mut loader = Loader::default();
-    let lab = match loader.lab(&args.lab) {
-        Ok(Some((lab, _))) if !loader.report.has_errors() => lab,
+    let (lab, definitions) = match loader.lab(&args.lab) {
+        Ok(Some(found)) if !loader.report.has_errors() => found,
         Ok(_) => {
             let never = crate::spec::render::Colour::Never;
             output::say(crate::spec::render::text(&loader.report, &loader.sources, never));
@@ -23,7 +23,16 @@ pub(super) fn run(args: &SimulatorArgs) -> Exit {
         }
     };
     let config = launch::simulated(&lab, args.speed, args.seed);
+    let models = match mirrors::models(&lab, &definitions, config.seed) {
+        Ok(models) => models,
+        Err(why) => {
+            output::error(why);
+            return Exit::Unreachable;
+        }
+    };
     let options = ServeOptions {
+        faults: args.fault.clone(),
+        control: args.control.clone(),
         anywhere: args.anywhere,
         broker: args.broker,
         ready_file: args.ready_file.clone(),
@@ -37,7 +46,7 @@ pub(super) fn run(args: &SimulatorArgs) -> Exit {
             return Exit::Usage;
         }
     };
-    match runtime.block_on(serve(config, options)) {
+    match runtime.block_on(serve(config, models, options)) {
         Ok(()) => Exit::Done,
         Err(error) => {
             output::error(error.to_string());

@@ -30,7 +30,7 @@ pub mod show;
 mod values;
 mod walk;
 
-pub use bind::Binding;
+pub use bind::{Binding, Definitions};
 pub use bundle::{Bundle, BundleError, Kind};
 pub use interlocks::first_guard;
 pub use lab::check_lab;

@@ -216,6 +216,11 @@ impl Factor {
         value * self.mul / self.div
     }
 
+    /// The other way: the inverse of [`Factor::sent`] and of [`Factor::read`].
+    pub fn inverse(self, number: f64) -> f64 {
+        number * self.div / self.mul
+    }
+
     /// The value that a number read from the wire stands for; there `/100` is written as it is
     /// read.
     pub fn read(self, number: f64) -> f64 {

@@ -4,6 +4,9 @@
 //! noise  start  address body  check sum  end           (the sum may also follow the end)
 //! ```
 
+mod device;
+
+use super::checksum::Checksum;
 use super::text::{Fault, ReplyEnd, TextCodec};
 use crate::wire::printable::bytes_of;
 

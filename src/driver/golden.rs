@@ -304,7 +304,7 @@ fn from_instrument(plan: &Plan, topic: &str) -> bool {
         })
 }
 
-fn raw(text: &str) -> Result<Vec<u8>, String> {
+pub(super) fn raw(text: &str) -> Result<Vec<u8>, String> {
     let Some(digits) = text.strip_prefix("hex:") else {
         return bytes_of(text)
             .ok_or_else(|| format!("{text:?} holds characters that are no bytes"));

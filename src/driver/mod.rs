@@ -19,6 +19,7 @@ pub mod golden;
 mod golden_broker;
 mod json;
 mod line;
+pub mod mirror;
 mod null;
 mod pattern;
 mod plan;

@@ -10,6 +10,8 @@
 //! [`super::forms`]. One bit of such a number is `h4.lsb3`, counted from the least significant, or
 //! `h4.msb12`, counted from the most significant; makers number them both ways.
 
+mod fill;
+
 use super::forms::{Factor, Packed};
 
 /// A compiled pattern.

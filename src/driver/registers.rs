@@ -1,5 +1,7 @@
 //! Typed Modbus registers: raw words to numbers and back.
 
+mod encode;
+
 use crate::spec::instrument::{Register, RegisterType, Table, WordOrder};
 use crate::wire::modbus::{Answer, Request};
 

@@ -16,9 +16,13 @@
 //!
 //! A number is never sent when the instrument would get another value than rounding explains.
 
+mod reverse;
+
 use super::forms::{Factor, Packed};
 use crate::expr::Value;
 use crate::units::{Dimension, Unit};
+
+pub(super) use reverse::Said;
 
 /// Most of a value that rendering may lose.
 const LARGEST_LOSS: f64 = 0.005;

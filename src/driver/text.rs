@@ -220,7 +220,7 @@ impl TextCodec {
 
 impl StatusTable {
     /// Takes the status off an answer.
-    fn read<'t>(&self, rest: &'t str, lenient: bool) -> Result<(StatusClass, &'t str), Fault> {
+    pub fn read<'t>(&self, rest: &'t str, lenient: bool) -> Result<(StatusClass, &'t str), Fault> {
         let length = match &self.form {
             StatusForm::Word(_) => rest.find(' ').unwrap_or(rest.len()),
             StatusForm::Letter(_) | StatusForm::Byte { .. } => {

@@ -8,10 +8,12 @@ mod connection;
 mod frame;
 pub(super) mod lower;
 mod operation;
+mod simulate;
 mod status;
 pub(super) mod tables;
 mod wire;
 
+pub use simulate::{Signal, SignalModel, Simulate, SimulatedAction};
 pub use wire::{
     Bits, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness, Modbus, Mqtt,
     Parity, Register, RegisterType, ReplyEnd, ReplyFrame, Serial, Silent, Table, Unsolicited,
@@ -64,8 +66,8 @@ pub struct Instrument {
     pub heartbeat: Option<Heartbeat>,
     /// Conditions a person must know of.
     pub alarms: Vec<Alarm>,
-    /// How a simulator behaves: free keys, read by the simulators.
-    pub simulate: Vec<Named<Written>>,
+    /// How a simulator behaves.
+    pub simulate: Simulate,
     /// Golden bytes from the manual.
     pub examples: Vec<Example>,
     /// The whole document.

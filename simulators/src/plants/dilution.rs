@@ -170,7 +170,7 @@ impl Plant for Dilution {
 mod tests {
     use super::*;
     use crate::config::{DeviceConfig, LabConfig};
-    use crate::world::World;
+    use crate::world::{Models, World};
 
     #[test]
     fn a_well_that_is_halved_shows_half_and_refuses_what_does_not_fit() {
@@ -191,7 +191,7 @@ mod tests {
                 settings: [("stock".to_owned(), 0.1)].into(),
             }),
         };
-        let mut world = World::new(&config).unwrap();
+        let mut world = World::new(&config, Models::new()).unwrap();
         let mut say = |name: &str, command: &str, input: Json| {
             let payload = input.to_string();
             let said = world.message(name, &format!("do/{command}"), payload.as_bytes(), 0.0);

@@ -402,6 +402,14 @@ fn examples(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
             _ => {}
         }
     }
+    for action in &instrument.simulate.actions {
+        if instrument.action(&action.name.value).is_none()
+            && !named(f, "actions", &action.name.value)
+        {
+            let known = instrument.actions.iter().map(|a| a.name.value.as_str());
+            unknown(r, codes::UNKNOWN_ACTION, &action.name, "action", known);
+        }
+    }
     if instrument.examples.is_empty() && !f.has("examples") {
         r.push(
             Diagnostic::warning(

@@ -8,9 +8,9 @@ use crate::spec::shape;
 use crate::spec::shared;
 use crate::spec::source::{SourceFile, Spanned};
 use crate::spec::tree::NodeKind;
-use crate::spec::value::{Named, Written};
 
 use super::operation::{self, Medium};
+use super::simulate;
 use super::tables as t;
 use super::{
     Action, Alarm, AlarmAction, AlarmSeverity, Ask, Connection, Done, EffectClass, Example,
@@ -46,7 +46,7 @@ impl Instrument {
             let safe_state = f.get("safe_state").and_then(|item| safe_state(r, item, medium));
             let heartbeat = f.get("heartbeat").and_then(|item| heartbeat(r, item, medium));
             let alarms = alarms(r, f.get("alarms"));
-            let simulate = simulate(r, f.get("simulate"));
+            let simulate = f.get("simulate").and_then(|item| simulate::lower(r, item));
             let examples = r.list(f.get("examples"), example);
             let mut instrument = Instrument {
                 source: file.id,
@@ -66,7 +66,7 @@ impl Instrument {
                 safe_state,
                 heartbeat,
                 alarms,
-                simulate,
+                simulate: simulate.unwrap_or_default(),
                 examples,
                 span: f.span,
             };
@@ -445,19 +445,6 @@ fn alarms(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Alarm> {
     });
     shared::unique(r, "alarm", alarms.iter().map(|a| &a.id));
     alarms
-}
-
-fn simulate(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Named<Written>> {
-    match item.and_then(|item| r.written(item)) {
-        Some(Written::Map { entries, .. }) => entries,
-        Some(_) => {
-            if let Some(item) = item {
-                r.wrong_kind(item, "a mapping", "{model: integrator}");
-            }
-            Vec::new()
-        }
-        None => Vec::new(),
-    }
 }
 
 fn example(r: &mut Reader<'_>, item: Item<'_>) -> Option<Example> {

@@ -47,7 +47,7 @@ pub(in crate::spec) static INSTRUMENT: Table = Table {
         key("safe_state", Takes::Either(&[OPERATIONS, Takes::Object(&SAFE_STATE)]), "Leaves it harmless"),
         key("heartbeat", Takes::Object(&HEARTBEAT), "The device stops by itself if nobody talks to it"),
         key("alarms", Takes::List(&ALARM_ENTRY), "Conditions a person must know of"),
-        key("simulate", Takes::Any, "How a simulator behaves"),
+        key("simulate", Takes::Object(&super::simulate::SIMULATE), "How a simulator made from this definition behaves"),
         key("examples", Takes::List(&EXAMPLE_ENTRY), "Golden bytes from the manual"),
     ],
 };

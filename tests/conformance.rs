@@ -1,0 +1,240 @@
+//! Every definition of an instrument on a line or with registers, driven against the simulator
+//! made from the same file: each property is read, each action done, the safe state taken.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use labloop::compiler::built_in;
+use labloop::driver::mirror::{Device, Mirror};
+use labloop::driver::{
+    Command, Definition, Fleet, InstrumentSetup, Notice, Outcome, written_values,
+};
+use labloop::expr::Value;
+use labloop::spec::Sources;
+use labloop::spec::instrument::{ExampleOf, Wire};
+use labloop::wire::{Address, Clock, Dialer, Tick};
+use labloop_simulators::{DeviceConfig, LabConfig, Models, ServeOptions, in_memory, serve};
+use tokio::sync::mpsc;
+
+const NAME: &str = "device";
+
+/// All built-in definitions that are not MQTT.
+fn definitions() -> Vec<Arc<Definition>> {
+    let mut all = Vec::new();
+    for name in built_in::names() {
+        let (path, text) = built_in::text(name).unwrap();
+        let mut sources = Sources::new();
+        let id = sources.add(path.to_owned(), text);
+        let definition = Definition::lower(sources.get(id).unwrap()).value.unwrap();
+        if !matches!(definition.connection.wire, Wire::Mqtt(_)) {
+            all.push(Arc::new(definition));
+        }
+    }
+    all
+}
+
+/// Units configured as the examples say, each way once.
+fn setups(definition: &Arc<Definition>, at: &str) -> Vec<InstrumentSetup> {
+    let mut configs: Vec<BTreeMap<String, Value>> = Vec::new();
+    for example in &definition.examples {
+        let config = written_values(&definition.config, &example.config).unwrap();
+        if !configs.contains(&config) {
+            configs.push(config);
+        }
+    }
+    let setup = |config| InstrumentSetup {
+        name: NAME.to_owned(),
+        definition: Arc::clone(definition),
+        at: Address::parse(at).unwrap(),
+        config,
+        secret: None,
+    };
+    configs.into_iter().map(setup).collect()
+}
+
+fn lab(address: &str, speed: f64) -> LabConfig {
+    LabConfig {
+        seed: 7,
+        speed,
+        devices: vec![DeviceConfig {
+            name: NAME.to_owned(),
+            model: "by its definition".to_owned(),
+            address: address.to_owned(),
+            config: BTreeMap::new(),
+        }],
+        plant: None,
+    }
+}
+
+fn models(setup: &InstrumentSetup) -> Models {
+    let mirror = Mirror::new(setup).unwrap_or_else(|wrong| panic!("{}", wrong.join("\n")));
+    Models::from([(NAME.to_owned(), Box::new(Device::new(mirror, 7)) as _)])
+}
+
+/// Drives a device through all its definition says; what went wrong.
+async fn drive(setup: InstrumentSetup, clock: Clock, dialer: Dialer) -> Vec<String> {
+    let (definition, config) = (Arc::clone(&setup.definition), setup.config.clone());
+    let (sender, mut notices) = mpsc::channel(4096);
+    let fleet = Fleet::start(vec![setup], clock.clone(), dialer, sender, 1).unwrap();
+    let mut wrong = Vec::new();
+    for (_, ready) in fleet.ready(Duration::from_secs(20)).await {
+        if let Err(why) = ready {
+            return vec![format!("{}: it does not connect: {why}", definition.name.value)];
+        }
+    }
+    let mut attempts: Vec<(String, BTreeMap<String, Value>)> = Vec::new();
+    for example in &definition.examples {
+        if let ExampleOf::Action(name) = &example.of
+            && example.fails.is_none()
+            && written_values(&definition.config, &example.config).unwrap() == config
+            && !attempts.iter().any(|(done, _)| *done == name.value)
+        {
+            let action = definition.action(&name.value).unwrap();
+            attempts
+                .push((name.value.clone(), written_values(&action.args, &example.args).unwrap()));
+        }
+    }
+    // What is read first shows what the examples said, what is read last what the actions left.
+    for round in ["before", "after"] {
+        for property in &definition.properties {
+            let name = &property.name.value;
+            fleet.read(&format!("{round} {name}"), NAME, name).unwrap();
+            if let Err(why) = ended(&mut notices).await {
+                wrong.push(format!("property {name} ({round}): {why}"));
+            }
+        }
+        for (action, args) in std::mem::take(&mut attempts) {
+            fleet
+                .send(Command {
+                    attempt: action.clone(),
+                    instrument: NAME.to_owned(),
+                    action: action.clone(),
+                    args,
+                    deadline: Duration::from_secs(6 * 3600),
+                })
+                .unwrap();
+            if let Err(why) = ended(&mut notices).await {
+                wrong.push(format!("action {action}: {why}"));
+            }
+        }
+    }
+    if definition.safe_state.is_some() {
+        fleet.safe_state(NAME).unwrap();
+        if let Err(why) = ended(&mut notices).await {
+            wrong.push(format!("safe state: {why}"));
+        }
+    }
+    fleet.shutdown().await;
+    wrong.into_iter().map(|why| format!("{}: {why}", definition.name.value)).collect()
+}
+
+async fn ended(notices: &mut mpsc::Receiver<Notice>) -> Result<Option<Value>, String> {
+    loop {
+        match notices.recv().await.unwrap() {
+            Notice::Outcome { outcome: Outcome::Done { value, .. }, .. } => return Ok(value),
+            Notice::Outcome { outcome: Outcome::Failed { kind, message, .. }, .. } => {
+                return Err(format!("{kind:?}: {message}"));
+            }
+            Notice::SafeState { confirmed: true, .. } => return Ok(None),
+            Notice::SafeState { detail, .. } => return Err(detail),
+            _ => {}
+        }
+    }
+}
+
+fn address(definition: &Definition) -> &'static str {
+    match &definition.connection.wire {
+        Wire::Bytes(bytes) if bytes.serial.is_some() => "serial:/dev/device",
+        Wire::Bytes(_) => "tcp://device:1",
+        Wire::Modbus(modbus) if modbus.serial.is_some() => "modbus+serial:/dev/device?unit=1",
+        Wire::Modbus(_) => "modbus+tcp://device:502?unit=1",
+        Wire::Mqtt(_) => panic!("not on a line"),
+    }
+}
+
+/// In memory and in virtual time, where mistakes in `simulate:` show.
+#[test]
+fn every_definition_is_its_own_simulator() {
+    let mut wrong = Vec::new();
+    let all = definitions();
+    assert!(all.len() >= 9, "only {} definitions", all.len());
+    for definition in &all {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        wrong.extend(runtime.block_on(async {
+            let at = address(definition);
+            let mut wrong = Vec::new();
+            for setup in setups(definition, at) {
+                let memory = in_memory(&lab(at, 1.0), models(&setup)).unwrap();
+                let wires = memory.clone();
+                let dialer = Dialer::memory(move |address| wires.dial(address));
+                wrong.extend(drive(setup, Clock::virtual_time(Tick(0)), dialer).await);
+                let complaints = memory.complaints().into_iter();
+                wrong.extend(complaints.map(|c| format!("{}: {c}", definition.name.value)));
+            }
+            wrong
+        }));
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// On real terminals and sockets.
+#[test]
+fn every_simulator_works_over_its_wire() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = std::env::temp_dir().join(format!("labloop-conformance-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let wrong = runtime.block_on(async {
+        let mut wrong = Vec::new();
+        for definition in definitions() {
+            let mut places = vec![address(&definition)];
+            match &definition.connection.wire {
+                Wire::Bytes(bytes) if bytes.serial.is_some() && bytes.tcp => {
+                    places.push("tcp://device:1")
+                }
+                Wire::Modbus(modbus) if modbus.serial.is_some() => {
+                    places.push("modbus+tcp://device:502?unit=1");
+                }
+                _ => {}
+            }
+            for at in places {
+                let setup = setups(&definition, at).remove(0);
+                let ready = folder.join(format!("{}.json", definition.name.value));
+                let options = ServeOptions {
+                    anywhere: true,
+                    ready_file: Some(ready.clone()),
+                    ..ServeOptions::default()
+                };
+                let speed = 1000.0;
+                let served = tokio::spawn(serve(lab(at, speed), models(&setup), options));
+                while !ready.exists() {
+                    assert!(!served.is_finished(), "{at} is not served");
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                let text = std::fs::read_to_string(&ready).unwrap();
+                let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let actual = text["endpoints"][at].as_str().unwrap();
+                let setup = InstrumentSetup { at: Address::parse(actual).unwrap(), ..setup };
+                let clock = Clock::scaled(speed, Tick(0));
+                let driven = drive(setup, clock, Dialer::real()).await;
+                wrong.extend(driven.into_iter().map(|why| format!("{at}: {why}")));
+                served.abort();
+                let _ = std::fs::remove_file(&ready);
+            }
+        }
+        wrong
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
