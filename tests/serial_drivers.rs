@@ -391,6 +391,28 @@ async fn the_safe_state_goes_ahead_of_all_that_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_that_may_take_minutes_does_not_keep_a_safe_state_waiting() {
+    let log = Log::default();
+    let slow = ("{send: RUN, expect: [busy]}", "{send: RUN, expect: [busy], timeout: 2 min}");
+    let definition = without_polls(definition(PUMP, &[slow]));
+    let setup = setup("a", definition, "serial:/dev/bus", &[("syringe_diameter", "14.57 mm")]);
+    let peer = |message: &str| if message == "RUN" { Do::Silence } else { healthy(message) };
+    let mut lab = Lab::start(vec![setup], line(&log, peer));
+    lab.ready().await;
+    lab.fleet.send(command("r", "a", "start", &[("rate", "1 mL/min")])).unwrap();
+    // Longer than any other answer may take.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(log.lock().unwrap().last().map(String::as_str), Some("RUN"));
+    let asked = tokio::time::Instant::now();
+    lab.fleet.safe_state("a").unwrap();
+    assert_eq!(failure(&lab.outcome("r").await), ("gate", "Unknown".to_owned()));
+    let safe = |notice: &Notice| matches!(notice, Notice::SafeState { .. }).then_some(());
+    lab.wait(safe).await;
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(count(&log, "STP") >= 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_closed_gate_lets_reads_and_safe_states_pass() {
     let log = Log::default();
     let mut lab = Lab::start(vec![pump("a", "0")], line(&log, healthy));

@@ -9,6 +9,7 @@ macro_rules! built_in {
 
 built_in![
     "balance/mettler-mt-sics.yaml",
+    "balance/sartorius-sbi.yaml",
     "battery_cycler/mqtt5-battery-cycler.yaml",
     "bioreactor/mqtt5-bioreactor.yaml",
     "film_meter/mqtt5-film-meter.yaml",
@@ -16,7 +17,11 @@ built_in![
     "hplc_pump/knauer-azura.yaml",
     "liquid_handler/mqtt5-liquid-handler.yaml",
     "mass_flow_controller/alicat-mc.yaml",
+    "mass_flow_controller/bronkhorst-propar.yaml",
+    "motion/grbl.yaml",
+    "motion/marlin.yaml",
     "multimeter/scpi-dmm.yaml",
+    "peristaltic_pump/masterflex-ls.yaml",
     "ph_meter/atlas-ezo-ph.yaml",
     "plate_reader/mqtt5-plate-reader.yaml",
     "power_supply/scpi-power-supply.yaml",
@@ -31,6 +36,7 @@ built_in![
     "stirrer/ika-rct.yaml",
     "syringe_pump/hamilton-psd4.yaml",
     "syringe_pump/harvard-pump11.yaml",
+    "syringe_pump/newera-ne1000-safe.yaml",
     "syringe_pump/newera-ne1000.yaml",
     "syringe_pump/runze-sy01b.yaml",
     "syringe_pump/tecan-cavro.yaml",

@@ -29,6 +29,9 @@ const MOST_SILENCES: u32 = 5;
 /// Times a device may say that it is still busy before its answer is given up.
 const MOST_BUSY_MESSAGES: u32 = 3_600;
 
+/// An answer that may take long is looked for in steps of this, so that a safe state can come first.
+const LONG_WAIT: Duration = Duration::from_millis(100);
+
 /// Messages kept in one trace; a long completion poll would otherwise grow it without bound.
 const LONGEST_TRACE: usize = 64;
 
@@ -269,7 +272,8 @@ impl Line {
             self.not_before = Some(Instant::now() + timing.silent);
             return Ok(None);
         }
-        let mut deadline = Instant::now() + timing.reply;
+        let longest = message.timeout.unwrap_or(timing.reply);
+        let mut deadline = Instant::now() + longest;
         let mut patience = MOST_BUSY_MESSAGES;
         loop {
             let taken = match codec.take(&mut self.arrived) {
@@ -285,7 +289,7 @@ impl Line {
                 if let Some(unasked) = codec.unasked(&taken.frame) {
                     if unasked.action == UnsolicitedAction::Busy && patience > 0 {
                         patience -= 1;
-                        deadline = Instant::now() + timing.reply;
+                        deadline = deadline.max(Instant::now() + timing.reply);
                     }
                     self.heed(unasked, patience < MOST_BUSY_MESSAGES)?;
                     continue;
@@ -300,9 +304,17 @@ impl Line {
                 ReplyEnd::Idle(idle) if !self.arrived.is_empty() => {
                     deadline.min(Instant::now() + *idle)
                 }
+                _ if message.timeout.is_some() => deadline.min(Instant::now() + LONG_WAIT),
                 _ => deadline,
             };
             if self.more(until).await? {
+                continue;
+            }
+            if message.timeout.is_some() && Instant::now() < deadline {
+                // SAFETY(lab): an answer that may take minutes must not keep a safe state waiting.
+                if self.is_wanted() {
+                    return Err(self.give_up());
+                }
                 continue;
             }
             if !self.arrived.is_empty()
@@ -322,7 +334,7 @@ impl Line {
             return Err(Fault::new(
                 FailureKind::Timeout,
                 Sent::Unknown,
-                format!("{what} within {} ms", timing.reply.as_millis()),
+                format!("{what} within {} ms", longest.as_millis()),
             ));
         }
     }
@@ -358,11 +370,7 @@ impl Line {
             UnsolicitedAction::Ignore => {}
             // SAFETY(lab): a device that says again and again that it is busy would keep the line
             // from a safe state; that goes first.
-            UnsolicitedAction::Busy if waits && self.is_wanted() => {
-                self.spoil();
-                let why = "the answer was given up for a safe state";
-                return Err(Fault::new(FailureKind::Gate, Sent::Unknown, why));
-            }
+            UnsolicitedAction::Busy if waits && self.is_wanted() => return Err(self.give_up()),
             UnsolicitedAction::Busy => {}
             UnsolicitedAction::Rebooted | UnsolicitedAction::Alarm => {
                 let mut fault = Fault::new(
@@ -375,6 +383,12 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    fn give_up(&mut self) -> Fault {
+        self.spoil();
+        let why = "the answer was given up for a safe state";
+        Fault::new(FailureKind::Gate, Sent::Unknown, why)
     }
 
     fn is_wanted(&self) -> bool {
@@ -457,6 +471,8 @@ pub(super) struct Timing {
 pub(super) struct Message<'a> {
     pub body: &'a str,
     pub answered: bool,
+    /// Longest wait for its answer, where that of the instrument is too short.
+    pub timeout: Option<Duration>,
     /// An error status of its answer is no failure.
     pub lenient: bool,
 }

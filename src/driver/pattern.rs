@@ -2,8 +2,8 @@
 //!
 //! `f` is a decimal number, `d` a whole number, both with any spaces before them because many
 //! devices align numbers to the right; `a` is a decimal number whose sign stands before such
-//! spaces; `w` is a word of letters, digits, `_` and `-`, `s` everything
-//! up to the next character of the pattern, `4s` exactly four characters. `{unit}` is a word of
+//! spaces; `w` is a word of letters, digits, `_` and `-`, `?w` one that begins with
+//! a letter and may be missing, `s` everything up to the next character of the pattern, `4s` exactly four characters. `{unit}` is a word of
 //! letters, `{status}` stands for the status and takes no characters. The whole answer must match.
 //!
 //! Hexadecimal and binary forms, and factors behind a number (`{value:h4s/100}`), are those of
@@ -18,6 +18,8 @@ use super::forms::{Factor, Packed};
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Pattern {
     parts: Vec<Part>,
+    /// Places of the parts that may be missing.
+    optional: Vec<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -53,7 +55,7 @@ const LONGEST_FIELD: usize = 4096;
 
 fn form_of(text: &str) -> Option<Form> {
     match text {
-        "w" => return Some(Form::Word),
+        "w" | "?w" => return Some(Form::Word),
         "s" | "" => return Some(Form::Rest),
         _ => {}
     }
@@ -109,6 +111,7 @@ impl Pattern {
     /// Compiles a pattern.
     pub fn parse(source: &str) -> Result<Pattern, String> {
         let mut parts = Vec::new();
+        let mut optional = Vec::new();
         let mut text = String::new();
         let mut rest = source;
         while let Some(at) = rest.find(['{', '}']) {
@@ -130,6 +133,9 @@ impl Pattern {
             };
             if !text.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut text)));
+            }
+            if field.ends_with(":?w") {
+                optional.push(parts.len());
             }
             parts.push(match field.split_once(':').unwrap_or((field, "")) {
                 ("unit", "") => Part::Unit,
@@ -155,7 +161,7 @@ impl Pattern {
         if !text.is_empty() {
             parts.push(Part::Text(text));
         }
-        Ok(Pattern { parts })
+        Ok(Pattern { parts, optional })
     }
 
     /// Matches a whole answer; the error says what was expected where.
@@ -213,6 +219,7 @@ impl Pattern {
                 let digits = length_of(digits, |c| c.is_ascii_digit());
                 if digits == 0 { 0 } else { sign + digits }
             }
+            Form::Word if self.optional.contains(&at) && !begins_with_letter(ahead) => 0,
             Form::Word => length_of(ahead, |c| c.is_ascii_alphanumeric() || "_-".contains(c)),
             Form::Rest => match self.parts.get(at + 1) {
                 Some(Part::Text(text)) => ahead.find(text.as_str()).unwrap_or(ahead.len()),
@@ -251,7 +258,9 @@ impl Pattern {
                 let bits = number as i64;
                 Raw::Number(f64::from(u8::from(bits >> bit & 1 == 1)))
             }
-            Form::Word if text.is_empty() => return Err(wrong("word")),
+            Form::Word if text.is_empty() && !self.optional.contains(&at) => {
+                return Err(wrong("word"));
+            }
             Form::Word | Form::Rest | Form::Characters(_) => Raw::Text(text.to_owned()),
         };
         Ok((raw, after))
@@ -262,6 +271,10 @@ impl Pattern {
 fn first_of(text: &str, count: usize) -> Option<usize> {
     let mut ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     if count == 0 { Some(0) } else { ends.nth(count - 1) }
+}
+
+fn begins_with_letter(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 fn length_of(text: &str, belongs: impl Fn(char) -> bool) -> usize {
@@ -339,6 +352,10 @@ mod tests {
         assert_eq!(aligned("-    52.1873 g"), Ok(Some(Raw::Number(-52.1873))));
         assert_eq!(aligned("+    52.1873 g"), Ok(Some(Raw::Number(52.1873))));
         assert!(aligned("+-  52.1873 g").is_err());
+        for weight in ["N     -    52.1873 g  ", "-    52.1873 g  "] {
+            let found = found("{_:?w}{value:a} g{_:s}", weight).map(|found| found.value);
+            assert_eq!(found, Ok(Some(Raw::Number(-52.1873))), "{weight}");
+        }
     }
 
     #[test]

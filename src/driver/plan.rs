@@ -78,6 +78,8 @@ pub(super) enum Op {
         answered: bool,
         expect: Vec<StatusClass>,
         parse: Option<Pattern>,
+        /// Wall time; `None`: that of the connection.
+        timeout: Option<Duration>,
         unless: Option<Box<UnlessPlan>>,
         verify: Option<Box<UnlessPlan>>,
     },

@@ -35,21 +35,14 @@ impl Talk<'_> {
     }
 
     async fn ask(&mut self, body: &str, answered: bool) -> Result<Option<Reply>, Fault> {
-        self.ask_for(body, answered, false).await
+        self.ask_for(Message { body, answered, timeout: None, lenient: false }).await
     }
 
-    /// With `lenient`, an error status of the answer is looked at, not obeyed.
-    async fn ask_for(
-        &mut self,
-        body: &str,
-        answered: bool,
-        lenient: bool,
-    ) -> Result<Option<Reply>, Fault> {
+    async fn ask_for(&mut self, message: Message<'_>) -> Result<Option<Reply>, Fault> {
         let Protocol::Text { codec, .. } = &self.plan.protocol else {
             return Err(Fault::not_sent("a text message on a line that is not text"));
         };
         let timing = self.timing();
-        let message = Message { body, answered, lenient };
         let reply = self.line.text(codec, &message, &timing, self.trace).await?;
         self.trace.status = reply.as_ref().and_then(|reply| reply.status).or(self.trace.status);
         Ok(reply)
@@ -71,7 +64,7 @@ impl Talk<'_> {
     /// Runs one operation. Pauses are the caller's.
     pub async fn run(&mut self, op: &Op, scope: &Scope) -> Result<Heard, Fault> {
         match op {
-            Op::Text { texts, answered, expect, parse, unless, verify } => {
+            Op::Text { texts, answered, expect, parse, timeout, unless, verify } => {
                 if let Some(unless) = unless
                     && self.is_so(unless, scope).await.map_err(harmless)?
                 {
@@ -80,7 +73,9 @@ impl Talk<'_> {
                 let body = Template::render_best(texts, &|name| scope.look_up(name))
                     .map_err(Fault::not_sent)?;
                 let lenient = expect.contains(&StatusClass::Error);
-                let Some(reply) = self.ask_for(&body, *answered, lenient).await? else {
+                let message =
+                    Message { body: &body, answered: *answered, timeout: *timeout, lenient };
+                let Some(reply) = self.ask_for(message).await? else {
                     let plan = self.plan;
                     if let Some(check) = verify.as_deref().or(plan.silent_check.as_ref()) {
                         self.verify(check, scope).await?;

@@ -24,6 +24,8 @@ pub(super) struct TextCodec {
     pub start: Vec<u8>,
     pub prefix: String,
     pub end: Vec<u8>,
+    /// Messages sent as they stand.
+    pub bare: Vec<Vec<u8>>,
     /// Form of the length that follows the start of a message, and what is added to the length of
     /// address and body.
     pub size: Option<(Packed, usize)>,
@@ -41,12 +43,14 @@ pub(super) struct TextCodec {
     pub reply_prefix: String,
     pub status: Option<StatusTable>,
     pub errors: BTreeMap<String, (String, ErrorClass)>,
+    /// Errors whose text varies.
+    pub error_patterns: Vec<(Pattern, (String, ErrorClass))>,
     pub unsolicited: Vec<UnsolicitedPlan>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum ReplyEnd {
-    /// The first of these.
+    /// The first of these; where there are several, one that stands alone is the answer itself.
     Bytes(Vec<Vec<u8>>),
     /// A line that begins with one of these.
     Lines {
@@ -193,13 +197,14 @@ impl TextCodec {
         Ok(Some(Reply { status, data: data.to_owned() }))
     }
 
-    /// What an error text means: the entry with exactly this text, or the longest one that ends
-    /// with `*` and has the same beginning.
+    /// What an error text means: the entry with exactly this text, else the first pattern it
+    /// matches, else the longest entry that ends with `*` and has the same beginning.
     fn error(&self, data: &str) -> Option<&(String, ErrorClass)> {
         let begins = |key: &str| {
             key.strip_suffix('*').is_some_and(|start| !start.is_empty() && data.starts_with(start))
         };
-        self.errors.get(data).or_else(|| {
+        let matched = || self.error_patterns.iter().find(|(pattern, _)| pattern.find(data).is_ok());
+        self.errors.get(data).or_else(|| matched().map(|entry| &entry.1)).or_else(|| {
             self.errors
                 .iter()
                 .filter(|(key, _)| begins(key))
@@ -409,6 +414,24 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_ends_may_be_the_whole_answer() {
+        let codec = TextCodec {
+            start: vec![2],
+            prefix: "P02".to_owned(),
+            end: b"\r".to_vec(),
+            bare: vec![vec![5]],
+            reply_end: ReplyEnd::Bytes(vec![vec![6], vec![0x15], b"\r".to_vec()]),
+            ..TextCodec::plain()
+        };
+        let mut arrived = b"\x06\x15\x02S+5.0\r".to_vec();
+        for expected in [&b"\x06"[..], b"\x15", b"\x02S+5.0"] {
+            assert_eq!(codec.take(&mut arrived).unwrap().unwrap().frame, expected);
+        }
+        assert_eq!(codec.frame("H").unwrap(), b"\x02P02H\r");
+        assert_eq!(codec.frame("\u{5}").unwrap(), b"\x05");
+    }
+
+    #[test]
     fn an_error_may_be_known_by_its_beginning_and_by_its_last_line() {
         let error = |text: &str, class| (text.to_owned(), class);
         let codec = TextCodec {
@@ -417,12 +440,18 @@ mod tests {
                 ("error:9".to_owned(), error("locked", ErrorClass::Reinit)),
             ]
             .into(),
+            error_patterns: vec![(
+                Pattern::parse("04{_:h2}0003{_:h2}").unwrap(),
+                error("no such process", ErrorClass::Operator),
+            )],
             ..TextCodec::plain()
         };
         let kind = |text: &str| codec.read(text.as_bytes(), false).unwrap_err().kind;
         assert_eq!(kind("error:20"), FailureKind::Refused);
         assert_eq!(kind("error:9"), FailureKind::Alarm);
         assert_eq!(kind("$0=10\r\nerror:20"), FailureKind::Refused);
+        assert_eq!(kind("0480000305"), FailureKind::Refused);
+        assert!(codec.read(b"0480000005", false).is_ok());
         assert!(codec.read(b"ok", false).is_ok());
     }
 

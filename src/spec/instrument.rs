@@ -323,6 +323,8 @@ pub enum Operation {
         expect: Vec<Spanned<StatusClass>>,
         /// Pattern of the reply; its `value` is the answer of the action.
         parse: Option<Spanned<String>>,
+        /// Longest wait for the reply to this message, where it is not that of the connection.
+        timeout: Option<Spanned<Duration>>,
         /// Asked first: the message is left out when the device says that it is so already.
         unless: Option<Box<Unless>>,
         /// Asked afterwards: the message counts as taken when the device says so.

@@ -54,6 +54,9 @@ pub(super) fn codec(
             None
         }
     });
+    let bare = bytes.send_bare.iter().map(|text| raw_of(&text.value, "send_bare")).collect();
+    let bare = note.of(bare);
+    let error_patterns = note.error_patterns(&definition.errors);
     let mut unsolicited = Vec::new();
     for entry in &bytes.unsolicited {
         let pattern = Pattern::parse(&entry.pattern.value)
@@ -67,6 +70,7 @@ pub(super) fn codec(
         start: start?,
         prefix: prefix?,
         end: end?,
+        bare: bare?,
         size: size?,
         escape: escape?,
         checksum: checksum?,
@@ -78,6 +82,7 @@ pub(super) fn codec(
         reply_prefix: reply_prefix?,
         status: definition.status.as_ref().map(status),
         errors: table(&definition.errors),
+        error_patterns,
         unsolicited,
     })
 }
@@ -122,6 +127,18 @@ impl Notes<'_> {
         self.of(Packed::parse(&form.value).ok_or_else(|| {
             format!("connection.{place}: `{}` is no form; write u8, u16be, u16le or h2", form.value)
         }))
+    }
+
+    /// Errors whose keys have a brace: these are patterns.
+    fn error_patterns(&mut self, codes: &[doc::ErrorCode]) -> Vec<(Pattern, (String, ErrorClass))> {
+        let mut patterns = Vec::new();
+        for error in codes.iter().filter(|error| error.code.value.contains('{')) {
+            let pattern = Pattern::parse(&error.code.value).map_err(|why| format!("errors: {why}"));
+            if let Some(pattern) = self.of(pattern) {
+                patterns.push((pattern, (error.text.clone(), error.class)));
+            }
+        }
+        patterns
     }
 
     fn reply_end(&mut self, end: &doc::ReplyEnd) -> Option<ReplyEnd> {

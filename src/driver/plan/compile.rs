@@ -231,7 +231,7 @@ impl Compiler<'_> {
 
     fn op(&mut self, operation: &Operation, single: bool, place: &str) -> Option<Op> {
         match operation {
-            Operation::Send { texts, reply, expect, parse, unless, verify, .. } => {
+            Operation::Send { texts, reply, expect, parse, timeout, unless, verify, .. } => {
                 let mut templates = Vec::new();
                 for text in texts {
                     templates.extend(self.template(&text.value, place));
@@ -253,6 +253,7 @@ impl Compiler<'_> {
                     answered: *reply == ReplyKind::Yes,
                     expect: expect.iter().map(|class| class.value).collect(),
                     parse,
+                    timeout: timeout.as_ref().map(|timeout| timeout.value),
                     unless,
                     verify,
                 })

@@ -63,6 +63,7 @@ pub(super) fn lower(r: &mut Reader<'_>, item: Item<'_>) -> Option<Connection> {
         "send_start",
         "send_size",
         "send_end",
+        "send_bare",
         "escape",
         "address",
         "reply",
@@ -147,6 +148,18 @@ fn bytes(r: &mut Reader<'_>, f: &Fields<'_>, serial: Option<Serial>) -> Option<B
     }
     let mut text = |key: &str| f.get(key).and_then(|item| r.text(item));
     let (send_start, send_end, escape) = (text("send_start"), text("send_end"), text("escape"));
+    let send_bare = r.list(f.get("send_bare"), Reader::text);
+    if let Some(empty) = send_bare.iter().find(|text| text.value.is_empty()) {
+        r.push(
+            Diagnostic::error(
+                codes::CONNECTION,
+                empty.span,
+                "write the characters of the message, or leave the entry out",
+            )
+            .label("an empty message")
+            .reason("sent as it stands it would be no message at all"),
+        );
+    }
     let address = f.get("address").and_then(|item| r.object(item, &t::BUS_ADDRESS));
     let mut part =
         |key: &str| address.as_ref().and_then(|a| a.get(key)).and_then(|item| r.text(item));
@@ -167,6 +180,7 @@ fn bytes(r: &mut Reader<'_>, f: &Fields<'_>, serial: Option<Serial>) -> Option<B
         send_size,
         send_prefix,
         send_end: send_end?,
+        send_bare,
         escape,
         reply: reply?,
         checksum,

@@ -401,6 +401,7 @@ fn heartbeat(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Heart
                 reply: ReplyKind::Yes,
                 expect: Vec::new(),
                 parse: None,
+                timeout: None,
                 unless: None,
                 verify: None,
             })

@@ -71,7 +71,7 @@ pub(super) fn list(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -
 
 /// The words that make an operation, the wire each needs, and the keys that may stand beside it.
 const WORDS: &[(&str, Medium, &[&str])] = &[
-    ("send", Medium::Bytes, &["reply", "expect", "parse", "unless", "verify"]),
+    ("send", Medium::Bytes, &["reply", "expect", "parse", "timeout", "unless", "verify"]),
     ("write", Medium::Modbus, &["value", "unit", "unless_equal", "verify"]),
     ("read", Medium::Modbus, &["unit"]),
     ("publish", Medium::Mqtt, &["json", "reply"]),
@@ -139,8 +139,9 @@ fn send(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
     };
     let expect = r.one_or_list(f.get("expect"), |r, item| r.word(item, &STATUS_WORDS));
     let parse = f.get("parse").and_then(|item| r.text(item));
+    let timeout = f.get("timeout").and_then(|item| r.time(item));
     if reply == ReplyKind::None {
-        for key in ["expect", "parse"] {
+        for key in ["expect", "parse", "timeout"] {
             if let Some(span) = f.key_span(key) {
                 r.push(
                     Diagnostic::error(
@@ -165,7 +166,7 @@ fn send(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
     if texts.is_empty() {
         return None;
     }
-    Some(Operation::Send { texts, reply, expect, parse, unless, verify, span: f.span })
+    Some(Operation::Send { texts, reply, expect, parse, timeout, unless, verify, span: f.span })
 }
 
 /// A question and what its answer must be: `{ask, parse, unit, equals, within, settle}`.

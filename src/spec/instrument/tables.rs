@@ -39,7 +39,7 @@ pub(in crate::spec) static INSTRUMENT: Table = Table {
         key("connection", Takes::Object(&CONNECTION), "How to talk to it")
             .required("{serial: {baud: 9600, frame: 8N1}, send_end: \"\\r\", reply: {end: \"\\r\\n\"}, reply_timeout: 500 ms}"),
         key("status", Takes::Object(&STATUS), "Read from every reply before its value"),
-        key("errors", Takes::Map(&ERROR_ENTRY), "What the device calls its errors"),
+        key("errors", Takes::Map(&ERROR_ENTRY), "What the device calls its errors: the text, its beginning before a *, or a pattern"),
         key("identify", OPERATIONS, "Asked after each connect to make sure that this is the device"),
         key("on_connect", OPERATIONS, "Sent after each connect; harmless only"),
         key("properties", Takes::Map(&PROPERTY_ENTRY), "What can be read"),
@@ -78,6 +78,11 @@ pub(super) static CONNECTION: Table = Table {
             "Length that follows the start of each message",
         ),
         key("send_end", Takes::Text, "Put after each message"),
+        key(
+            "send_bare",
+            Takes::List(&TEXT),
+            "Messages sent as they stand, without start, address, check sum and end",
+        ),
         key(
             "escape",
             Takes::Text,
@@ -153,7 +158,11 @@ pub(super) static REPLY: Table = Table {
     doc: "Where a reply begins, and one of three ways to know its end",
     keys: &[
         key("start", Takes::Text, "First characters"),
-        key("end", Takes::OneOrList(&TEXT), "Ends with these characters, or the first of several"),
+        key(
+            "end",
+            Takes::OneOrList(&TEXT),
+            "Ends with these characters, or the first of several; one of several that stands alone is the reply",
+        ),
         key("last_line", Takes::OneOrList(&TEXT), "With `end`: several lines, the last begins so"),
         key("size", Takes::Object(&SIZE), "A field of the frame says how long it is"),
         key("length", Takes::Count(1, MAX_REPLY as u64), "Ends after so many bytes"),
@@ -350,6 +359,11 @@ pub(super) static OPERATION: Table = Table {
         ),
         key("expect", STATUS_WORDS, "Status that the reply must have"),
         key("parse", Takes::Text, "Pattern of the reply; its {value} is the answer"),
+        key(
+            "timeout",
+            Takes::Time,
+            "Longest wait for this reply, where it takes longer than others",
+        ),
         key(
             "unless",
             Takes::Object(&UNLESS),

@@ -46,6 +46,8 @@ pub struct Bytes {
     pub send_size: Option<(Spanned<String>, u32)>,
     /// Put after each message.
     pub send_end: Spanned<String>,
+    /// Messages sent as they stand, without start, address, check sum and end.
+    pub send_bare: Vec<Spanned<String>>,
     /// Byte that is doubled where it stands inside of a message or a reply.
     pub escape: Option<Spanned<String>>,
     /// Frame of a reply.
