@@ -134,6 +134,23 @@ async fn two_pumps_with_one_address_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn pumps_whose_answers_have_no_address_are_told_apart_by_their_messages() {
+    let start = |switches: [&str; 2]| {
+        let (sender, _notices) = tokio::sync::mpsc::channel(8);
+        let pumps = ["a", "b"].into_iter().zip(switches).map(|(name, switch)| {
+            let config = [("syringe", "5 mL"), ("switch", switch)];
+            let definition = definition("syringe_pump/tecan-cavro.yaml", &[]);
+            setup(name, definition, "serial:/dev/bus", &config)
+        });
+        let clock = labloop::wire::Clock::virtual_time(labloop::wire::Tick(0));
+        let dialer = line(&Log::default(), healthy);
+        labloop::driver::Fleet::start(pumps.collect(), clock, dialer, sender, 1).is_ok()
+    };
+    assert!(start(["0", "1"]));
+    assert!(!start(["1", "1"]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_answer_is_never_taken_for_another_question() {
     let log = Log::default();
     let mut asked = 0;

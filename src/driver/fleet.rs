@@ -311,7 +311,8 @@ fn line_mistakes(members: &[Ready]) -> Vec<SetupError> {
             wrong.push(error(reason));
         }
         let address = match &member.plan.protocol {
-            Protocol::Text { codec, .. } => codec.reply_prefix.clone(),
+            // Answers without an address are told apart by who was asked.
+            Protocol::Text { codec, .. } => format!("{}\0{}", codec.prefix, codec.reply_prefix),
             Protocol::Modbus { unit, .. } => unit.to_string(),
             Protocol::Mqtt(_) | Protocol::Null => continue,
         };
