@@ -111,10 +111,20 @@ async fn drive(setup: InstrumentSetup, clock: Clock, dialer: Dialer) -> Vec<Stri
                 wrong.push(format!("property {name} ({round}): {why}"));
             }
         }
+        let stop = definition.actions.iter().find(|a| a.stops && a.args.is_empty());
+        let mut queue = Vec::new();
         for (action, args) in std::mem::take(&mut attempts) {
+            let starts = !definition.action(&action).unwrap().starts.is_empty();
+            queue.push((action, args));
+            // What runs is stopped before anything else begins, as people do.
+            if let (true, Some(stop)) = (starts, stop) {
+                queue.push((stop.name.value.clone(), BTreeMap::new()));
+            }
+        }
+        for (number, (action, args)) in queue.into_iter().enumerate() {
             fleet
                 .send(Command {
-                    attempt: action.clone(),
+                    attempt: format!("{number} {action}"),
                     instrument: NAME.to_owned(),
                     action: action.clone(),
                     args,

@@ -165,6 +165,14 @@ impl Expr {
         }
     }
 
+    /// The chain of names, if it reads just one.
+    pub fn as_path(&self) -> Option<&[String]> {
+        match &self.root.kind {
+            Kind::Path(path) => Some(path),
+            _ => None,
+        }
+    }
+
     /// As written; empty for a literal made by the compiler.
     pub fn text(&self) -> &str {
         &self.text

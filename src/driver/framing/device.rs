@@ -26,6 +26,10 @@ impl TextCodec {
         arrived: &mut Vec<u8>,
         fits: &dyn Fn(&str) -> bool,
     ) -> Option<Heard> {
+        if let Some(bare) = self.bare.iter().find(|bare| arrived.starts_with(bare)) {
+            arrived.drain(..bare.len());
+            return Some(Heard { whole: bare.clone(), body: Some(text_of(bare)) });
+        }
         if !self.start.is_empty() {
             match position(arrived, &self.start) {
                 Some(at) => drop(arrived.drain(..at)),
@@ -62,7 +66,7 @@ impl TextCodec {
         let field = arrived.get(at..at + form.length())?;
         let size = form.read(&text_of(field)).filter(|size| (0.0..4096.0).contains(size));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 4096")]
-        let inner = (size.unwrap_or(0.0) as usize).checked_sub(add).unwrap_or(0);
+        let inner = (size.unwrap_or(0.0) as usize).saturating_sub(add);
         let sum = self.checksum.as_ref().and_then(super::Checksum::length).unwrap_or(0);
         Some(at + form.length() + inner + sum + self.end.len())
     }
@@ -106,9 +110,26 @@ impl TextCodec {
 
     /// The bytes of an answer. `data` begins with the status where answers have one.
     pub fn answer(&self, request: &[u8], data: &str) -> Option<Vec<u8>> {
-        let (prefix, data) = (bytes_of(&self.reply_prefix)?, bytes_of(data)?);
+        let (prefix, mut data) = (bytes_of(&self.reply_prefix)?, bytes_of(data)?);
+        if let ReplyEnd::Lines { end, last } = &self.reply_end {
+            // Whatever is said, its last line is one that ends an answer.
+            let line = data.rsplit(|byte| end.last() == Some(byte)).next().unwrap_or_default();
+            if !last.iter().any(|start| line.starts_with(start)) {
+                if !data.is_empty() {
+                    data.extend(end);
+                }
+                data.extend(last.first().map(Vec::as_slice).unwrap_or_default());
+            }
+        }
         let sum = self.checksum.as_ref().filter(|sum| sum.replies);
-        let tail = self.reply_tail();
+        // Of several ends one may be the whole answer, such as ACK; lines have the last of them.
+        let tail = match &self.reply_end {
+            ReplyEnd::Bytes(ends) if ends.len() > 1 => {
+                let alone = ends.iter().any(|end| data.starts_with(end));
+                ends.last().filter(|_| !alone).map(Vec::as_slice).unwrap_or_default()
+            }
+            _ => self.reply_tail(),
+        };
         let text = sum.map(|sum| (sum.text(&self.reply_start, &prefix, &data, tail), sum.over_end));
         let mut inner = [prefix, data].concat();
         if let Some((sum, over_end)) = &text

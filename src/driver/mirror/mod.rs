@@ -21,7 +21,7 @@ use self::state::State;
 use super::plan::{DonePlan, Plan, Protocol};
 use super::types::InstrumentSetup;
 use crate::expr::{self, Value};
-use crate::spec::instrument::{Instrument, SimulatedAction, StatusClass};
+use crate::spec::instrument::{Instrument, StatusClass};
 use std::sync::Arc;
 
 /// Lab time of something that takes time of which nothing is known, s.
@@ -40,6 +40,8 @@ pub struct Mirror {
     arrived: Vec<u8>,
     /// Answers that questions must get after what was set.
     proofs: BTreeMap<String, String>,
+    /// What the action that was just done answers.
+    returned: Option<Value>,
     upset: Upsets,
     memory: modbus::Memory,
 }
@@ -100,6 +102,7 @@ impl Mirror {
             plan,
             entries,
             recent: Recent::default(),
+            returned: None,
             state,
             fresh,
             arrived: Vec::new(),
@@ -134,6 +137,7 @@ impl Mirror {
             self.definition.simulate.actions.iter().find(|entry| entry.name.value == name);
         let simulated = simulated.map(|entry| entry.value.clone());
         let expected = action.takes.expected.clone();
+        let timeout = action.takes.timeout.clone();
         for (field, value) in &args {
             let known = self.state.values.get(field);
             if simulated.is_none() && known.is_some_and(|known| value::alike(known, value)) {
@@ -169,11 +173,12 @@ impl Mirror {
                 _ => 0.0,
             },
         };
-        let nothing =
-            SimulatedAction { takes: None, set: Vec::new(), begin: Vec::new(), add: Vec::new() };
-        let simulated = simulated.unwrap_or(nothing);
-        // Without a poll, a condition or a time the answer itself says that it is done.
-        let answer_waits = done.is_none() && takes > 0.0 && !was_busy;
+        let simulated = simulated.unwrap_or_default();
+        self.returned = simulated.returns.as_ref().and_then(|e| self.state.eval(name, e));
+        // Without a poll, a condition or a time the answer itself says that it is done; what takes
+        // longer than the action may last goes on behind its answer.
+        let longest = seconds(&self.state, &timeout).unwrap_or(f64::MAX);
+        let answer_waits = done.is_none() && takes > 0.0 && takes < longest && !was_busy;
         self.state.begin(name, &simulated, if answer_waits { 0.0 } else { takes });
         if answer_waits { takes } else { 0.0 }
     }
@@ -205,6 +210,7 @@ impl Mirror {
         if let Value::Quantity(quantity) = &mut value {
             if spread > 0.0 {
                 quantity.value += spread * noise();
+                *quantity = self.state.in_bounds(name, *quantity);
             }
             if let Some((fraction, since)) = self.upset.drift {
                 quantity.value *= 1.0 + fraction * (now - since) / 3600.0;

@@ -125,14 +125,8 @@ struct Step {
 
 fn push(all: &mut Vec<(Registers, Step)>, op: &Op, of: Option<(String, usize)>) {
     let Op::Write { register, value, unit, .. } = op else { return };
-    let names = value.names();
-    let argument = match names.as_slice() {
-        [name] => match name.as_slice() {
-            [args, name] if args == "args" && value.text().trim() == format!("args.{name}") => {
-                Some((name.clone(), unit.clone()))
-            }
-            _ => None,
-        },
+    let argument = match value.as_path() {
+        Some([args, name]) if args == "args" => Some((name.clone(), unit.clone())),
         _ => None,
     };
     all.push((register.clone(), Step { of, argument }));

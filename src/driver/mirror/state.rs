@@ -249,6 +249,15 @@ impl State {
         quantity
     }
 
+    /// A value within the limits of its signal.
+    pub fn in_bounds(&mut self, name: &str, quantity: Quantity) -> Quantity {
+        let signal = self.signals.iter().find(|signal| signal.name.value == name).cloned();
+        match signal {
+            Some(signal) => self.bounded(name, &signal.value, quantity),
+            None => quantity,
+        }
+    }
+
     /// Standard deviation of what is read of a property, in SI.
     pub fn noise(&mut self, name: &str) -> f64 {
         let noise = self.signals.iter().find(|signal| signal.name.value == name);

@@ -16,8 +16,8 @@ use crate::driver::text::{Reply, TextCodec};
 use crate::driver::types::InstrumentSetup;
 use crate::driver::{values, written_values};
 use crate::expr::{self, Value};
-use crate::spec::Written;
 use crate::spec::instrument::{ErrorClass, Example, ExampleOf, Instrument, StatusClass};
+use crate::spec::{Shape, Written};
 use crate::units::Quantity;
 use crate::wire::Address;
 
@@ -177,9 +177,11 @@ impl Mirror {
         {
             return frame(&data, 0.0);
         }
-        let asked = found.iter().find_map(|(at, _)| {
+        // Several properties may stand in one answer.
+        let asked = found.iter().filter_map(|(at, _)| {
             self.entries.get(*at).filter(|entry| matches!(entry.role, Role::Property(_))).cloned()
         });
+        let asked: Vec<Entry> = asked.collect();
         let steps = found.iter().filter_map(|(at, said)| match &self.entries.get(*at)?.role {
             Role::Step { action, step } => Some((action.clone(), *step, said.fields.clone())),
             _ => None,
@@ -188,6 +190,7 @@ impl Mirror {
         let first = found.first().and_then(|(at, _)| self.entries.get(*at)).cloned()?;
         let liked = found.iter().find_map(|(at, _)| self.entries.get(*at)?.like.clone());
         let mut after_s = 0.0;
+        self.returned = None;
         if !steps.is_empty() {
             for (at, said) in &found {
                 let proof = self.entries.get(*at).and_then(|entry| entry.proof.clone());
@@ -209,12 +212,15 @@ impl Mirror {
         if !first.answered {
             return None;
         }
-        let data = match asked {
-            Some(entry) => self.reading_text(&entry, now, noise)?,
-            None if self.proofs.contains_key(&body) => {
+        let data = match asked.as_slice() {
+            [_, ..] => self.readings_text(&asked, now, noise)?,
+            [] if self.returned.is_some() && first.parse.is_some() => {
+                self.returned_text(&first, liked.as_ref())?
+            }
+            [] if self.proofs.contains_key(&body) => {
                 self.proofs.get(&body).cloned().unwrap_or_default()
             }
-            None => match (&liked, &first.parse) {
+            [] => match (&liked, &first.parse) {
                 (Some(like), _) => like.data.clone(),
                 (None, Some(parse)) => parse.fill(None, None, None).unwrap_or_default(),
                 (None, None) => String::new(),
@@ -228,6 +234,32 @@ impl Mirror {
             .unwrap_or_default();
         // A word of status and what follows are told apart by a space that `data` begins with.
         frame(&format!("{text}{data}"), after_s)
+    }
+
+    /// The answer that holds what an action returns.
+    fn returned_text(&mut self, entry: &Entry, like: Option<&Like>) -> Option<String> {
+        let (parse, value) = (entry.parse.as_ref()?, self.returned.take()?);
+        let Role::Step { action, .. } = &entry.role else { return None };
+        let shape = self.plan.actions.get(action)?.returns.clone()?;
+        let raw = match (&value, &shape) {
+            (Value::Quantity(quantity), Shape::Quantity(unit)) => {
+                quantity.in_unit(&unit.value).map(Raw::Number)
+            }
+            (Value::Quantity(quantity), _) => Some(Raw::Number(quantity.value)),
+            (Value::Text(text), _) => Some(Raw::Text(text.to_string())),
+            (Value::Bool(on), _) => Some(Raw::Number(f64::from(u8::from(*on)))),
+            _ => None,
+        };
+        let filled = raw
+            .ok_or_else(|| format!("{} is not what it returns", value.show()))
+            .and_then(|raw| parse.fill(Some(&raw), None, like.map(|like| like.data.as_str())));
+        match filled {
+            Ok(data) => Some(data),
+            Err(why) => {
+                self.state.note(format!("{action}: {why}"));
+                None
+            }
+        }
     }
 
     /// What a message sets, when nothing else says it: the answer to the question that follows it.
@@ -246,6 +278,9 @@ impl Mirror {
                     if number.dim != before.dim =>
                 {
                     Value::Quantity(Quantity::of(number.value, unit))
+                }
+                (Value::Quantity(number), Some(Value::Bool(_)), _) => {
+                    Value::Bool(number.value != 0.0)
                 }
                 _ => value,
             };
@@ -279,9 +314,28 @@ impl Mirror {
         }
     }
 
+    /// An answer with several properties: each is put into what the one before left.
+    fn readings_text(
+        &mut self,
+        entries: &[Entry],
+        now: f64,
+        noise: &mut dyn FnMut() -> f64,
+    ) -> Option<String> {
+        let mut data: Option<String> = None;
+        for entry in entries {
+            let like = match &data {
+                Some(data) => Some(data.clone()),
+                None => entry.like.as_ref().map(|like| like.data.clone()),
+            };
+            data = Some(self.reading_text(entry, like.as_deref(), now, noise)?);
+        }
+        data
+    }
+
     fn reading_text(
         &mut self,
         entry: &Entry,
+        like: Option<&str>,
         now: f64,
         noise: &mut dyn FnMut() -> f64,
     ) -> Option<String> {
@@ -289,7 +343,6 @@ impl Mirror {
         if self.upset.broken {
             return entry.missing.as_ref().map(|like| like.data.clone());
         }
-        let like = entry.like.as_ref().map(|like| like.data.as_str());
         let property = self.plan.properties.get(name)?.clone();
         if !property.status.is_empty() {
             return Some(like.unwrap_or_default().to_owned());

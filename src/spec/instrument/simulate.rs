@@ -24,7 +24,7 @@ pub struct Simulate {
 }
 
 /// What an action does to the state.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct SimulatedAction {
     /// How long the device is busy with it; a time.
     pub takes: Option<Expression>,
@@ -32,6 +32,8 @@ pub struct SimulatedAction {
     pub set: Vec<Named<Expression>>,
     /// Set when it begins.
     pub begin: Vec<Named<Expression>>,
+    /// The value it answers, where the action returns one.
+    pub returns: Option<Expression>,
     /// Added evenly over the time it takes; what is stopped half way has moved half.
     pub add: Vec<Named<Expression>>,
 }
@@ -93,6 +95,7 @@ static ACTION: Table = Table {
     keys: &[
         key("takes", Takes::TimeExpression, "How long the device is busy with it"),
         key("begin", Takes::Map(&VALUE), "Set when it begins"),
+        key("returns", Takes::Value, "The value it answers, where the action returns one"),
         key("add", Takes::Map(&VALUE), "Added evenly over the time it takes"),
         key("set", Takes::Map(&VALUE), "Set once it is through"),
     ],
@@ -169,6 +172,7 @@ fn action(r: &mut Reader<'_>, item: Item<'_>) -> Option<SimulatedAction> {
     Some(SimulatedAction {
         takes: f.get("takes").and_then(|item| r.time_expression(item)),
         begin: values(r, f.get("begin")),
+        returns: f.get("returns").and_then(|item| r.value_expression(item)),
         add: values(r, f.get("add")),
         set: values(r, f.get("set")),
     })
