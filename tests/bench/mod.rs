@@ -91,6 +91,13 @@ pub fn mosquitto() -> Option<PathBuf> {
         .find(|p| p.exists())
 }
 
+/// The Python that `./test` has filled with the peers of `tests/peers/requirements.txt`.
+pub fn peers() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin/python3");
+    assert!(python.exists(), "{} is missing: run ./test once", python.display());
+    python
+}
+
 /// A mosquitto of this test's own.
 pub struct Broker(Child);
 
