@@ -593,3 +593,22 @@ async fn a_watchdog_is_armed_fed_and_disarmed() {
     lab.fleet.shutdown().await;
     assert_eq!(log.lock().unwrap().last().map(String::as_str), Some("SAF0"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_watchdog_with_a_message_of_its_own_gets_it_however_much_else_is_said() {
+    let log = Log::default();
+    let watched = (
+        "safe_state: [{send: STP",
+        "heartbeat: {arm: \"SAF{period:s:d}\", feed: \"FED{period:s:d}\", period: 30 s, disarm: SAF0}\n\
+         safe_state: [{send: STP",
+    );
+    let definition = definition(PUMP, &[watched]);
+    let setup = setup("a", definition, "serial:/dev/bus", &[("syringe_diameter", "14.57 mm")]);
+    let lab = Lab::start(vec![setup], line(&log, healthy));
+    lab.ready().await;
+    let before = count(&log, "DIS");
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert!(count(&log, "DIS") - before > 30, "it was not polled meanwhile");
+    assert_eq!(count(&log, "FED30"), 6);
+    lab.fleet.shutdown().await;
+}

@@ -35,6 +35,7 @@ built_in![
     "spin_coater/mqtt5-spin-coater.yaml",
     "stirrer/heidolph-hei-connect.yaml",
     "stirrer/ika-rct.yaml",
+    "stirrer/ika-rct-watchdog.yaml",
     "syringe_pump/hamilton-ml600.yaml",
     "syringe_pump/hamilton-psd4.yaml",
     "syringe_pump/harvard-pump11.yaml",

@@ -1,7 +1,7 @@
 //! The task that owns one half-duplex line and all instruments on it.
 //!
-//! Order of work: safe states, connecting, cancelled attempts, messages of actions in the order
-//! they came, completion of actions, polls. Nothing starts on the line while an answer is awaited,
+//! Order of work: safe states, cancelled attempts, connecting, watchdogs, messages of actions in the
+//! order they came, completion of actions, polls. Nothing starts on the line while an answer is awaited,
 //! so the longest reply timeout on a line bounds how long a safe state waits.
 
 use std::collections::VecDeque;
@@ -161,6 +161,13 @@ impl Bus {
             session.prepare(&mut world).await;
             return true;
         }
+        // SAFETY(lab): ahead of actions and their polls, which can keep a slow line busy for longer
+        // than a watchdog waits; it would stop a device that is needed.
+        let hungry = |session: &Session| session.feed_at().is_some_and(|at| at <= now);
+        if let (Some(session), mut world) = self.parts(hungry) {
+            session.feed(&mut world).await;
+            return true;
+        }
         if let Some(request) = self.queue.pop_front() {
             let name = request.instrument().to_owned();
             let (session, mut world) = self.parts(|session| session.plan.name == name);
@@ -186,11 +193,6 @@ impl Bus {
             if let Some(session) = session {
                 session.act(&mut world).await;
             }
-            return true;
-        }
-        let hungry = |session: &Session| session.feed_at().is_some_and(|at| at <= now);
-        if let (Some(session), mut world) = self.parts(hungry) {
-            session.feed(&mut world).await;
             return true;
         }
         let mut by_due: Vec<usize> = (0..self.sessions.len()).collect();

@@ -65,6 +65,8 @@ pub(super) struct MqttPlan {
 #[derive(Debug, Clone)]
 pub(super) struct HeartbeatPlan {
     pub arm: Vec<Op>,
+    /// Empty: any message will do.
+    pub feed: Vec<Op>,
     pub disarm: Vec<Op>,
     /// Wall time.
     pub period: Duration,

@@ -25,6 +25,7 @@ use self::watch::Poll;
 use super::exchange::{Line, Trace};
 use super::line::{Gate, Lamp, Outbox};
 use super::plan::{ActionPlan, Plan};
+use super::scope::Scope;
 use super::talk::Talk;
 use super::text::Fault;
 use super::types::{FailureKind, Notice, Sent};
@@ -59,8 +60,8 @@ pub(super) struct Session {
     polls: Vec<Poll>,
     active: Option<Active>,
     misses: u32,
-    /// When the device was last heard, for its heartbeat.
-    last_heard: Instant,
+    /// When the device was last told what its heartbeat needs: by any answer, or by its `feed`.
+    last_fed: Instant,
     /// The status told last.
     status: Option<(StatusClass, Tick)>,
 }
@@ -88,7 +89,7 @@ impl Session {
             polls,
             active: None,
             misses: 0,
-            last_heard: Instant::now(),
+            last_fed: Instant::now(),
             status: None,
         }
     }
@@ -130,7 +131,7 @@ impl Session {
     /// When the device must hear from us, if it watches the line.
     pub fn feed_at(&self) -> Option<Instant> {
         let beat = self.plan.heartbeat.as_ref().filter(|_| self.up)?;
-        Some(self.last_heard + beat.period / 3)
+        Some(self.last_fed + beat.period / 3)
     }
 
     pub fn is_active(&self, attempt: &str) -> bool {
@@ -147,11 +148,7 @@ impl Session {
 
     /// Identify, prepare, arm the heartbeat.
     pub async fn prepare(&mut self, world: &mut World<'_>) {
-        let mut scope = self.plan.scope();
-        if let Some(beat) = &self.plan.heartbeat {
-            let period = Quantity::new(beat.period.as_secs_f64(), Dimension::TIME);
-            scope.args.insert("period".to_owned(), Value::Quantity(period));
-        }
+        let scope = self.heartbeat_scope();
         for _ in 0..MOST_PREPARATIONS {
             let mut trace = Trace::default();
             let mut fault = None;
@@ -173,6 +170,7 @@ impl Session {
                     for poll in &mut self.polls {
                         poll.due = now;
                     }
+                    self.last_fed = Instant::now();
                     self.lamp.up(world.outbox, "identified and ready");
                     self.heard(&mut trace, world);
                     return;
@@ -207,7 +205,7 @@ impl Session {
     /// Takes note of how a question ended; `true` when the session is still up.
     fn heed(&mut self, fault: &Fault, now: Tick, outbox: &mut Outbox) -> bool {
         if fault.effect != Sent::NotSent && fault.kind != FailureKind::Timeout {
-            self.last_heard = Instant::now();
+            self.listened();
         }
         if fault.kind == FailureKind::Alarm {
             // SAFETY(lab): an alarm is cleared by being read, whatever question it replaced the
@@ -249,9 +247,17 @@ impl Session {
         self.heed(fault, now, world.outbox);
     }
 
+    /// The device took notice of a message, which is enough for most watchdogs.
+    fn listened(&mut self) {
+        let own = self.plan.heartbeat.as_ref().is_some_and(|beat| !beat.feed.is_empty());
+        if !own {
+            self.last_fed = Instant::now();
+        }
+    }
+
     fn heard(&mut self, trace: &mut Trace, world: &mut World<'_>) {
         self.misses = 0;
-        self.last_heard = Instant::now();
+        self.listened();
         let now = world.line.clock.now();
         if let Some(status) = trace.status.take() {
             self.tell_status(status, now, world.outbox);
@@ -275,18 +281,32 @@ impl Session {
         });
     }
 
-    /// Lets the device hear from us.
+    /// Lets the device hear from us. One that fails is made up for by the next: there are three in
+    /// a period.
     pub async fn feed(&mut self, world: &mut World<'_>) {
-        self.last_heard = Instant::now();
+        self.last_fed = Instant::now();
         let plan = Arc::clone(&self.plan);
-        let scope = plan.scope();
+        let scope = self.heartbeat_scope();
         let mut trace = Trace::default();
-        if let Some(op) = plan.identify.first() {
+        let own = plan.heartbeat.as_ref().map(|beat| beat.feed.as_slice()).unwrap_or_default();
+        let any = plan.identify.get(..1).unwrap_or_default();
+        for op in if own.is_empty() { any } else { own } {
             let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
             if let Err(fault) = talk.run(op, &scope).await {
                 self.heed(&fault, world.line.clock.now(), world.outbox);
+                return;
             }
         }
+    }
+
+    /// What the messages of a heartbeat may name.
+    fn heartbeat_scope(&self) -> Scope {
+        let mut scope = self.plan.scope();
+        if let Some(beat) = &self.plan.heartbeat {
+            let period = Quantity::new(beat.period.as_secs_f64(), Dimension::TIME);
+            scope.args.insert("period".to_owned(), Value::Quantity(period));
+        }
+        scope
     }
 
     /// Ends on purpose: the device need not miss us.

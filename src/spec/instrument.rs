@@ -466,6 +466,8 @@ pub struct SafeState {
 pub struct Heartbeat {
     /// Message that arms it, template with `{period:...}`; or registers.
     pub arm: Vec<Operation>,
+    /// What keeps it from stopping, sent three times in a period; empty: any message does.
+    pub feed: Vec<Operation>,
     /// It stops after this long without a message.
     pub period: Spanned<Duration>,
     /// Message that ends it.

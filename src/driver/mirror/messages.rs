@@ -68,7 +68,8 @@ pub(super) fn entries(plan: &Plan) -> Vec<Entry> {
     for op in &plan.safe_state {
         operation(&mut all, op, &Role::Safe);
     }
-    let beat = plan.heartbeat.iter().flat_map(|beat| beat.arm.iter().chain(&beat.disarm));
+    let beat = plan.heartbeat.iter();
+    let beat = beat.flat_map(|beat| beat.arm.iter().chain(&beat.feed).chain(&beat.disarm));
     for op in plan.identify.iter().chain(&plan.on_connect).chain(beat) {
         operation(&mut all, op, &Role::Other);
     }

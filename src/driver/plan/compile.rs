@@ -51,12 +51,16 @@ impl Compiler<'_> {
         let confirm = definition.safe_state.as_ref().and_then(|safe| safe.confirm.as_ref());
         let heartbeat = definition.heartbeat.as_ref().map(|beat| HeartbeatPlan {
             arm: self.ops(&beat.arm, single, "heartbeat.arm"),
+            feed: self.ops(&beat.feed, single, "heartbeat.feed"),
             disarm: self.ops(&beat.disarm, single, "heartbeat.disarm"),
             period: beat.period.value,
         });
-        if heartbeat.is_some() && identify.is_empty() {
+        let fed = heartbeat.as_ref().is_some_and(|beat| !beat.feed.is_empty());
+        if heartbeat.is_some() && !fed && identify.is_empty() {
             // Something harmless must be sent while nothing else is.
-            self.wrong.push("heartbeat: needs an `identify:` message to keep it alive".to_owned());
+            self.wrong.push(
+                "heartbeat: needs an `identify:` message, or `feed:`, to keep it alive".to_owned(),
+            );
         }
         if matches!(definition.connection.wire, Wire::Mqtt(_)) {
             self.only_on_lines(definition);

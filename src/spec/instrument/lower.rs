@@ -408,9 +408,10 @@ fn heartbeat(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Heart
             .collect()
     };
     let arm = messages(r, "arm");
+    let feed = messages(r, "feed");
     let disarm = messages(r, "disarm");
     let period = f.get("period").and_then(|item| r.time(item));
-    Some(Heartbeat { arm, period: period?, disarm, span: f.span })
+    Some(Heartbeat { arm, feed, period: period?, disarm, span: f.span })
 }
 
 fn alarms(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Alarm> {

@@ -529,6 +529,11 @@ pub(super) static HEARTBEAT: Table = Table {
             "Message that arms it, a template over period",
         )
         .required("\"SAF{period:s}\""),
+        key(
+            "feed",
+            Takes::Either(&[Takes::Text, OPERATIONS]),
+            "Message that keeps it from stopping, a template over period; any message does unless given",
+        ),
         key("period", Takes::Time, "It stops after this long without a message").required("20 s"),
         key("disarm", Takes::Either(&[Takes::Text, OPERATIONS]), "Message that ends it"),
     ],
