@@ -38,7 +38,11 @@ pub const TYPES: &[TypeContract] = &[
     TypeContract {
         name: "peristaltic_pump",
         doc: "Moves liquid at a rate, without a syringe to run empty",
-        actions: &[("start", &[("rate", Dimension::VOLUME_FLOW)])],
+        actions: &[
+            ("start", &[("rate", Dimension::VOLUME_FLOW)]),
+            ("dispense", &[("volume", Dimension::VOLUME), ("rate", Dimension::VOLUME_FLOW)]),
+            ("stop", &[]),
+        ],
         properties: &[],
         starts: &[("start", Hazard::Pumps), ("dispense", Hazard::Pumps)],
         stops: &["stop"],
@@ -54,7 +58,7 @@ pub const TYPES: &[TypeContract] = &[
     TypeContract {
         name: "mass_flow_controller",
         doc: "Holds a flow of gas or liquid",
-        actions: &[("set_flow", &[("flow", Dimension::VOLUME_FLOW)])],
+        actions: &[("set_flow", &[("flow", Dimension::VOLUME_FLOW)]), ("stop", &[])],
         properties: &[("flow", Dimension::VOLUME_FLOW)],
         starts: &[("set_flow", Hazard::Pumps)],
         stops: &["stop", "close"],
@@ -128,8 +132,8 @@ pub const TYPES: &[TypeContract] = &[
     TypeContract {
         name: "balance",
         doc: "Weighs",
-        actions: &[("measure", &[])],
-        properties: &[],
+        actions: &[("measure", &[]), ("tare", &[])],
+        properties: &[("weight", Dimension::MASS)],
         starts: &[],
         stops: &[],
     },
