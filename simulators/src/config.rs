@@ -55,6 +55,8 @@ pub struct ServeOptions {
     pub broker: bool,
     /// Written once everything answers: `{"pid": n, "endpoints": {lab address: actual one}}`.
     pub ready_file: Option<PathBuf>,
+    /// Called once everything answers, with the lab's addresses and the actual ones.
+    pub on_ready: Option<fn(&BTreeMap<String, String>)>,
     /// End this long after the last connection was closed (wall time).
     pub linger: Option<Duration>,
     /// Faults from the start: `pump_1:late=500ms@10%`.

@@ -171,6 +171,9 @@ pub async fn serve(config: LabConfig, models: Models, options: ServeOptions) -> 
     if let Some(path) = &options.ready_file {
         write_ready(path, &endpoints)?;
     }
+    if let Some(told) = options.on_ready {
+        told(&endpoints);
+    }
     linger(&open, options.linger).await;
     if let Some(path) = &options.ready_file {
         // Nobody answers any more; a stale file would send engines to closed doors.

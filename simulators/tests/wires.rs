@@ -185,13 +185,12 @@ async fn served(name: &str, linger: Duration) -> Served {
     std::fs::create_dir_all(&folder).unwrap();
     let ready = folder.join("ready.json");
     let options = ServeOptions {
-        faults: Vec::new(),
-        control: None,
         anywhere: true,
         broker: true,
         ready_file: Some(ready.clone()),
         linger: Some(linger),
         log: Some(folder.join("effects.jsonl")),
+        ..ServeOptions::default()
     };
     let task =
         tokio::spawn(async move { serve(lab(60.0, &[]), Models::new(), options).await.unwrap() });

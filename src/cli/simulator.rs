@@ -1,5 +1,6 @@
 //! `labloop simulator`: the virtual instruments of a lab on real wires.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use labloop_simulators::{ServeOptions, serve};
@@ -7,6 +8,23 @@ use labloop_simulators::{ServeOptions, serve};
 use super::args::SimulatorArgs;
 use super::{Exit, launch, mirrors, output};
 use crate::compiler::bundle::Loader;
+
+/// Says where everything is.
+fn announce(endpoints: &BTreeMap<String, String>) {
+    for (lab, actual) in endpoints.iter().filter(|(lab, _)| *lab != "control") {
+        if lab == actual {
+            output::say(format!("serving {lab}"));
+        } else {
+            output::say(format!("serving {lab} at {actual}"));
+        }
+    }
+    if let Some(control) = endpoints.get("control") {
+        output::say(format!(
+            "taking orders at {control}, one a line: pump_1:late=500ms@10%, pump_1:off"
+        ));
+    }
+    output::say("Ctrl-C ends it.");
+}
 
 pub(super) fn run(args: &SimulatorArgs) -> Exit {
     let mut loader = Loader::default();
@@ -36,6 +54,7 @@ pub(super) fn run(args: &SimulatorArgs) -> Exit {
         anywhere: args.anywhere,
         broker: args.broker,
         ready_file: args.ready_file.clone(),
+        on_ready: Some(announce),
         linger: args.linger.and_then(|s| Duration::try_from_secs_f64(s).ok()),
         log: args.log.clone(),
     };
