@@ -6,6 +6,7 @@ mod completion;
 mod exit;
 mod explain;
 mod export;
+mod export_files;
 mod fmt;
 mod graph;
 mod init;

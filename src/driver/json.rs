@@ -87,6 +87,7 @@ fn json_of(value: &Value) -> Result<Json, String> {
             Ok(Json::Object(map))
         }
         Value::Series(_) => Err("is a curve".to_owned()),
+        Value::Array(_) | Value::Filed(_) => Err("is an array".to_owned()),
     }
 }
 

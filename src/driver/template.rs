@@ -235,9 +235,11 @@ fn field_text(
             Ok((text.to_string(), 0.0))
         }
         Value::Missing(reason) => Err(format!("`{name}` has no value: {reason}")),
-        Value::List(_) | Value::Record(_) | Value::Series(_) => {
-            Err(format!("`{name}` is no single value"))
-        }
+        Value::List(_)
+        | Value::Record(_)
+        | Value::Series(_)
+        | Value::Array(_)
+        | Value::Filed(_) => Err(format!("`{name}` is no single value")),
     }
 }
 
