@@ -9,6 +9,7 @@
 //! Architecture invariant: the bytes of one attempt reach the wire at most once, and nothing but a
 //! read is ever repeated here. An attempt ends with exactly one outcome that says truthfully
 //! whether anything left this machine.
+mod bulk;
 mod bus;
 mod checksum;
 mod exchange;

@@ -12,6 +12,7 @@ use crate::spec::types::contract;
 use crate::spec::value::Expression;
 use crate::units::Dimension;
 
+use super::bulk;
 use super::{Action, Done, EffectClass, ExampleOf, Instrument, Operation, RegisterType};
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
@@ -109,6 +110,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
             expect(r, &none, value, &property.shape.expr_type());
         }
     }
+    bulk::check_all(r, instrument);
     examples(r, instrument, f);
 }
 
@@ -364,7 +366,7 @@ fn type_of(r: &mut Reader<'_>, names: &Names, value: &Expression) -> Option<Type
 }
 
 /// Reports an expression of another type.
-fn expect(r: &mut Reader<'_>, names: &Names, value: &Expression, wanted: &Type) {
+pub(super) fn expect(r: &mut Reader<'_>, names: &Names, value: &Expression, wanted: &Type) {
     let Some(found) = type_of(r, names, value) else { return };
     let fits = match (&found, wanted) {
         (Type::Unknown, _) | (_, Type::Unknown) => true,
@@ -426,12 +428,12 @@ fn examples(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
 }
 
 /// Names that expressions of a definition may read.
-struct Names {
+pub(super) struct Names {
     types: BTreeMap<String, Type>,
 }
 
 impl Names {
-    fn new(instrument: &Instrument, action: Option<&Action>) -> Names {
+    pub(super) fn new(instrument: &Instrument, action: Option<&Action>) -> Names {
         let record = |specs: &[crate::spec::value::ValueSpec]| {
             Type::Record(specs.iter().map(|s| (s.name.value.clone(), s.expr_type())).collect())
         };
