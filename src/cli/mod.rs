@@ -21,6 +21,7 @@ mod run;
 mod schema;
 mod simulator;
 mod status;
+mod stops;
 mod summary;
 mod verify;
 

@@ -32,7 +32,7 @@ const MOST_SILENCES: u32 = 5;
 const MOST_BUSY_MESSAGES: u32 = 3_600;
 
 /// An answer that may take long is looked for in steps of this, so that a safe state can come first.
-const LONG_WAIT: Duration = Duration::from_millis(100);
+pub(super) const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// Messages kept in one trace; a long completion poll would otherwise grow it without bound.
 const LONGEST_TRACE: usize = 64;
@@ -423,7 +423,8 @@ impl Line {
         Fault::new(FailureKind::Gate, Sent::Unknown, why)
     }
 
-    fn is_wanted(&self) -> bool {
+    /// Whether a safe state waits for the line.
+    pub fn is_wanted(&self) -> bool {
         self.urgent.as_ref().is_some_and(|urgent| urgent.is_pending())
     }
 

@@ -27,6 +27,7 @@ mod plan;
 mod registers;
 mod scope;
 mod session;
+mod stop;
 mod talk;
 mod template;
 mod text;
@@ -35,6 +36,7 @@ mod types;
 mod values;
 
 pub use fleet::Fleet;
+pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,
     SetupError, Way,

@@ -322,7 +322,8 @@ pub(super) fn shared(property: &PropertyPlan, reply: &Reply) -> Option<Value> {
     values::of_reply(property, reply, found).ok()
 }
 
-fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
+/// Properties of the plan that an expression is about.
+pub(super) fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
     let mut names: Vec<String> = expr
         .names()
         .into_iter()

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::array::{Array, Axis, Parts, Sample};
 use super::value::{Series, Value};
-use crate::units::Dimension;
+use crate::units::{Dimension, Unit};
 
 /// Curves and arrays with more numbers than this are kept as files; smaller ones are cheaper where
 /// they are.
@@ -112,8 +112,17 @@ pub fn file_of(value: &Value) -> Option<(Vec<u8>, Filed)> {
     }
 }
 
+/// Coherent units with names of their own.
+const NAMED: &[&str] = &["Hz", "N", "Pa", "J", "W", "C", "V", "F", "Ohm", "H", "T", "S"];
+
+/// The coherent SI unit of a dimension.
 fn unit(dim: Dimension) -> String {
-    if dim.is_none() { "1".to_owned() } else { dim.si() }
+    let named = |name: &&&str| Unit::parse(name).is_ok_and(|unit| unit.dim == dim && !unit.point);
+    match NAMED.iter().find(named) {
+        Some(name) => (*name).to_owned(),
+        None if dim.is_none() => "1".to_owned(),
+        None => dim.si(),
+    }
 }
 
 fn begin(header: &Header, room: usize) -> Option<Vec<u8>> {

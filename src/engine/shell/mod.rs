@@ -30,6 +30,6 @@ pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
 pub use entries::{Fact, read_facts};
 pub use history::{CampaignHistory, History, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
-pub use lab::{LabError, LabInstruments};
+pub use lab::{LabError, LabInstruments, TooLate, stop_latencies, too_late};
 pub use progress::{Observer, Progress};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
