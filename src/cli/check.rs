@@ -10,7 +10,7 @@ use crate::compiler::bundle::Loader;
 use crate::compiler::{Bundle, BundleError, check_bundle};
 use crate::driver::{LineStop, golden};
 use crate::spec::instrument::Instrument;
-use crate::spec::{Diagnostic, Document, Report, Severity, Sources, codes, render};
+use crate::spec::{Diagnostic, Document, Report, Severity, Sources, Span, codes, render};
 
 /// Files looked at in one call.
 const FILES_MAX: usize = 10_000;
@@ -21,8 +21,16 @@ pub struct Finding {
     pub sources: Sources,
     /// Mistakes and notes.
     pub report: Report,
-    /// Of a lab: how long its safe states take at most, or why that cannot be said.
-    pub stops: Option<Result<Vec<LineStop>, String>>,
+    /// Of a lab: how long its safe states take at most.
+    pub stops: Option<Stops>,
+}
+
+/// How long the safe states of a lab take at most.
+pub struct Stops {
+    /// The name of the lab.
+    pub place: Span,
+    /// Its lines, or why nothing can be said.
+    pub lines: Result<Vec<LineStop>, String>,
 }
 
 pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
@@ -42,22 +50,19 @@ pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
                 other => vec![other],
             })
             .collect();
-        let stops = findings.iter().filter_map(|f| f.stops.as_ref()?.as_ref().ok());
-        let stops: Vec<_> = stops.flat_map(|lines| stops::json(lines)).collect();
-        if !stops.is_empty() {
-            all.push(serde_json::json!({
-                "code": codes::STOP_LATENCY, "severity": "note",
-                "message": "safe states at the latest, line by line", "lines": stops,
-            }));
-        }
+        all.extend(findings.iter().filter_map(stops::json));
         output::data(&format!("{:#}\n", serde_json::Value::Array(all)));
     } else {
         let colour = if output::colour() { render::Colour::Always } else { render::Colour::Never };
         for finding in findings.iter().filter(|f| !f.report.is_empty()) {
             output::say(render::text(&finding.report, &finding.sources, colour));
         }
-        for stops in findings.iter().filter_map(|f| f.stops.as_ref()) {
-            match stops {
+        // Where something else is wrong, figures would only stand in the way.
+        let others = findings.iter().flat_map(|f| &f.report.diagnostics);
+        let others = others.filter(|d| d.severity == Severity::Error);
+        let quiet = others.into_iter().any(|d| d.code != codes::STOP_LATENCY);
+        for stops in findings.iter().filter_map(|f| f.stops.as_ref()).filter(|_| !quiet) {
+            match &stops.lines {
                 Ok(lines) => output::say(stops::text(lines)),
                 Err(why) => {
                     output::say(format!("When its instruments are safe cannot be said: {why}"));
@@ -144,7 +149,9 @@ fn one(file: &Path) -> Result<Finding, BundleError> {
                 let more = crate::compiler::check_lab(&lab, &definitions);
                 loader.report.extend(more);
                 if !loader.report.has_errors() {
-                    stops = Some(stops::of(&lab, &definitions, &mut loader.report));
+                    let place = lab.name.span;
+                    let lines = stops::of(&lab, &definitions, &mut loader.report);
+                    stops = Some(Stops { place, lines });
                 }
             }
             Ok(Finding { sources: loader.sources, report: loader.report, stops })

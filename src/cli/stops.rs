@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::check::Finding;
 use crate::driver::LineStop;
 use crate::engine::shell::{stop_latencies, too_late};
 use crate::spec::instrument::Instrument;
@@ -102,8 +103,10 @@ pub(super) fn text(lines: &[LineStop]) -> String {
     text
 }
 
-/// The same for programs.
-pub(super) fn json(lines: &[LineStop]) -> Vec<Value> {
+/// The same for programs: a note at the name of the lab.
+pub(super) fn json(finding: &Finding) -> Option<Value> {
+    let stops = finding.stops.as_ref()?;
+    let lines = stops.lines.as_ref().ok()?;
     let one = |line: &LineStop| {
         let instruments: Vec<Value> = line
             .instruments
@@ -124,7 +127,12 @@ pub(super) fn json(lines: &[LineStop]) -> Vec<Value> {
             },
         })
     };
-    lines.iter().map(one).collect()
+    let (file, at) = finding.sources.locate(stops.place)?;
+    Some(json!({
+        "file": file, "line": at.line, "column": at.column, "code": codes::STOP_LATENCY,
+        "severity": "note", "message": "how long safe states take at most, line by line",
+        "reason": text(lines), "lines": lines.iter().map(one).collect::<Vec<Value>>(),
+    }))
 }
 
 #[cfg(test)]

@@ -106,10 +106,8 @@ impl Fleet {
         let urgent: Arc<Urgent> = Arc::default();
         let outbox = Outbox::new(notices.clone(), Arc::clone(&self.dropped));
         let mut lamps = Vec::new();
-        let all: Vec<stop::Member<'_>> = members
-            .iter()
-            .map(|m| stop::Member { plan: &m.plan, serial: stop::is_serial(&m.setup) })
-            .collect();
+        let all: Vec<stop::Member<'_>> =
+            members.iter().map(|m| stop::Member::new(&m.plan, stop::is_serial(&m.setup))).collect();
         let stop_latency = stop::line_stop(String::new(), &all).starts;
         for member in &members {
             let name = member.setup.name.clone();

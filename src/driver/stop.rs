@@ -92,7 +92,7 @@ pub fn stop_latencies(setups: &[InstrumentSetup]) -> Result<Vec<LineStop>, Vec<S
     let lines = lines.into_iter();
     Ok(lines
         .map(|(line, plans)| {
-            let members = plans.iter().map(|(plan, serial)| Member { plan, serial: *serial });
+            let members = plans.iter().map(|(plan, serial)| Member::new(plan, *serial));
             line_stop(line, &members.collect::<Vec<Member<'_>>>())
         })
         .collect())
@@ -117,21 +117,30 @@ pub(super) struct Member<'a> {
     pub plan: &'a Plan,
     /// The line is a serial one.
     pub serial: bool,
+    /// Silence that the line needs after a missing answer.
+    quiet: Duration,
+}
+
+impl<'a> Member<'a> {
+    pub fn new(plan: &'a Plan, serial: bool) -> Member<'a> {
+        Member { plan, serial, quiet: Duration::ZERO }
+    }
 }
 
 /// The stop latency of one line.
 pub(super) fn line_stop(line: String, members: &[Member<'_>]) -> LineStop {
     let serial = members.iter().filter(|m| m.serial);
     let quiet = serial.map(|m| m.plan.reply_timeout).max().unwrap_or_default();
+    let members: Vec<Member<'_>> = members.iter().map(|m| Member { quiet, ..*m }).collect();
     let because = members.iter().map(longest).max_by_key(|b| b.takes).unwrap_or_default();
     let starts = if because.takes.is_zero() { Duration::ZERO } else { because.takes + quiet };
-    let all: Duration = members.iter().map(|m| silent(m, quiet)).sum();
+    let all: Duration = members.iter().map(silent).sum();
     let mut instruments: Vec<InstrumentStop> = members
         .iter()
         .map(|m| {
             let own = answered(m);
             // The others go first, and none of them answers.
-            let safe = starts + all.saturating_sub(silent(m, quiet)) + own;
+            let safe = starts + all.saturating_sub(silent(m)) + own;
             InstrumentStop { name: m.plan.name.clone(), own, safe }
         })
         .collect();
@@ -147,18 +156,19 @@ fn answered(m: &Member<'_>) -> Duration {
 }
 
 /// A safe state whose instrument answers nothing, or does not confirm it.
-fn silent(m: &Member<'_>, quiet: Duration) -> Duration {
+fn silent(m: &Member<'_>) -> Duration {
     let tries = match m.plan.protocol {
         Protocol::Mqtt(_) => 1,
         _ => SAFE_TRIES,
     };
     let one = |op: &Op| match op {
         Op::Pause(pause) => *pause,
-        _ => (op_time(m, op, Whose::Own) + quiet) * tries,
+        _ => (op_time(m, op, Whose::Own) + m.quiet) * tries,
     };
     let unanswered: Duration = m.plan.safe_state.iter().map(one).sum();
     let confirming = m.plan.confirm.as_ref().map_or(Duration::ZERO, |confirm| {
-        condition(m, confirm) * CONFIRM_TRIES + CONFIRM_PAUSE * CONFIRM_TRIES.saturating_sub(1)
+        (condition(m, confirm) + m.quiet) * CONFIRM_TRIES
+            + CONFIRM_PAUSE * CONFIRM_TRIES.saturating_sub(1)
     });
     unanswered.max(answered(m) + confirming)
 }
@@ -194,7 +204,7 @@ fn longest(m: &Member<'_>) -> Because {
     }
     let beat = m.plan.heartbeat.iter().flat_map(|beat| beat.arm.iter().chain(&beat.disarm));
     for op in m.plan.identify.iter().chain(&m.plan.on_connect).chain(beat) {
-        take(&|| "its preparation after a connect".to_owned(), op_time(m, op, Whose::Other));
+        take(&|| "preparation after a connect".to_owned(), op_time(m, op, Whose::Other));
     }
     found
 }
@@ -257,7 +267,8 @@ fn asking(m: &Member<'_>, property: &PropertyPlan) -> Duration {
 fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
     match op {
         Op::Text { texts, answered, block, timeout, unless, verify, .. } => {
-            let before = unless.as_ref().map_or(Duration::ZERO, |unless| check(m, unless, 1));
+            let before =
+                unless.as_ref().map_or(Duration::ZERO, |unless| check(m, unless, Duration::ZERO));
             let sent = texts.iter().map(|text| sending(m, text)).max().unwrap_or_default();
             let heard = match (answered, timeout) {
                 (false, _) => m.plan.silent_gap,
@@ -273,13 +284,17 @@ fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
                 .map(|expr| condition(m, expr))
                 .sum();
             let silent = m.plan.silent_check.as_ref().filter(|_| !answered);
-            // What is verified is asked a second time when the first answer is lost.
-            let after = verify.as_deref().or(silent).map_or(Duration::ZERO, |v| check(m, v, 2));
+            let again = |check: &UnlessPlan| second(m, question(m, &check.ask), whose);
+            let after = verify.as_deref().or(silent);
+            let after = after.map_or(Duration::ZERO, |v| check(m, v, again(v)));
             before + scales + sent + heard + after
         }
         Op::Write { unless_equal, verify, .. } => {
-            let questions = 1 + u32::from(*unless_equal) + 2 * u32::from(*verify);
-            registers(m) * questions
+            let questions = registers(m) * (1 + u32::from(*unless_equal) + u32::from(*verify));
+            match verify {
+                true => questions + second(m, registers(m), whose),
+                false => questions,
+            }
         }
         Op::Read { .. } => registers(m),
         // Over MQTT each message waits for its answer, or for the broker's.
@@ -289,8 +304,17 @@ fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
     }
 }
 
-fn check(m: &Member<'_>, check: &UnlessPlan, times: u32) -> Duration {
-    check.settle + question(m, &check.ask) * times
+/// A question that proves something is asked a second time when its answer is lost, unless a safe
+/// state of somebody else waits.
+fn second(m: &Member<'_>, question: Duration, whose: Whose) -> Duration {
+    match whose {
+        Whose::Own => m.quiet + question,
+        Whose::Other => Duration::ZERO,
+    }
+}
+
+fn check(m: &Member<'_>, check: &UnlessPlan, again: Duration) -> Duration {
+    check.settle + question(m, &check.ask) + again
 }
 
 fn question(m: &Member<'_>, template: &Template) -> Duration {

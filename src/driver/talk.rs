@@ -133,7 +133,8 @@ impl Talk<'_> {
                 if *verify {
                     let mut now = self.reading(register).await;
                     // Reading again is harmless, and a lost answer proves nothing.
-                    if matches!(&now, Err(fault) if !fault.broken) {
+                    // SAFETY(lab): a safe state that waits comes first.
+                    if matches!(&now, Err(fault) if !fault.broken) && !self.line.is_wanted() {
                         now = self.reading(register).await;
                     }
                     let now = now.map_err(|mut fault| {
@@ -193,7 +194,10 @@ impl Talk<'_> {
         tokio::time::sleep(question.settle).await;
         let mut so = self.is_so(question, scope).await;
         // Asking again is harmless, and a lost answer proves nothing.
-        if matches!(&so, Err(fault) if !fault.broken && fault.kind == FailureKind::Timeout) {
+        // SAFETY(lab): a safe state that waits comes first.
+        if matches!(&so, Err(fault) if !fault.broken && fault.kind == FailureKind::Timeout)
+            && !self.line.is_wanted()
+        {
             so = self.is_so(question, scope).await;
         }
         match so {

@@ -7,6 +7,7 @@ mod bulk;
 mod check;
 mod connection;
 mod frame;
+mod lint;
 pub(super) mod lower;
 mod operation;
 mod simulate;

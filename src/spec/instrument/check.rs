@@ -13,6 +13,7 @@ use crate::spec::value::Expression;
 use crate::units::Dimension;
 
 use super::bulk;
+use super::lint;
 use super::{Action, Done, EffectClass, ExampleOf, Instrument, Operation, RegisterType};
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
@@ -111,6 +112,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
         }
     }
     bulk::check_all(r, instrument);
+    lint::all(r, instrument);
     examples(r, instrument, f);
 }
 
@@ -188,7 +190,11 @@ fn safe_state(r: &mut Reader<'_>, instrument: &Instrument) {
     let Some(action) = instrument.actions.iter().find(|action| !action.starts.is_empty()) else {
         return;
     };
-    let empty = instrument.safe_state.as_ref().is_none_or(|safe| safe.operations.is_empty());
+    let acts = |operation: &Operation| {
+        !matches!(operation, Operation::Pause { .. } | Operation::Read { .. })
+    };
+    let safe = instrument.safe_state.as_ref();
+    let empty = safe.is_none_or(|safe| !safe.operations.iter().any(acts));
     if !empty {
         return;
     }
