@@ -3,9 +3,11 @@
 
 mod peer;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use labloop::driver::{InstrumentSetup, Notice};
+use labloop::driver::{InstrumentSetup, Notice, stop_latencies};
 use labloop::expr::Value;
 use peer::{
     Do, Lab, Log, answer, command, count, definition, failure, is_done, line, quantity, setup,
@@ -427,6 +429,53 @@ async fn an_answer_that_may_take_minutes_does_not_keep_a_safe_state_waiting() {
     lab.wait(safe).await;
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert!(count(&log, "STP") >= 2);
+}
+
+/// Two pumps, one of which says nothing any more while the other answers as late as it may.
+#[tokio::test(start_paused = true)]
+async fn no_safe_state_comes_later_than_the_figure_of_its_line() {
+    let log = Log::default();
+    let ready = Arc::new(AtomicBool::new(false));
+    let is_ready = Arc::clone(&ready);
+    let first_stop = Arc::new(Mutex::new(None));
+    let stopped = Arc::clone(&first_stop);
+    let dialer = line(&log, move |message| {
+        if message.ends_with("STP") {
+            stopped.lock().unwrap().get_or_insert_with(tokio::time::Instant::now);
+        }
+        match (is_ready.load(Ordering::Relaxed), message.starts_with('1'), healthy(message)) {
+            (true, true, _) => Do::Silence,
+            (true, false, Do::Answer(bytes)) => Do::Late(Duration::from_millis(450), bytes),
+            (_, _, other) => other,
+        }
+    });
+    let setups = vec![pump("a", "0"), pump("b", "1")];
+    let figures = stop_latencies(&setups).unwrap();
+    let [figure] = figures.as_slice() else { panic!("{figures:?}") };
+    assert_eq!(figure.line, "serial:/dev/bus");
+    let mut lab = Lab::start(setups, dialer);
+    lab.ready().await;
+    assert_eq!(lab.fleet.stop_latencies().get("a"), Some(&figure.starts));
+    ready.store(true, Ordering::Relaxed);
+
+    // A question has just been asked that nobody answers.
+    lab.fleet.read("r", "b", "rate").unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let asked = tokio::time::Instant::now();
+    lab.fleet.safe_state("b").unwrap();
+    lab.fleet.safe_state("a").unwrap();
+    let safe = |notice: &Notice| match notice {
+        Notice::SafeState { instrument, confirmed, .. } if instrument == "a" => Some(*confirmed),
+        _ => None,
+    };
+    assert!(lab.wait(safe).await, "the pump that answers is safe");
+    let took = asked.elapsed();
+    let began = first_stop.lock().unwrap().unwrap() - asked;
+    let of_a = figure.instruments.iter().find(|i| i.name == "a").unwrap();
+    assert!(began <= figure.starts, "it began after {began:?}: {figure:?}");
+    assert!(took <= of_a.safe, "it took {took:?}: {figure:?}");
+    // Nor is the figure so large that nobody would heed it.
+    assert!(took * 4 > of_a.safe, "it took {took:?}: {figure:?}");
 }
 
 #[tokio::test(start_paused = true)]

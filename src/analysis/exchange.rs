@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json, json};
 
 use super::Inputs;
-use crate::expr::{Series, Type, Value};
+use crate::expr::{Array, Series, Type, Value};
 use crate::units::{Dimension, Quantity, Unit};
 
 /// Arrays with more values than this go by file.
@@ -92,6 +92,10 @@ fn told(value: &Value, name: &str, files: &mut Vec<(String, String)>) -> Json {
         Value::Text(text) => json!({ "value": &**text }),
         Value::Quantity(q) => json!({ "value": q.value, "unit": unit_of(q.dim) }),
         Value::Series(series) => told_curve(series, name, files),
+        Value::Array(array) => told_array(array, name, files),
+        Value::Filed(filed) => {
+            json!({ "missing": format!("{} was left in its file", filed.show()) })
+        }
         Value::Record(fields) => {
             let fields: Map<String, Json> = fields
                 .iter()
@@ -115,6 +119,32 @@ fn told_curve(series: &Series, name: &str, files: &mut Vec<(String, String)>) ->
     }
     let file = file_of(name, text, files);
     json!({ "file": file, "points": series.x.len(), "x_unit": x_unit, "y_unit": y_unit })
+}
+
+/// An array: its axes, and its values row by row.
+fn told_array(array: &Array, name: &str, files: &mut Vec<(String, String)>) -> Json {
+    let axes: Vec<Json> = array
+        .parts()
+        .axes
+        .iter()
+        .map(|axis| {
+            json!({
+                "name": axis.name, "length": axis.length, "start": axis.start,
+                "step": axis.step, "unit": unit_of(axis.dim),
+            })
+        })
+        .collect();
+    let unit = unit_of(array.dim());
+    if array.len() <= INLINE_MAX {
+        return json!({ "axes": axes, "values": array.values().collect::<Vec<f64>>(), "unit": unit });
+    }
+    let columns = array.parts().axes.last().map_or(1, |axis| axis.length).max(1);
+    let mut text = String::new();
+    for (at, value) in array.values().enumerate() {
+        let end = if (at + 1) % columns == 0 { '\n' } else { ',' };
+        let _ = write!(text, "{value:e}{end}");
+    }
+    json!({ "axes": axes, "file": file_of(name, text, files), "unit": unit })
 }
 
 fn told_list(items: &[Value], name: &str, files: &mut Vec<(String, String)>) -> Json {

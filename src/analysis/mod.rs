@@ -139,7 +139,10 @@ fn is_finite(value: &Value) -> bool {
         Value::List(items) => items.iter().all(is_finite),
         Value::Record(fields) => fields.values().all(is_finite),
         Value::Series(s) => s.x.iter().chain(&s.y).all(|v| v.is_finite()),
-        Value::Missing(_) | Value::Bool(_) | Value::Text(_) => true,
+        // An array is made of finite numbers only.
+        Value::Missing(_) | Value::Bool(_) | Value::Text(_) | Value::Array(_) | Value::Filed(_) => {
+            true
+        }
     }
 }
 

@@ -211,6 +211,10 @@ pub struct ExportArgs {
     /// What to write.
     #[arg(long, value_enum, default_value_t = ExportWhat::Experiments)]
     pub what: ExportWhat,
+    /// With --what files: folder for the numbers themselves, curves as CSV, arrays as raw bytes
+    /// with a JSON file that names axes and units.
+    #[arg(long, value_name = "FOLDER")]
+    pub to: Option<PathBuf>,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,
@@ -234,6 +238,8 @@ pub enum ExportWhat {
     Steps,
     /// One row per reading.
     Telemetry,
+    /// One row per curve or array that is kept as a file; with --to also the numbers.
+    Files,
 }
 
 /// `labloop instrument`

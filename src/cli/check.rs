@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::CheckArgs;
-use super::{Exit, output};
+use super::{Exit, output, stops};
 use crate::compiler::bundle::Loader;
 use crate::compiler::{Bundle, BundleError, check_bundle};
-use crate::driver::golden;
+use crate::driver::{LineStop, golden};
 use crate::spec::instrument::Instrument;
-use crate::spec::{Diagnostic, Document, Report, Severity, Sources, codes, render};
+use crate::spec::{Diagnostic, Document, Report, Severity, Sources, Span, codes, render};
 
 /// Files looked at in one call.
 const FILES_MAX: usize = 10_000;
@@ -21,6 +21,16 @@ pub struct Finding {
     pub sources: Sources,
     /// Mistakes and notes.
     pub report: Report,
+    /// Of a lab: how long its safe states take at most.
+    pub stops: Option<Stops>,
+}
+
+/// How long the safe states of a lab take at most.
+pub struct Stops {
+    /// The name of the lab.
+    pub place: Span,
+    /// Its lines, or why nothing can be said.
+    pub lines: Result<Vec<LineStop>, String>,
 }
 
 pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
@@ -33,18 +43,31 @@ pub(super) fn run(args: &CheckArgs, json: bool) -> Exit {
     };
     let errors: usize = findings.iter().map(|f| f.report.count(Severity::Error)).sum();
     if json {
-        let all: Vec<_> = findings
+        let mut all: Vec<_> = findings
             .iter()
             .flat_map(|f| match render::json(&f.report, &f.sources) {
                 serde_json::Value::Array(items) => items,
                 other => vec![other],
             })
             .collect();
+        all.extend(findings.iter().filter_map(stops::json));
         output::data(&format!("{:#}\n", serde_json::Value::Array(all)));
     } else {
         let colour = if output::colour() { render::Colour::Always } else { render::Colour::Never };
         for finding in findings.iter().filter(|f| !f.report.is_empty()) {
             output::say(render::text(&finding.report, &finding.sources, colour));
+        }
+        // Where something else is wrong, figures would only stand in the way.
+        let others = findings.iter().flat_map(|f| &f.report.diagnostics);
+        let others = others.filter(|d| d.severity == Severity::Error);
+        let quiet = others.into_iter().any(|d| d.code != codes::STOP_LATENCY);
+        for stops in findings.iter().filter_map(|f| f.stops.as_ref()).filter(|_| !quiet) {
+            match &stops.lines {
+                Ok(lines) => output::say(stops::text(lines)),
+                Err(why) => {
+                    output::say(format!("When its instruments are safe cannot be said: {why}"));
+                }
+            }
         }
         if findings.iter().all(|f| f.report.is_empty()) {
             output::say("Nothing is wrong.");
@@ -121,20 +144,26 @@ fn one(file: &Path) -> Result<Finding, BundleError> {
         Some(Document::Lab(_)) => {
             let mut loader = Loader::default();
             let found = loader.lab(file)?;
+            let mut stops = None;
             if let Some((lab, definitions)) = found {
                 let more = crate::compiler::check_lab(&lab, &definitions);
                 loader.report.extend(more);
+                if !loader.report.has_errors() {
+                    let place = lab.name.span;
+                    let lines = stops::of(&lab, &definitions, &mut loader.report);
+                    stops = Some(Stops { place, lines });
+                }
             }
-            Ok(Finding { sources: loader.sources, report: loader.report })
+            Ok(Finding { sources: loader.sources, report: loader.report, stops })
         }
         Some(Document::Instrument(definition)) => {
             if !loader.report.has_errors() {
                 golden_bytes(definition, &mut loader.report);
             }
             watchdog(definition, &mut loader.report);
-            Ok(Finding { sources: loader.sources, report: loader.report })
+            Ok(Finding { sources: loader.sources, report: loader.report, stops: None })
         }
-        _ => Ok(Finding { sources: loader.sources, report: loader.report }),
+        _ => Ok(Finding { sources: loader.sources, report: loader.report, stops: None }),
     }
 }
 
@@ -190,7 +219,12 @@ fn watchdog(definition: &Instrument, report: &mut Report) {
 fn with_lab(file: &Path) -> Result<Finding, BundleError> {
     let mut bundle = Bundle::load(file, None)?;
     check_bundle(&mut bundle);
-    Ok(Finding { sources: bundle.sources, report: bundle.report })
+    if let (Some(lab), false) = (&bundle.lab, bundle.report.has_errors()) {
+        // Said of the lab file itself; here only what it demands counts. That nothing can be said
+        // is told by that file too.
+        let _ = stops::of(lab, &bundle.definitions, &mut bundle.report);
+    }
+    Ok(Finding { sources: bundle.sources, report: bundle.report, stops: None })
 }
 
 /// Shows what is wrong with a bundle; false if it must not run.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::{ExportArgs, ExportFormat, ExportWhat};
 use super::status::plain;
-use super::{Exit, output};
+use super::{Exit, export_files, output};
 use crate::engine::campaign::{Conclusion, Experiment};
 use crate::engine::shell::{CampaignHistory, History, RunHistory};
 use crate::store::{Journal, Telemetry};
@@ -25,6 +25,9 @@ pub(super) fn run(args: &ExportArgs) -> Exit {
 }
 
 fn export(args: &ExportArgs) -> Result<String, String> {
+    if args.to.is_some() && args.what != ExportWhat::Files {
+        return Err("--to belongs to --what files; everything else goes to stdout".to_owned());
+    }
     let folder = &args.state.state;
     let journal = Journal::open_read_only(folder).map_err(|e| e.to_string())?;
     let history = History::read(&journal, None).map_err(|e| e.to_string())?;
@@ -61,6 +64,9 @@ fn export(args: &ExportArgs) -> Result<String, String> {
         (ExportWhat::Steps, ExportFormat::Csv) => Ok(steps_csv(&runs)),
         (ExportWhat::Steps, ExportFormat::Json) => Ok(format!("{:#}\n", steps_json(&runs))),
         (ExportWhat::Telemetry, format) => telemetry(folder, &history, &runs, format),
+        (ExportWhat::Files, format) => {
+            export_files::export(&journal, &runs, format, args.to.as_deref())
+        }
     }
 }
 

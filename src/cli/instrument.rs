@@ -174,6 +174,10 @@ fn check_built_in() -> Exit {
     for name in built_in::names() {
         match read(name) {
             Ok(definition) => {
+                for (what, _) in definition.without_golden_bytes() {
+                    failed += 1;
+                    output::error(format!("{name}, {what}: it has no golden bytes"));
+                }
                 for example in golden::check(&definition) {
                     match example.result {
                         Ok(()) => passed += 1,

@@ -6,6 +6,7 @@ mod completion;
 mod exit;
 mod explain;
 mod export;
+mod export_files;
 mod fmt;
 mod graph;
 mod init;
@@ -20,6 +21,7 @@ mod run;
 mod schema;
 mod simulator;
 mod status;
+mod stops;
 mod summary;
 mod verify;
 

@@ -165,7 +165,8 @@ pub(super) fn plain(value: &Value) -> String {
         Value::Bool(b) => b.to_string(),
         Value::Text(text) => text.to_string(),
         Value::Quantity(quantity) => format!("{quantity}"),
-        Value::List(_) | Value::Record(_) | Value::Series(_) => {
+        Value::Filed(filed) => format!("{}, in file {}", filed.show(), filed.sha256),
+        Value::List(_) | Value::Record(_) | Value::Series(_) | Value::Array(_) => {
             serde_json::to_string(value).unwrap_or_default()
         }
     }

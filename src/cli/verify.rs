@@ -2,22 +2,27 @@
 
 use super::args::StateArgs;
 use super::{Exit, output};
+use crate::engine::shell::verify_files;
 use crate::store::Journal;
 
 pub(super) fn run(args: &StateArgs, json: bool) -> Exit {
-    let verified = Journal::open_read_only(&args.state).and_then(|journal| journal.verify());
+    let verified = Journal::open_read_only(&args.state).and_then(|journal| {
+        let found = journal.verify()?;
+        // The chain is whole, so what it says of the files can be held against them.
+        Ok((found, verify_files(&journal)?))
+    });
     match verified {
-        Ok(found) if json => {
+        Ok((found, files)) if json => {
             let value = serde_json::json!({
                 "ok": true, "entries": found.entries, "documents": found.documents,
-                "head": found.head,
+                "files": files, "head": found.head,
             });
             output::data(&format!("{value}\n"));
             Exit::Done
         }
-        Ok(found) => {
+        Ok((found, files)) => {
             output::say(format!(
-                "The journal is whole: {} entries, {} documents.",
+                "The journal is whole: {} entries, {} documents, {files} files.",
                 found.entries, found.documents
             ));
             output::say("Its last hash follows; keep it elsewhere to notice a journal cut short.");

@@ -244,8 +244,8 @@ fn returned(shape: &Shape) -> Returned {
         Shape::Number => Returned::Number,
         Shape::Integer => Returned::Integer,
         Shape::Bool => Returned::Bool,
-        // A record is not among what `returns` may say.
-        Shape::Text | Shape::Record(_) => Returned::Text,
+        // Records and arrays are not among what `returns` may say.
+        Shape::Text | Shape::Record(_) | Shape::Array { .. } => Returned::Text,
         Shape::Series { x, y, .. } => {
             Returned::Series { x: x.value.symbol.clone(), y: y.value.symbol.clone() }
         }

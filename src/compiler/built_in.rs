@@ -21,6 +21,7 @@ built_in![
     "motion/grbl.yaml",
     "motion/marlin.yaml",
     "multimeter/scpi-dmm.yaml",
+    "oscilloscope/scpi-oscilloscope.yaml",
     "peristaltic_pump/masterflex-ls.yaml",
     "ph_meter/atlas-ezo-ph.yaml",
     "plate_reader/mqtt5-plate-reader.yaml",

@@ -114,6 +114,7 @@ pub fn shape_type(shape: &Shape) -> Type {
             fields.iter().map(|f| (f.name.value.clone(), shape_type(&f.shape))).collect(),
         ),
         Shape::Series { x, y, .. } => Type::Series { x: x.value.dim, y: y.value.dim },
+        Shape::Array { unit, .. } => Type::Array { dim: unit.value.dim },
     }
 }
 

@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::bulk::Cut;
+use super::framing::Taken;
 use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
@@ -30,7 +32,7 @@ const MOST_SILENCES: u32 = 5;
 const MOST_BUSY_MESSAGES: u32 = 3_600;
 
 /// An answer that may take long is looked for in steps of this, so that a safe state can come first.
-const LONG_WAIT: Duration = Duration::from_millis(100);
+pub(super) const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// Messages kept in one trace; a long completion poll would otherwise grow it without bound.
 const LONGEST_TRACE: usize = 64;
@@ -276,8 +278,17 @@ impl Line {
         let mut deadline = Instant::now() + longest;
         let mut patience = MOST_BUSY_MESSAGES;
         loop {
-            let taken = match codec.take(&mut self.arrived) {
-                Ok(taken) => taken,
+            let taken = match self.take(codec, message.block) {
+                Ok(Arrival::Block { whole, data }) => {
+                    let frame = self.arrived.get(..whole).unwrap_or_default();
+                    trace.add(&self.clock, Way::In, printable(frame));
+                    let data = self.arrived.get(data).unwrap_or_default().to_vec();
+                    self.arrived.drain(..whole);
+                    let reply = Reply { status: None, data: String::new(), block: Some(data) };
+                    return Ok(Some(reply));
+                }
+                Ok(Arrival::Answer(taken)) => Some(taken),
+                Ok(Arrival::Nothing) => None,
                 Err(why) => {
                     trace.add(&self.clock, Way::In, printable(&self.arrived));
                     self.spoil();
@@ -308,6 +319,12 @@ impl Line {
                 _ => deadline,
             };
             if self.more(until).await? {
+                // SAFETY(lab): a block may go on for long. On a socket what is left of it ends with
+                // the connection; on a serial line it would come between, so it is heard out, and
+                // its time is part of the line's stop latency.
+                if message.block.is_some() && !self.is_shared_medium() && self.is_wanted() {
+                    return Err(self.give_up());
+                }
                 continue;
             }
             if message.timeout.is_some() && Instant::now() < deadline {
@@ -337,6 +354,21 @@ impl Line {
                 format!("{what} within {} ms", longest.as_millis()),
             ));
         }
+    }
+
+    /// Takes what has arrived: a block where one is expected, else an answer.
+    fn take(&mut self, codec: &TextCodec, block: Option<usize>) -> Result<Arrival, String> {
+        if let Some(most) = block {
+            match codec.block(&self.arrived, most)? {
+                Cut::Block { whole, data } => return Ok(Arrival::Block { whole, data }),
+                Cut::Incomplete => return Ok(Arrival::Nothing),
+                Cut::Plain => {}
+            }
+        }
+        Ok(match codec.take(&mut self.arrived)? {
+            Some(taken) => Arrival::Answer(taken),
+            None => Arrival::Nothing,
+        })
     }
 
     /// Waits for what the instrument repeats of a message before it answers.
@@ -391,7 +423,8 @@ impl Line {
         Fault::new(FailureKind::Gate, Sent::Unknown, why)
     }
 
-    fn is_wanted(&self) -> bool {
+    /// Whether a safe state waits for the line.
+    pub fn is_wanted(&self) -> bool {
         self.urgent.as_ref().is_some_and(|urgent| urgent.is_pending())
     }
 
@@ -457,6 +490,16 @@ impl Line {
     }
 }
 
+/// What was taken of what has arrived.
+enum Arrival {
+    /// Nothing whole.
+    Nothing,
+    /// An answer.
+    Answer(Taken),
+    /// A block: length of its frame, and where its data are.
+    Block { whole: usize, data: std::ops::Range<usize> },
+}
+
 /// Times of one instrument, in wall time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Timing {
@@ -475,6 +518,8 @@ pub(super) struct Message<'a> {
     pub timeout: Option<Duration>,
     /// An error status of its answer is no failure.
     pub lenient: bool,
+    /// The answer is a block of at most so many bytes.
+    pub block: Option<usize>,
 }
 
 fn exception(code: u8) -> Fault {

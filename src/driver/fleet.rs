@@ -15,6 +15,7 @@ use super::line::{Gate, Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
 use super::null::Null;
 use super::plan::{Plan, Protocol};
 use super::session::Session;
+use super::stop;
 use super::topics::{State, Topics};
 use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError};
 use crate::wire::{Backoff, Clock, Dialer, SerialSettings};
@@ -34,7 +35,7 @@ struct Handle {
     requests: mpsc::Sender<Request>,
     urgent: Arc<Urgent>,
     ready: watch::Receiver<Readiness>,
-    /// The longest another question on the line can keep its safe state waiting.
+    /// The longest that other work on the line can keep its safe state waiting.
     stop_latency: Duration,
 }
 
@@ -63,13 +64,7 @@ impl Fleet {
             }
             match Plan::new(&setup) {
                 Ok(plan) => {
-                    // Each instrument behind a broker has a session of its own.
-                    let line = match plan.protocol {
-                        Protocol::Mqtt(_) | Protocol::Null => {
-                            format!("{} {}", setup.at.line(), setup.name)
-                        }
-                        Protocol::Text { .. } | Protocol::Modbus { .. } => setup.at.line(),
-                    };
+                    let line = stop::line_of(&setup, &plan);
                     lines.entry(line).or_default().push(Ready { setup, plan: Arc::new(plan) });
                 }
                 Err(reasons) => wrong.extend(
@@ -111,11 +106,9 @@ impl Fleet {
         let urgent: Arc<Urgent> = Arc::default();
         let outbox = Outbox::new(notices.clone(), Arc::clone(&self.dropped));
         let mut lamps = Vec::new();
-        let slowest = members.iter().map(|m| m.plan.reply_timeout + m.plan.gap).max();
-        let stop_latency = match members.first().map(|member| &member.plan.protocol) {
-            Some(Protocol::Text { .. } | Protocol::Modbus { .. }) => slowest.unwrap_or_default(),
-            Some(Protocol::Mqtt(_) | Protocol::Null) | None => Duration::ZERO,
-        };
+        let all: Vec<stop::Member<'_>> =
+            members.iter().map(|m| stop::Member::new(&m.plan, stop::is_serial(&m.setup))).collect();
+        let stop_latency = stop::line_stop(String::new(), &all).starts;
         for member in &members {
             let name = member.setup.name.clone();
             let (state, ready) = watch::channel(Readiness::Connecting);
@@ -257,8 +250,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// How long, in wall time, an answer that does not come can keep the safe state of each
-    /// instrument from the wire: the longest reply timeout on its line.
+    /// How long, in wall time, other work on its line can keep the safe state of each instrument
+    /// from the wire at most.
     pub fn stop_latencies(&self) -> BTreeMap<String, Duration> {
         self.instruments.iter().map(|(name, h)| (name.clone(), h.stop_latency)).collect()
     }

@@ -252,7 +252,7 @@ fn last_line(body: &[u8], end: &[u8], last: &[Vec<u8>]) -> Option<usize> {
     }
 }
 
-fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+pub(super) fn position(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     if needle.is_empty() {
         return Some(0);
     }

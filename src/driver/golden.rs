@@ -2,7 +2,7 @@
 //!
 //! The messages of an example stand in turn: sent, received, sent, received. Text stands as it is,
 //! binary after `hex:`. For Modbus they hold unit and PDU, which are the same on TCP and RTU. For
-//! MQTT each is `topic payload`, with topics below the base; those the instrument publishes are
+//! MQTT each is `topic payload`, the payload as text or after `hex:`, with topics below the base; those the instrument publishes are
 //! known by their topic, so several may follow each other.
 //!
 //! The bytes must come from a manual or a capture. Otherwise definition and simulator share one
@@ -239,7 +239,10 @@ async fn over_mqtt(
         script.push(golden_broker::Line {
             inward: from_instrument(plan, topic),
             topic: topic.to_owned(),
-            payload: payload.to_owned(),
+            payload: match payload.strip_prefix("hex:") {
+                Some(_) => raw(payload)?,
+                None => payload.as_bytes().to_vec(),
+            },
         });
     }
     let (near, far) = tokio::io::duplex(1 << 16);
@@ -348,6 +351,14 @@ fn judge(definition: &Definition, example: &Example, ended: Ended) -> Result<(),
 /// Whether a value is the one written.
 fn same(shape: &Shape, found: &Value, expected: &Written) -> Result<bool, String> {
     match (shape, found, expected) {
+        (Shape::Array { .. }, Value::Array(array), Written::Map { entries, .. }) => {
+            let values = entries.iter().find(|entry| entry.name.value == "values");
+            let Some(Written::List { items, .. }) = values.map(|entry| &entry.value) else {
+                return Err("`value:` of an array has a list `values`, row by row".to_owned());
+            };
+            let expected: Vec<f64> = items.iter().map(number).collect::<Result<_, _>>()?;
+            Ok(close(&array.values().collect::<Vec<f64>>(), &expected))
+        }
         (Shape::Series { .. }, Value::Series(series), Written::Map { entries, .. }) => {
             let axis = |name: &str| {
                 let entry = entries.iter().find(|entry| entry.name.value == name);
@@ -399,10 +410,10 @@ fn close(found: &[f64], expected: &[f64]) -> bool {
 }
 
 /// The JSON of two payloads is the same; payloads that are no JSON are compared as they are.
-pub(super) fn same_payload(found: &[u8], expected: &str) -> bool {
-    match (serde_json::from_slice::<serde_json::Value>(found), serde_json::from_str(expected)) {
+pub(super) fn same_payload(found: &[u8], expected: &[u8]) -> bool {
+    match (serde_json::from_slice::<serde_json::Value>(found), serde_json::from_slice(expected)) {
         (Ok(found), Ok(expected)) => same_json(&found, &expected),
-        _ => found == expected.as_bytes(),
+        _ => found == expected,
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
 use serde_json::{Map, Number, Value as Json};
 
-use crate::expr::{self, Env, Expr, Series, Value};
-use crate::spec::{AxisSource, Field, SeriesPoints, Shape, Written};
+use crate::expr::{self, Array, Axis, Env, Expr, Parts, Sample, Series, Value};
+use crate::spec::{AxisSource, Field, Named, SeriesPoints, Shape, Spanned, Written};
 use crate::units::{Dimension, Quantity, Unit};
 
-/// Most points of a curve.
-const MOST_POINTS: usize = 100_000;
+/// Most numbers of one axis of a curve, or of an array; about as many as the largest message holds.
+const MOST_POINTS: usize = 1 << 20;
 
 /// A payload to fill in.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,6 +88,7 @@ fn json_of(value: &Value) -> Result<Json, String> {
             Ok(Json::Object(map))
         }
         Value::Series(_) => Err("is a curve".to_owned()),
+        Value::Array(_) | Value::Filed(_) => Err("is an array".to_owned()),
     }
 }
 
@@ -138,6 +140,7 @@ pub(super) fn value_of(shape: &Shape, json: &Json, path: Option<&str>) -> Result
             fields.iter().map(part).collect::<Result<_, String>>().map(Value::Record)
         }
         Shape::Series { x, y, points } => series(found, &x.value, &y.value, points.as_ref()),
+        Shape::Array { unit, axes } => grid(found, &unit.value, axes),
     }
 }
 
@@ -163,6 +166,69 @@ fn series(
         y: convert(y, y_unit),
         y_dim: y_unit.dim,
     })))
+}
+
+/// An array from lists of lists, the slowest axis outermost. Its places are 0, 1, 2... of the units
+/// of its axes.
+fn grid(json: &Json, unit: &Unit, axes: &[Named<Spanned<Unit>>]) -> Result<Value, String> {
+    let mut lengths = Vec::new();
+    let mut inner = json;
+    for axis in axes {
+        match inner {
+            Json::Array(items) if !items.is_empty() => {
+                lengths.push(items.len());
+                inner = items.first().unwrap_or(&Json::Null);
+            }
+            other => {
+                let name = &axis.name.value;
+                return Err(format!("{} is no list along the axis `{name}`", short(other)));
+            }
+        }
+    }
+    let mut bytes = Vec::new();
+    flatten(json, &lengths, &mut bytes)?;
+    let axes = axes.iter().zip(&lengths).map(|(axis, length)| {
+        let unit = &axis.value.value;
+        let start = Quantity::of(0.0, unit).value;
+        let step = Quantity::of(1.0, unit).value - start;
+        Axis { name: axis.name.value.clone(), length: *length, start, step, dim: unit.dim }
+    });
+    let offset = Quantity::of(0.0, unit).value;
+    let scale = Quantity::of(1.0, unit).value - offset;
+    let (axes, sample, dim) = (axes.collect(), Sample::F64, unit.dim);
+    Ok(Value::Array(Arc::new(Array::new(Parts { axes, sample, bytes, scale, offset, dim })?)))
+}
+
+/// Adds the numbers of nested lists, all of the same lengths. The depth is that of the axes.
+fn flatten(json: &Json, lengths: &[usize], bytes: &mut Vec<u8>) -> Result<(), String> {
+    let Some((length, inner)) = lengths.split_first() else {
+        if bytes.len() >= 8 * MOST_POINTS {
+            return Err(format!("more than {MOST_POINTS} numbers"));
+        }
+        bytes.extend(finite(json)?.to_le_bytes());
+        return Ok(());
+    };
+    match json {
+        Json::Array(items) if items.len() == *length => {
+            items.iter().try_for_each(|item| flatten(item, inner, bytes))
+        }
+        Json::Array(items) => Err(format!("rows of {} and of {length} numbers", items.len())),
+        other => Err(format!("{} stands among lists", short(other))),
+    }
+}
+
+/// The bytes of a payload: all of it, or base64 at a path of its JSON.
+pub(super) fn bytes_in(payload: &[u8], path: Option<&str>) -> Result<Vec<u8>, String> {
+    let Some(path) = path else { return Ok(payload.to_vec()) };
+    let json: Json = serde_json::from_slice(payload)
+        .map_err(|error| format!("the message is no JSON: {error}"))?;
+    match at(&json, path) {
+        Some(Json::String(text)) => base64::engine::general_purpose::STANDARD
+            .decode(text.trim())
+            .map_err(|error| format!("`{path}` is no base64: {error}")),
+        Some(other) => Err(format!("`{path}` is {}, not a text in base64", short(other))),
+        None => Err(format!("the message has no `{path}`")),
+    }
 }
 
 fn axis(json: &Json, source: &AxisSource) -> Result<Vec<f64>, String> {
@@ -220,7 +286,7 @@ pub(super) fn short(json: &Json) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Span, Spanned};
+    use crate::spec::Span;
 
     fn spanned<T>(value: T) -> Spanned<T> {
         Spanned { value, span: Span::default() }
@@ -261,6 +327,30 @@ mod tests {
         assert_eq!(json_of(&plain(0.05 / 0.001)).unwrap().to_string(), "50");
         assert_eq!(json_of(&plain(0.5)).unwrap().to_string(), "0.5");
         assert!(json_of(&plain(f64::INFINITY)).is_err());
+    }
+
+    #[test]
+    fn lists_of_lists_become_an_array() {
+        let axis = |name: &str| Named { name: spanned(name.to_owned()), value: unit("um") };
+        let shape = Shape::Array { unit: unit("mV"), axes: vec![axis("y"), axis("x")] };
+        let json = serde_json::json!([[1, 2, 3], [4, 5, 6]]);
+        let Ok(Value::Array(array)) = value_of(&shape, &json, None) else { panic!() };
+        assert_eq!(array.shape(), "2 x 3");
+        assert!((array.values().last().unwrap() - 6e-3).abs() < 1e-12);
+        assert!((array.parts().axes[1].step - 1e-6).abs() < 1e-18);
+        for wrong in ["[[1, 2], [3]]", "[1, 2]", "[]", "[[1], [null]]", "[[[1]], [2]]", "7"] {
+            let json = serde_json::from_str(wrong).unwrap();
+            assert!(value_of(&shape, &json, None).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_stand_alone_or_as_base64() {
+        assert_eq!(bytes_in(&[0, 255], None), Ok(vec![0, 255]));
+        assert_eq!(bytes_in(br#"{"a": {"b": "AP8="}}"#, Some("a.b")), Ok(vec![0, 255]));
+        for wrong in [r#"{"a": {"b": "AP8"}}"#, r#"{"a": {"b": 3}}"#, "{}", "\u{0}"] {
+            assert!(bytes_in(wrong.as_bytes(), Some("a.b")).is_err(), "{wrong}");
+        }
     }
 
     #[test]

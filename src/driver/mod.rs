@@ -9,6 +9,7 @@
 //! Architecture invariant: the bytes of one attempt reach the wire at most once, and nothing but a
 //! read is ever repeated here. An attempt ends with exactly one outcome that says truthfully
 //! whether anything left this machine.
+mod bulk;
 mod bus;
 mod checksum;
 mod exchange;
@@ -26,6 +27,7 @@ mod plan;
 mod registers;
 mod scope;
 mod session;
+mod stop;
 mod talk;
 mod template;
 mod text;
@@ -34,6 +36,7 @@ mod types;
 mod values;
 
 pub use fleet::Fleet;
+pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,
     SetupError, Way,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::compile::Compiler;
+use super::bulk::BlockPlan;
 use super::json::Payload;
 use super::pattern::Pattern;
 use super::registers::Registers;
@@ -80,6 +81,8 @@ pub(super) enum Op {
         answered: bool,
         expect: Vec<StatusClass>,
         parse: Option<Pattern>,
+        /// The answer is a block of numbers.
+        block: Option<Box<BlockPlan>>,
         /// Wall time; `None`: that of the connection.
         timeout: Option<Duration>,
         unless: Option<Box<UnlessPlan>>,
@@ -119,6 +122,8 @@ pub(super) struct ReplyPlan {
     pub topic: String,
     pub correlate: CorrelatePlan,
     pub json: Option<String>,
+    /// The payload is bytes of numbers; with `json` as base64 at that path.
+    pub binary: Option<Box<BlockPlan>>,
     pub error: Option<String>,
 }
 
@@ -148,9 +153,9 @@ pub(super) struct PropertyPlan {
 
 #[derive(Debug, Clone)]
 pub(super) enum AskPlan {
-    Text { template: Template, parse: Option<Pattern> },
+    Text { template: Template, parse: Option<Pattern>, block: Option<Box<BlockPlan>> },
     Register(Registers),
-    Topic { topic: String, json: Option<String> },
+    Topic { topic: String, json: Option<String>, binary: Option<Box<BlockPlan>> },
 }
 
 #[derive(Debug, Clone)]

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use self::act::Active;
 pub(super) use self::act::span_of;
+pub(super) use self::safe::{CONFIRM_PAUSE, CONFIRM_TRIES, SAFE_TRIES};
 use self::watch::Poll;
 use super::exchange::{Line, Trace};
 use super::line::{Gate, Lamp, Outbox};
@@ -156,6 +157,11 @@ impl Session {
             let beat = plan.heartbeat.as_ref();
             let arm = beat.map(|beat| beat.arm.as_slice()).unwrap_or_default();
             for op in plan.identify.iter().chain(&plan.on_connect).chain(arm) {
+                // SAFETY(lab): a safe state of another instrument comes first; this one is prepared
+                // from the beginning afterwards.
+                if world.line.is_wanted() {
+                    return;
+                }
                 let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
                 if let Err(found) = talk.run(op, &scope).await {
                     fault = Some(found);

@@ -1,5 +1,6 @@
 //! Operations of a definition on a half-duplex line: each becomes one or more questions.
 
+use super::bulk::BlockPlan;
 use super::exchange::{Line, Message, Timing, Trace};
 use super::pattern::{Found, Raw};
 use super::plan::{AskPlan, Op, Plan, PropertyPlan, Protocol, UnlessPlan};
@@ -27,6 +28,8 @@ pub(super) struct Heard {
     /// Something was sent that may have an effect.
     pub sent: bool,
     pub raw: Option<Raw>,
+    /// The curve or array of a block.
+    pub value: Option<Value>,
 }
 
 impl Talk<'_> {
@@ -35,7 +38,8 @@ impl Talk<'_> {
     }
 
     async fn ask(&mut self, body: &str, answered: bool) -> Result<Option<Reply>, Fault> {
-        self.ask_for(Message { body, answered, timeout: None, lenient: false }).await
+        let message = Message { body, answered, timeout: None, lenient: false, block: None };
+        self.ask_for(message).await
     }
 
     async fn ask_for(&mut self, message: Message<'_>) -> Result<Option<Reply>, Fault> {
@@ -64,7 +68,7 @@ impl Talk<'_> {
     /// Runs one operation. Pauses are the caller's.
     pub async fn run(&mut self, op: &Op, scope: &Scope) -> Result<Heard, Fault> {
         match op {
-            Op::Text { texts, answered, expect, parse, timeout, unless, verify } => {
+            Op::Text { texts, answered, expect, parse, block, timeout, unless, verify } => {
                 if let Some(unless) = unless
                     && self.is_so(unless, scope).await.map_err(harmless)?
                 {
@@ -73,8 +77,12 @@ impl Talk<'_> {
                 let body = Template::render_best(texts, &|name| scope.look_up(name))
                     .map_err(Fault::not_sent)?;
                 let lenient = expect.contains(&StatusClass::Error);
-                let message =
-                    Message { body: &body, answered: *answered, timeout: *timeout, lenient };
+                if let Some(block) = block {
+                    let value = self.block(&body, *timeout, block, scope).await?;
+                    return Ok(Heard { sent: true, raw: None, value: Some(value) });
+                }
+                let (answered, timeout) = (*answered, *timeout);
+                let message = Message { body: &body, answered, timeout, lenient, block: None };
                 let Some(reply) = self.ask_for(message).await? else {
                     let plan = self.plan;
                     if let Some(check) = verify.as_deref().or(plan.silent_check.as_ref()) {
@@ -100,7 +108,7 @@ impl Talk<'_> {
                 if let Some(verify) = verify {
                     self.verify(verify, scope).await?;
                 }
-                Ok(Heard { sent: true, raw })
+                Ok(Heard { sent: true, raw, value: None })
             }
             Op::Read { register } => {
                 let raw = match self.reading(register).await? {
@@ -110,7 +118,7 @@ impl Talk<'_> {
                         return Err(bad_reply(format!("{raw} is no measurement")));
                     }
                 };
-                Ok(Heard { sent: true, raw: Some(raw) })
+                Ok(Heard { sent: true, raw: Some(raw), value: None })
             }
             Op::Write { register, value, unit, unless_equal, verify } => {
                 let number = write_value(value, unit.as_ref(), scope).map_err(Fault::not_sent)?;
@@ -125,7 +133,8 @@ impl Talk<'_> {
                 if *verify {
                     let mut now = self.reading(register).await;
                     // Reading again is harmless, and a lost answer proves nothing.
-                    if matches!(&now, Err(fault) if !fault.broken) {
+                    // SAFETY(lab): a safe state that waits comes first.
+                    if matches!(&now, Err(fault) if !fault.broken) && !self.line.is_wanted() {
                         now = self.reading(register).await;
                     }
                     let now = now.map_err(|mut fault| {
@@ -149,13 +158,46 @@ impl Talk<'_> {
         }
     }
 
+    /// Asks for a block, after the properties that say what its numbers are.
+    async fn block(
+        &mut self,
+        body: &str,
+        timeout: Option<std::time::Duration>,
+        block: &BlockPlan,
+        scope: &Scope,
+    ) -> Result<Value, Fault> {
+        let mut scope = scope.clone();
+        for expr in block.expressions() {
+            for name in needs(self.plan, expr) {
+                if !scope.properties.contains_key(&name) {
+                    let value = Box::pin(self.property(&name)).await.map_err(harmless)?;
+                    scope.properties.insert(name, value);
+                }
+            }
+        }
+        let most = Some(block.most);
+        let message = Message { body, answered: true, timeout, lenient: false, block: most };
+        let reply =
+            self.ask_for(message).await?.ok_or_else(|| bad_reply("no answer".to_owned()))?;
+        match reply.block {
+            Some(bytes) => block.value(bytes, &scope).map_err(bad_reply),
+            None => {
+                let said = self.last_said();
+                Err(bad_reply(format!("its answer is no block of IEEE 488.2{said}")))
+            }
+        }
+    }
+
     /// Makes sure that a message was taken.
     async fn verify(&mut self, question: &UnlessPlan, scope: &Scope) -> Result<(), Fault> {
         // The device needs its time however fast the lab clock runs.
         tokio::time::sleep(question.settle).await;
         let mut so = self.is_so(question, scope).await;
         // Asking again is harmless, and a lost answer proves nothing.
-        if matches!(&so, Err(fault) if !fault.broken && fault.kind == FailureKind::Timeout) {
+        // SAFETY(lab): a safe state that waits comes first.
+        if matches!(&so, Err(fault) if !fault.broken && fault.kind == FailureKind::Timeout)
+            && !self.line.is_wanted()
+        {
             so = self.is_so(question, scope).await;
         }
         match so {
@@ -231,10 +273,13 @@ impl Talk<'_> {
     /// Reads a property, and gives back the answer for others that are read from the same one.
     pub async fn read(&mut self, property: &PropertyPlan) -> Result<(Value, Option<Reply>), Fault> {
         match &property.ask {
-            Some(AskPlan::Text { template, parse }) => {
+            Some(AskPlan::Text { template, parse, block }) => {
                 let scope = self.plan.scope();
                 let (body, _) =
                     template.render(&|name| scope.look_up(name)).map_err(Fault::not_sent)?;
+                if let Some(block) = block {
+                    return Ok((self.block(&body, None, block, &scope).await?, None));
+                }
                 let reply = self.ask(&body, true).await?;
                 let reply = reply.ok_or_else(|| bad_reply("no answer".to_owned()))?;
                 let found = match parse {
@@ -273,6 +318,7 @@ impl Talk<'_> {
 /// The value of a property in an answer to the same question, asked for another property.
 pub(super) fn shared(property: &PropertyPlan, reply: &Reply) -> Option<Value> {
     let found = match &property.ask {
+        Some(AskPlan::Text { block: Some(_), .. }) => return None,
         Some(AskPlan::Text { parse: Some(pattern), .. }) => Some(pattern.find(&reply.data).ok()?),
         Some(AskPlan::Text { parse: None, .. }) | None => None::<Found>,
         Some(AskPlan::Register(_) | AskPlan::Topic { .. }) => return None,
@@ -280,7 +326,8 @@ pub(super) fn shared(property: &PropertyPlan, reply: &Reply) -> Option<Value> {
     values::of_reply(property, reply, found).ok()
 }
 
-fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
+/// Properties of the plan that an expression is about.
+pub(super) fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
     let mut names: Vec<String> = expr
         .names()
         .into_iter()

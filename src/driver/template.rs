@@ -27,6 +27,9 @@ pub(super) use reverse::Said;
 /// Most of a value that rendering may lose.
 const LARGEST_LOSS: f64 = 0.005;
 
+/// Longest number written with a format: sign, 15 digits, point and as many zeros.
+const LONGEST_NUMBER: usize = 32;
+
 /// Longest text argument put into a message.
 const LONGEST_TEXT: usize = 64;
 
@@ -113,6 +116,19 @@ impl Template {
             }
         }
         Ok((out, loss))
+    }
+
+    /// Bytes of a filled-in template at most.
+    pub fn longest(&self) -> usize {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.chars().count(),
+            Part::Field { format: Some(Format { form: Form::Packed(packed), .. }), .. } => {
+                packed.length()
+            }
+            Part::Field { format: Some(_), .. } => LONGEST_NUMBER,
+            Part::Field { format: None, .. } => LONGEST_TEXT,
+        };
+        self.parts.iter().map(part).sum()
     }
 
     /// Fills in the alternative that loses least; the first of equals.
@@ -235,9 +251,11 @@ fn field_text(
             Ok((text.to_string(), 0.0))
         }
         Value::Missing(reason) => Err(format!("`{name}` has no value: {reason}")),
-        Value::List(_) | Value::Record(_) | Value::Series(_) => {
-            Err(format!("`{name}` is no single value"))
-        }
+        Value::List(_)
+        | Value::Record(_)
+        | Value::Series(_)
+        | Value::Array(_)
+        | Value::Filed(_) => Err(format!("`{name}` is no single value")),
     }
 }
 

@@ -100,6 +100,8 @@ pub(super) struct Reply {
     pub status: Option<StatusClass>,
     /// What follows the status.
     pub data: String,
+    /// The data of the block that the answer is.
+    pub block: Option<Vec<u8>>,
 }
 
 /// Why something with an instrument failed.
@@ -194,7 +196,7 @@ impl TextCodec {
                 format!("it answers with an error ({})", printable(data.as_bytes())),
             ));
         }
-        Ok(Some(Reply { status, data: data.to_owned() }))
+        Ok(Some(Reply { status, data: data.to_owned(), block: None }))
     }
 
     /// What an error text means: the entry with exactly this text, else the first pattern it

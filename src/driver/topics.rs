@@ -18,9 +18,11 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::act::{Active, Flight, Step};
+use super::bulk::BlockPlan;
 use super::json;
 use super::line::{Gate, Lamp, Outbox, Request, Urgent};
 use super::plan::{AskPlan, MqttPlan, Op, Plan};
+use super::scope::Scope;
 use super::text::Fault;
 use super::types::{FailureKind, Notice, Secret, Sent};
 use crate::expr::Value;
@@ -262,16 +264,43 @@ impl Topics {
         }
         let plan = Arc::clone(&self.plan);
         for (name, property) in &plan.properties {
-            let Some(AskPlan::Topic { topic, json: path }) = &property.ask else { continue };
+            let Some(AskPlan::Topic { topic, json: path, binary }) = &property.ask else {
+                continue;
+            };
             if plan.topic(topic) != message.topic {
                 continue;
             }
-            let json = serde_json::from_slice(&message.payload)
-                .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&message.payload)));
-            let value = json::value_of(&property.shape, &json, path.as_deref())
-                .unwrap_or_else(|why| Value::Missing(why.into()));
+            let value = match binary {
+                Some(block) => self.numbers(block, &message.payload, path.as_deref(), None),
+                None => {
+                    let json = serde_json::from_slice(&message.payload)
+                        .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&message.payload)));
+                    json::value_of(&property.shape, &json, path.as_deref())
+                }
+            };
+            let value = value.unwrap_or_else(|why| Value::Missing(why.into()));
             self.sample(name, value);
         }
+    }
+
+    /// The curve or array that bytes of a payload stand for.
+    fn numbers(
+        &self,
+        block: &BlockPlan,
+        payload: &[u8],
+        path: Option<&str>,
+        scope: Option<&Scope>,
+    ) -> Result<Value, String> {
+        let mut scope = scope.cloned().unwrap_or_else(|| self.plan.scope());
+        // What the instrument streams may say what its numbers mean.
+        for expr in block.expressions() {
+            for name in expr.names().into_iter().filter_map(|path| path.into_iter().next()) {
+                if let Some((value, _)) = self.state.values.get(&name) {
+                    scope.properties.insert(name, value.clone());
+                }
+            }
+        }
+        block.value(json::bytes_in(payload, path)?, &scope)
     }
 
     fn sample(&mut self, name: &str, value: Value) {

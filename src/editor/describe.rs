@@ -78,6 +78,10 @@ pub(super) fn shape(shape: &Shape) -> String {
             let names: Vec<&str> = fields.iter().map(|f| f.name.value.as_str()).collect();
             format!("a record of {}", names.join(", "))
         }
+        Shape::Array { unit, axes } => {
+            let axes: Vec<&str> = axes.iter().map(|axis| axis.name.value.as_str()).collect();
+            format!("an array in {} over {}", unit.value.symbol, axes.join(", "))
+        }
         Shape::Series { x, y, .. } => {
             format!("a curve: {} over {}", y.value.symbol, x.value.symbol)
         }

@@ -32,6 +32,11 @@ pub enum Type {
         /// Dimension of the ordinate.
         y: Dimension,
     },
+    /// Numbers on a regular grid, such as an image.
+    Array {
+        /// Dimension of its values.
+        dim: Dimension,
+    },
     /// Known only at run time, and checked then.
     Unknown,
 }
@@ -49,6 +54,7 @@ impl fmt::Display for Type {
             Type::List(item) => write!(f, "list of {item}"),
             Type::Record(_) => f.write_str("record"),
             Type::Series { .. } => f.write_str("curve"),
+            Type::Array { .. } => f.write_str("array"),
             Type::Unknown => f.write_str("value known only at run time"),
         }
     }

@@ -73,6 +73,7 @@ pub(super) fn type_of(name: &str, args: &[Type]) -> Result<Type, Problem> {
         }
         "min" | "max" => match args {
             [Type::List(item)] => Ok((**item).clone()),
+            [Type::Array { dim }] => Ok(Type::Quantity { dim: *dim, point: false }),
             [] => Err(wrong(ErrorKind::Type, format!("`{name}` takes at least one value"))),
             _ => same(name, args),
         },
@@ -86,6 +87,9 @@ pub(super) fn type_of(name: &str, args: &[Type]) -> Result<Type, Problem> {
                     }
                     _ => Type::Quantity { dim: *y, point: false },
                 }),
+                Some(Type::Array { dim }) if matches!(name, "mean" | "sd") => {
+                    Ok(Type::Quantity { dim: *dim, point: false })
+                }
                 Some(Type::Unknown) => Ok(Type::Unknown),
                 _ => Err(wrong(ErrorKind::Type, format!("`{name}` takes a list or a curve"))),
             }
@@ -93,9 +97,13 @@ pub(super) fn type_of(name: &str, args: &[Type]) -> Result<Type, Problem> {
         "len" => {
             count(1)?;
             match args.first() {
-                Some(Type::List(_) | Type::Series { .. } | Type::Text | Type::Unknown) => {
-                    Ok(number())
-                }
+                Some(
+                    Type::List(_)
+                    | Type::Series { .. }
+                    | Type::Array { .. }
+                    | Type::Text
+                    | Type::Unknown,
+                ) => Ok(number()),
                 _ => Err(wrong(ErrorKind::Type, "`len` takes a list or a curve")),
             }
         }
@@ -180,6 +188,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, Problem> {
         ("len", ..) => Ok(Value::number(match args.first() {
             Some(Value::List(items)) => items.len() as f64,
             Some(Value::Series(series)) => series.y.len() as f64,
+            Some(Value::Array(array)) => array.len() as f64,
             Some(Value::Text(text)) => text.chars().count() as f64,
             _ => 0.0,
         })),
@@ -206,6 +215,11 @@ fn empty(name: &str) -> Problem {
 }
 
 fn extreme(name: &str, args: &[Value]) -> Result<Value, Problem> {
+    if let [Value::Array(array)] = args {
+        let wanted = if name == "min" { f64::min } else { f64::max };
+        let best = array.values().reduce(wanted).ok_or_else(|| empty(name))?;
+        return Ok(Value::Quantity(Quantity::new(best, array.dim())));
+    }
     let items = match args {
         [Value::List(items)] => items.as_slice(),
         _ => args,
@@ -227,6 +241,9 @@ fn extreme(name: &str, args: &[Value]) -> Result<Value, Problem> {
 fn statistic(name: &str, of: Option<&Value>) -> Result<Value, Problem> {
     let (x, y, x_dim, y_dim, point) = match of {
         Some(Value::Series(s)) => (s.x.clone(), s.y.clone(), s.x_dim, s.y_dim, false),
+        Some(Value::Array(array)) if name != "slope" => {
+            (Vec::new(), array.values().collect(), Dimension::NONE, array.dim(), false)
+        }
         Some(Value::List(items)) => {
             let mut y = Vec::with_capacity(items.len());
             let (mut dim, mut point) = (Dimension::NONE, false);

@@ -17,9 +17,11 @@
 //! primary    := number [unit] | text | "true" | "false" | name ["(" arguments ")"]
 //!             | "(" expression ")" | "[" list "]"
 //! ```
+mod array;
 mod ast;
 mod check;
 mod eval;
+pub mod filed;
 mod functions;
 mod interval;
 mod lex;
@@ -28,9 +30,11 @@ mod parse;
 mod tests;
 mod value;
 
+pub use array::{Array, Axis, Parts, Sample};
 pub use ast::Expr;
 pub use check::{Type, TypeEnv, check};
 pub use eval::{Argument, Env, eval, fold};
+pub use filed::Filed;
 pub use interval::{Interval, RangeEnv, interval, truth};
 pub use parse::{parse, parse_template};
 pub use value::{Series, Value};

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Type;
+use super::array::Array;
+use super::filed::Filed;
 use crate::units::{Dimension, Quantity};
 
 /// A value at run time.
@@ -26,6 +28,10 @@ pub enum Value {
     Record(BTreeMap<String, Value>),
     /// A sampled curve, such as a spectrum.
     Series(Arc<Series>),
+    /// Numbers on a regular grid, such as an image.
+    Array(Arc<Array>),
+    /// A large value that was left in its file; only where the record is read for people.
+    Filed(Arc<Filed>),
 }
 
 /// A sampled curve: `y` over `x`, both in coherent SI units; equal lengths.
@@ -98,6 +104,14 @@ impl Value {
         }
     }
 
+    /// The array, if it is one.
+    pub fn as_array(&self) -> Option<&Array> {
+        match self {
+            Value::Array(array) => Some(array),
+            _ => None,
+        }
+    }
+
     /// Its type; a list has the type of its first item.
     pub fn type_of(&self) -> Type {
         match self {
@@ -112,6 +126,8 @@ impl Value {
                 fields.iter().map(|(name, value)| (name.clone(), value.type_of())).collect(),
             ),
             Value::Series(series) => Type::Series { x: series.x_dim, y: series.y_dim },
+            Value::Array(array) => Type::Array { dim: array.dim() },
+            Value::Filed(_) => Type::Unknown,
         }
     }
 
@@ -134,6 +150,8 @@ impl Value {
                 format!("{{{}}}", fields.join(", "))
             }
             Value::Series(series) => format!("a curve of {} points", series.y.len()),
+            Value::Array(array) => format!("an array of {} numbers", array.shape()),
+            Value::Filed(filed) => filed.show(),
         }
     }
 }

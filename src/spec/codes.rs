@@ -366,6 +366,33 @@ codes! {
     PROPERTY_SOURCE "LL0524" "a property with no source, or with two"
         "A property is asked for (`ask`), read from a `register`, taken from a `topic`, or computed (`value`)."
         "temperature: {unit: degC}" => "temperature: {unit: degC, ask: IN_PV_1, parse: \"{value:f}\"}";
+    UNREACHABLE_ERROR "LL0541" "an error that no answer can match"
+        "An entry of an error table that never matches hides what the device says: its class decides what happens next, and nobody would notice."
+        "errors: {\"ERR 5 \": {...}}" => "errors: {\"ERR 5\": {...}}";
+    AMBIGUOUS_TOPIC "LL0542" "topics that cannot be told apart"
+        "What comes on a topic must belong to one property or to one question; otherwise a value or a late answer is taken for another's."
+        "correlate: next" => "correlate: property";
+    LOOSE_PATTERN "LL0543" "a pattern that matches too much"
+        "A pattern that matches other messages swallows them, and one that lets anything follow a number reads a damaged answer as a value."
+        "parse: \"{value:f}{_:s}\"" => "parse: \"{value:f} degC\"";
+    NO_GOLDEN "LL0544" "an action or property without golden bytes"
+        "Bytes from the manual show that the device understands what the definition says of each action and property."
+        "" => "examples:\n  - {action: stop, bytes: [\"STP\\r\", \"\\x0200S\\x03\"]}";
+    INJECTION "LL0545" "a message that could become another"
+        "A message ends with its end, and devices split messages at signs such as `;` or a space. A free text, or an end inside, may become a command of its own."
+        "args: {text: {type: text}}" => "args: {text: {type: choice, options: [on, off]}}";
+    BARE_NUMBER "LL0546" "a number in a message without a format"
+        "Without a format a number is written with as many digits as it happens to have, which devices read in part or not at all."
+        "send: \"RAT {rate:mL/min}\"" => "send: \"RAT {rate:mL/min:4s}\"";
+    RETRY_CLASS "LL0547" "an error class that could send a command twice"
+        "An alarm stands in place of an answer: nobody knows whether the command was carried out, so it may not be sent again."
+        "alarms: {\"?\": {text: ..., class: retry}}" => "alarms: {\"?\": {text: ..., class: operator}}";
+    STOP_LATENCY "LL0548" "a safe state that may come too late"
+        "On a line one question is out at a time, and a safe state waits for its answer or its `reply_timeout`; then the safe states of all instruments of the line follow one another. The lab demands less time than that takes at most."
+        "stop_within: 500 ms" => "stop_within: 3 s";
+    BULK "LL0540" "binary numbers that are not fully described"
+        "Bytes mean nothing by themselves: the definition says kind and byte order of the numbers, their unit, and axes with units and steps. A guess gives a curve that looks right and is not."
+        "{send: \"CURV?\", block: {type: i16be}}" => "{send: \"CURV?\", block: {type: i16be, scale: 2 mV, axes: {x: {step: 1 us}}}}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

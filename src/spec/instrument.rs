@@ -3,9 +3,11 @@
 //! Message templates (`RAT {rate:mL/min:4s} MM`) and reply patterns (`I{value:f}W{_:f}ML`) stay
 //! text here; `driver` reads them.
 
+mod bulk;
 mod check;
 mod connection;
 mod frame;
+mod lint;
 pub(super) mod lower;
 mod operation;
 mod simulate;
@@ -13,6 +15,7 @@ mod status;
 pub(super) mod tables;
 mod wire;
 
+pub use bulk::{Binary, BinaryAxis};
 pub use simulate::{Signal, SignalModel, Simulate, SimulatedAction};
 pub use wire::{
     Bits, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness, Modbus, Mqtt,
@@ -191,6 +194,8 @@ pub enum Ask {
         text: Spanned<String>,
         /// Pattern of the reply.
         parse: Option<Spanned<String>>,
+        /// The reply is a block of these numbers.
+        block: Option<Box<Binary>>,
     },
     /// Read registers.
     Register(Register),
@@ -200,6 +205,8 @@ pub enum Ask {
         topic: Spanned<String>,
         /// Path in the JSON; `None`: the payload is the value (or, for records, each field says).
         json: Option<Spanned<String>>,
+        /// The payload is these numbers; beside `json` as base64 at that path.
+        binary: Option<Box<Binary>>,
     },
 }
 
@@ -323,6 +330,8 @@ pub enum Operation {
         expect: Vec<Spanned<StatusClass>>,
         /// Pattern of the reply; its `value` is the answer of the action.
         parse: Option<Spanned<String>>,
+        /// The reply is a block of these numbers, which are the answer of the action.
+        block: Option<Box<Binary>>,
         /// Longest wait for the reply to this message, where it is not that of the connection.
         timeout: Option<Spanned<Duration>>,
         /// Asked first: the message is left out when the device says that it is so already.
@@ -408,6 +417,8 @@ pub struct TopicReply {
     pub correlate: Correlate,
     /// Path in the JSON of the value; records and series say it per field.
     pub json: Option<Spanned<String>>,
+    /// The payload is these numbers; beside `json` as base64 at that path.
+    pub binary: Option<Box<Binary>>,
     /// Path in the JSON of a field whose presence means that the device refused or failed.
     pub error: Option<Spanned<String>>,
     /// The whole entry.

@@ -33,6 +33,8 @@ pub struct Lab {
     pub estop: Option<Estop>,
     /// Whom to tell, by severity of the alarm.
     pub notify: Vec<Notify>,
+    /// After this long at the latest every instrument must be safe.
+    pub stop_within: Option<Spanned<Duration>>,
     /// The virtual plant behind `--simulate`.
     pub simulation: Option<Simulation>,
 }
@@ -61,6 +63,8 @@ pub struct LabInstrument {
     pub holds: Option<Spanned<Quantity>>,
     /// Limits narrower than the definition's, per action and argument.
     pub limits: Vec<Limit>,
+    /// After this long at the latest it must be safe.
+    pub stop_within: Option<Spanned<Duration>>,
     /// `env:NAME` or `file:PATH`; never the secret itself.
     pub secret: Option<Spanned<Secret>>,
     /// For people.

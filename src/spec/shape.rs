@@ -6,7 +6,7 @@ use super::codes;
 use super::diagnostic::Diagnostic;
 use super::reader::{Fields, Item, NameForm, Reader};
 use super::source::{Span, Spanned};
-use super::table::{NUMBER, TEXT, Table, Takes, key};
+use super::table::{NUMBER, TEXT, Table, Takes, UNIT, key};
 use super::tree::NodeKind;
 use super::value::{AxisSource, Field, SeriesPoints, Shape};
 
@@ -33,6 +33,16 @@ static SERIES: Table = Table {
     ],
 };
 
+static ARRAY: Table = Table {
+    what: "an array",
+    doc: "Numbers on a regular grid, such as an image",
+    keys: &[
+        key("unit", Takes::Unit, "Unit of the numbers").required("\"1\""),
+        key("axes", Takes::Map(&UNIT), "Units of its axes, the slowest first")
+            .required("{y: um, x: um}"),
+    ],
+};
+
 static FIELD: Table = Table {
     what: "a field",
     doc: "One value of a record",
@@ -47,14 +57,17 @@ static FIELD_ENTRY: Takes = Takes::Object(&FIELD);
 /// What an action answers.
 pub(super) static RETURNS: Table = Table {
     what: "what an action returns",
-    doc: "What is read: a value with `unit` or `type`, a record (`fields`) or a curve (`series`)",
+    doc: "What is read: a value with `unit` or `type`, a record (`fields`), a curve (`series`) or an array (`array`)",
     keys: &[
         key("unit", Takes::Unit, "Unit; makes it a physical value"),
         key("type", Takes::Word(READING_TYPES), "Kind of value, where it has no unit"),
         key("fields", FIELDS, "Named values read together"),
         key("series", SERIES_ENTRY, "A curve"),
+        key("array", ARRAY_ENTRY, "An image, or other numbers on a grid"),
     ],
 };
+/// `array:`.
+pub(super) const ARRAY_ENTRY: Takes = Takes::Object(&ARRAY);
 /// `fields:`.
 pub(super) const FIELDS: Takes = Takes::Map(&FIELD_ENTRY);
 /// `series:`.
@@ -62,9 +75,9 @@ pub(super) const SERIES_ENTRY: Takes = Takes::Object(&SERIES);
 /// `type:` of a reading.
 pub(super) const READING_TYPE: Takes = Takes::Word(READING_TYPES);
 
-/// The shape that the keys `unit`, `type`, `fields` and `series` of a mapping describe.
+/// The shape that the keys `unit`, `type`, `fields`, `series` and `array` of a mapping describe.
 pub(super) fn shape(r: &mut Reader<'_>, f: &Fields<'_>, span: Span) -> Option<Shape> {
-    let given: Vec<&str> = ["unit", "type", "fields", "series"]
+    let given: Vec<&str> = ["unit", "type", "fields", "series", "array"]
         .into_iter()
         .filter(|k| f.table_has(k) && f.has(k))
         .collect();
@@ -81,6 +94,13 @@ pub(super) fn shape(r: &mut Reader<'_>, f: &Fields<'_>, span: Span) -> Option<Sh
                 }
             }
             Some(Shape::Record(fields))
+        }
+        ["array"] => {
+            let inner = r.object(f.get("array")?, &ARRAY)?;
+            let unit = inner.get("unit").and_then(|item| r.unit(item));
+            let axes = r.named(inner.get("axes"), NameForm::Identifier, |r, item| r.unit(item));
+            let (unit, false) = (unit?, axes.is_empty()) else { return None };
+            Some(Shape::Array { unit, axes })
         }
         [_] => {
             let inner = r.object(f.get("series")?, &SERIES)?;

@@ -106,6 +106,14 @@ pub const TYPES: &[TypeContract] = &[
         stops: &[],
     },
     TypeContract {
+        name: "oscilloscope",
+        doc: "Measures voltage over time",
+        actions: &[("acquire", &[]), ("measure", &[])],
+        properties: &[],
+        starts: &[],
+        stops: &[],
+    },
+    TypeContract {
         name: "thermostat",
         doc: "Holds a temperature",
         actions: &[("set_temperature", &[("target", Dimension::TEMPERATURE)])],

@@ -218,6 +218,13 @@ pub enum Shape {
         /// Where the numbers stand in a JSON message; `None`: arrays named `x` and `y`.
         points: Option<SeriesPoints>,
     },
+    /// Numbers on a regular grid, such as an image.
+    Array {
+        /// Unit of the numbers.
+        unit: Spanned<Unit>,
+        /// Axes with their units, the slowest first; never empty.
+        axes: Vec<Named<Spanned<Unit>>>,
+    },
 }
 
 impl Shape {
@@ -234,6 +241,7 @@ impl Shape {
                 fields.iter().map(|f| (f.name.value.clone(), f.shape.expr_type())).collect(),
             ),
             Shape::Series { x, y, .. } => Type::Series { x: x.value.dim, y: y.value.dim },
+            Shape::Array { unit, .. } => Type::Array { dim: unit.value.dim },
         }
     }
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
+use super::files::{Files, FilesError};
+
 /// Layout of the journal file; raised with every change of it.
 const SCHEMA_VERSION: i64 = 1;
 /// Hash before the first entry.
@@ -67,6 +69,14 @@ pub enum JournalError {
         seq: u64,
         /// What is wrong with it.
         what: String,
+    },
+    /// A file that an entry refers to cannot be used.
+    #[error("entry {seq} of the journal refers to a file that cannot be used: {source}")]
+    File {
+        /// Entry.
+        seq: u64,
+        /// Cause.
+        source: FilesError,
     },
     /// A body is too large for an entry.
     #[error("a journal entry of {0} bytes is larger than the limit of {BODY_MAX}")]
@@ -133,6 +143,7 @@ pub struct Verified {
 pub struct Journal {
     connection: Connection,
     path: PathBuf,
+    files: Files,
     seq: u64,
     head: [u8; 32],
 }
@@ -164,7 +175,7 @@ impl Journal {
                 .execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION};"))
                 .map_err(fail)?;
         }
-        Journal::with_head(connection, path)
+        Journal::with_head(connection, path, Files::new(folder, durability))
     }
 
     /// Opens the journal for reading only, also while an engine writes.
@@ -182,10 +193,19 @@ impl Journal {
         if version > SCHEMA_VERSION {
             return Err(JournalError::Newer { path, found: version });
         }
-        Journal::with_head(connection, path)
+        Journal::with_head(connection, path, Files::new(folder, Durability::Power))
     }
 
-    fn with_head(connection: Connection, path: PathBuf) -> Result<Journal, JournalError> {
+    /// The files beside it.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn with_head(
+        connection: Connection,
+        path: PathBuf,
+        files: Files,
+    ) -> Result<Journal, JournalError> {
         let last: Option<(i64, Vec<u8>)> = connection
             .query_row("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1", [], |row| {
                 Ok((row.get(0)?, row.get(1)?))
@@ -203,7 +223,7 @@ impl Journal {
                 (seq, head)
             }
         };
-        Ok(Journal { connection, path, seq, head })
+        Ok(Journal { connection, path, files, seq, head })
     }
 
     /// Appends facts and documents in one commit. When it returns `Ok`, they are durable.
@@ -427,7 +447,7 @@ fn as_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {
         text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));

@@ -2,14 +2,17 @@
 //!
 //! `journal.db` holds the append-only, hash-chained record of everything decided, sent, received
 //! and concluded, and the documents (compiled graphs, YAML texts) it refers to by hash.
+//! `files/` holds large values, each named by its hash, that entries refer to.
 //! `telemetry.db` holds what was measured between decisions; it may lose its last second in a
 //! power loss, the journal may not.
 //!
 //! Architecture invariant: this module never looks inside a run; it keeps texts and their order.
+pub mod files;
 pub mod journal;
 pub mod lock;
 pub mod telemetry;
 
+pub use files::{Files, FilesError};
 pub use journal::{Document, Durability, Entry, Journal, JournalError, StoredEntry, Verified};
 pub use lock::{LockError, StateLock};
 pub use telemetry::{Telemetry, TelemetryWriter};

@@ -11,7 +11,7 @@ use rumqttc::v5::mqttbytes::v5;
 use super::mqtt::{Login, Message, Version};
 
 /// Largest packet taken from a broker; a spectrum of 10,000 points as JSON is a tenth of it.
-pub(super) const LARGEST_PACKET: usize = 4 << 20;
+pub(super) const LARGEST_PACKET: usize = 16 << 20;
 
 /// What a broker can tell a client.
 #[derive(Debug, Clone, PartialEq)]

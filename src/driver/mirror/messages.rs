@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub role: Role,
     pub answered: bool,
     pub parse: Option<Pattern>,
+    /// It is answered with a block.
+    pub block: bool,
     /// How the device answered in an example.
     pub like: Option<Like>,
     /// Asked after it, and what must be answered then.
@@ -50,8 +52,9 @@ pub(super) enum Role {
 pub(super) fn entries(plan: &Plan) -> Vec<Entry> {
     let mut all = Vec::new();
     for (name, property) in &plan.properties {
-        if let Some(AskPlan::Text { template, parse }) = &property.ask {
+        if let Some(AskPlan::Text { template, parse, block }) = &property.ask {
             add(&mut all, template, Role::Property(name.clone()), true, parse.as_ref());
+            set_block(&mut all, block.is_some());
         }
     }
     for (name, action) in &plan.actions {
@@ -87,7 +90,14 @@ fn add(
     parse: Option<&Pattern>,
 ) {
     let (template, parse) = (template.clone(), parse.cloned());
-    all.push(Entry { template, role, answered, parse, like: None, proof: None, missing: None });
+    let (like, proof, missing) = (None, None, None);
+    all.push(Entry { template, role, answered, parse, block: false, like, proof, missing });
+}
+
+fn set_block(all: &mut [Entry], block: bool) {
+    if let Some(entry) = all.last_mut() {
+        entry.block = block;
+    }
 }
 
 fn question(all: &mut Vec<Entry>, question: &UnlessPlan) {
@@ -95,9 +105,10 @@ fn question(all: &mut Vec<Entry>, question: &UnlessPlan) {
 }
 
 fn operation(all: &mut Vec<Entry>, op: &Op, role: &Role) {
-    let Op::Text { texts, answered, parse, unless, verify, .. } = op else { return };
+    let Op::Text { texts, answered, parse, block, unless, verify, .. } = op else { return };
     for text in texts {
         add(all, text, role.clone(), *answered, parse.as_ref());
+        set_block(all, block.is_some());
         if let (Some(entry), Some(verify)) = (all.last_mut(), verify) {
             entry.proof = Some(verify.clone());
         }

@@ -8,6 +8,7 @@ use labloop_simulators::Answer;
 use super::messages::{self, Entry, Like, Role};
 use super::state::State;
 use super::{Mirror, halts, value};
+use crate::driver::bulk::Cut;
 use crate::driver::golden::raw;
 use crate::driver::pattern::Raw;
 use crate::driver::plan::{AskPlan, Plan, PropertyPlan, Protocol, UnlessPlan};
@@ -20,6 +21,7 @@ use crate::spec::instrument::{ErrorClass, Example, ExampleOf, Instrument, Status
 use crate::spec::{Shape, Written};
 use crate::units::Quantity;
 use crate::wire::Address;
+use crate::wire::printable::text_of;
 
 /// Answers to questions of verification at most.
 const PROOFS_MAX: usize = 256;
@@ -50,8 +52,14 @@ pub(super) fn learn(
             else {
                 continue;
             };
-            let Some(like) = opened(codec, &whole, received) else { continue };
-            for (entry, _) in best(entries, &body, &its) {
+            let found = best(entries, &body, &its);
+            let block = found.iter().any(|(at, _)| entries.get(*at).is_some_and(|e| e.block));
+            let like = match block {
+                true => block_of(codec, &received),
+                false => opened(codec, &whole, received),
+            };
+            let Some(like) = like else { continue };
+            for (entry, _) in found {
                 let Some(entry) = entries.get_mut(entry) else { continue };
                 let seat = if missing { &mut entry.missing } else { &mut entry.like };
                 if seat.is_none() && (missing || example.fails.is_none()) {
@@ -63,7 +71,8 @@ pub(super) fn learn(
                     && let Some(property) = plan.properties.get(name)
                 {
                     let found = entry.parse.as_ref().and_then(|p| p.find(&like.data).ok());
-                    let reply = Reply { status: like.class, data: like.data.clone() };
+                    let (status, data) = (like.class, like.data.clone());
+                    let reply = Reply { status, data, block: None };
                     if let Ok(value) = values::of_reply(property, &reply, found)
                         && !matches!(value, Value::Missing(_))
                     {
@@ -89,6 +98,17 @@ pub(super) fn plan_of(definition: &Arc<Instrument>, example: &Example) -> Option
         secret: None,
     };
     Plan::new(&setup).ok()
+}
+
+/// The block in what was received, as the text that an answer is made from.
+fn block_of(codec: &TextCodec, received: &[u8]) -> Option<Like> {
+    match codec.block(received, received.len()) {
+        Ok(Cut::Block { data, .. }) => {
+            let frame = received.get(codec.reply_start.len()..data.end)?;
+            Some(Like { class: None, data: text_of(frame) })
+        }
+        _ => None,
+    }
 }
 
 /// The answer in what was received: the last that somebody asked for.
@@ -340,6 +360,10 @@ impl Mirror {
         noise: &mut dyn FnMut() -> f64,
     ) -> Option<String> {
         let Role::Property(name) = &entry.role else { return None };
+        // Curves and arrays are those of the examples.
+        if entry.block {
+            return like.map(str::to_owned);
+        }
         if self.upset.broken {
             return entry.missing.as_ref().map(|like| like.data.clone());
         }

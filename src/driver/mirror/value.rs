@@ -27,7 +27,7 @@ pub(super) fn defaults(plan: &Plan, state: &mut State) {
                 let word = property.words.values().next().map_or("", String::as_str);
                 Value::Text(word.into())
             }
-            Shape::Series { .. } | Shape::Record(_) => continue,
+            Shape::Series { .. } | Shape::Array { .. } | Shape::Record(_) => continue,
         };
         state.values.insert(name.clone(), first);
     }

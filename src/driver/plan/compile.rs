@@ -210,7 +210,35 @@ impl Compiler<'_> {
     }
 
     fn ops(&mut self, operations: &[Operation], single: bool, place: &str) -> Vec<Op> {
-        operations.iter().filter_map(|operation| self.op(operation, single, place)).collect()
+        self.ops_for(operations, None, single, place)
+    }
+
+    /// Operations of which one may bring a value of a shape.
+    fn ops_for(
+        &mut self,
+        operations: &[Operation],
+        shape: Option<&Shape>,
+        single: bool,
+        place: &str,
+    ) -> Vec<Op> {
+        let all = operations.iter();
+        all.filter_map(|operation| self.op(operation, shape, single, place)).collect()
+    }
+
+    /// How bytes become a value of a shape.
+    fn binary(
+        &mut self,
+        binary: Option<&doc::Binary>,
+        shape: Option<&Shape>,
+        place: &str,
+    ) -> Option<Box<BlockPlan>> {
+        match (binary?, shape) {
+            (binary, Some(shape)) => Some(Box::new(BlockPlan::new(binary, shape))),
+            (_, None) => {
+                self.wrong.push(format!("{place}: binary numbers, and nothing says what they are"));
+                None
+            }
+        }
     }
 
     fn template(&mut self, source: &str, place: &str) -> Option<Template> {
@@ -233,9 +261,17 @@ impl Compiler<'_> {
         self.note(Registers::new(register, single).map_err(|why| format!("{place}: {why}")))
     }
 
-    fn op(&mut self, operation: &Operation, single: bool, place: &str) -> Option<Op> {
+    fn op(
+        &mut self,
+        operation: &Operation,
+        shape: Option<&Shape>,
+        single: bool,
+        place: &str,
+    ) -> Option<Op> {
         match operation {
-            Operation::Send { texts, reply, expect, parse, timeout, unless, verify, .. } => {
+            Operation::Send {
+                texts, reply, expect, parse, block, timeout, unless, verify, ..
+            } => {
                 let mut templates = Vec::new();
                 for text in texts {
                     templates.extend(self.template(&text.value, place));
@@ -257,6 +293,7 @@ impl Compiler<'_> {
                     answered: *reply == ReplyKind::Yes,
                     expect: expect.iter().map(|class| class.value).collect(),
                     parse,
+                    block: self.binary(block.as_deref(), shape, place),
                     timeout: timeout.as_ref().map(|timeout| timeout.value),
                     unless,
                     verify,
@@ -285,6 +322,7 @@ impl Compiler<'_> {
                         Correlate::Next => CorrelatePlan::Next,
                     },
                     json: reply.json.as_ref().map(|path| path.value.clone()),
+                    binary: self.binary(reply.binary.as_deref(), shape, place),
                     error: reply.error.as_ref().map(|path| path.value.clone()),
                 }),
             }),
@@ -300,19 +338,21 @@ impl Compiler<'_> {
     ) -> Option<PropertyPlan> {
         let ask = match &property.ask {
             None => None,
-            Some(Ask::Send { text, parse }) => Some(AskPlan::Text {
+            Some(Ask::Send { text, parse, block }) => Some(AskPlan::Text {
                 template: self.template(&text.value, place)?,
                 parse: match parse {
                     Some(pattern) => Some(self.pattern(&pattern.value, place)?),
                     None => None,
                 },
+                block: self.binary(block.as_deref(), Some(&property.shape), place),
             }),
             Some(Ask::Register(register)) => {
                 Some(AskPlan::Register(self.register(register, single, place)?))
             }
-            Some(Ask::Topic { topic, json }) => Some(AskPlan::Topic {
+            Some(Ask::Topic { topic, json, binary }) => Some(AskPlan::Topic {
                 topic: topic.value.clone(),
                 json: json.as_ref().map(|path| path.value.clone()),
+                binary: self.binary(binary.as_deref(), Some(&property.shape), place),
             }),
         };
         Some(PropertyPlan {
@@ -359,7 +399,7 @@ impl Compiler<'_> {
                 .iter()
                 .map(|entry| (entry.name.value.clone(), entry.value.expr.clone()))
                 .collect(),
-            operations: self.ops(&action.operations, single, place),
+            operations: self.ops_for(&action.operations, action.returns.as_ref(), single, place),
             done,
             returns: action.returns.clone(),
             effect: action.effect.value,

@@ -159,6 +159,7 @@ impl Session {
         };
         self.heard(&mut active.trace, world);
         active.touched |= heard.sent;
+        active.value = heard.value.or(active.value.take());
         if let Some(raw) = heard.raw {
             let value = values::returned(action.returns.as_ref(), raw)
                 .map_err(|why| Fault::new(FailureKind::BadReply, Sent::Unknown, why))?;

@@ -10,11 +10,11 @@ use crate::driver::talk::Talk;
 use crate::driver::types::{FailureKind, Notice};
 
 /// Times each message of a safe state is tried; it is absolute by nature.
-const SAFE_TRIES: u32 = 2;
+pub(in crate::driver) const SAFE_TRIES: u32 = 2;
 
 /// Times the confirmation of a safe state is read, and the pause between, in lab time.
-const CONFIRM_TRIES: u32 = 5;
-const CONFIRM_PAUSE: Duration = Duration::from_millis(200);
+pub(in crate::driver) const CONFIRM_TRIES: u32 = 5;
+pub(in crate::driver) const CONFIRM_PAUSE: Duration = Duration::from_millis(200);
 
 impl Session {
     /// Sends the safe state, whatever else is going on, and tells how it went.

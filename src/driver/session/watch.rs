@@ -66,9 +66,10 @@ impl Session {
                     let up = self.heed(&fault, world.line.clock.now(), world.outbox);
                     let again =
                         up && matches!(fault.kind, FailureKind::Timeout | FailureKind::BadReply);
-                    let open = world.line.is_open();
+                    // SAFETY(lab): a safe state that waits comes before a second try.
+                    let free = world.line.is_open() && !world.line.is_wanted();
                     last = Some(fault);
-                    if !(again && open) {
+                    if !(again && free) {
                         break;
                     }
                 }

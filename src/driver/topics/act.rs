@@ -300,6 +300,10 @@ impl Topics {
         }
         let json = match parsed {
             Ok(json) => json,
+            // Plain bytes are no JSON; only an error would be.
+            Err(_) if reply.binary.is_some() && reply.json.is_none() => {
+                return Verdict::Answered(Some(Json::Null));
+            }
             Err(error) => {
                 let why = format!("the answer is no JSON: {error}");
                 return Verdict::Failed(Fault::new(FailureKind::BadReply, Sent::Unknown, why));
@@ -337,11 +341,19 @@ impl Topics {
             Verdict::Answered(json) => {
                 active.touched = true;
                 let flight = active.flight.take();
-                let path = flight.and_then(|f| f.reply).and_then(|reply| reply.json);
+                let reply = flight.and_then(|f| f.reply);
+                let path = reply.as_ref().and_then(|reply| reply.json.as_deref());
+                let binary = reply.as_ref().and_then(|reply| reply.binary.as_deref());
                 if let (Some(shape), Some(json)) = (&active.action.returns, json)
                     && active.next == active.action.operations.len()
                 {
-                    match json::value_of(shape, &json, path.as_deref()) {
+                    let value = match (binary, event) {
+                        (Some(block), Event::Message(message)) => {
+                            self.numbers(block, &message.payload, path, Some(&active.scope))
+                        }
+                        _ => json::value_of(shape, &json, path),
+                    };
+                    match value {
                         Ok(value) => active.value = Some(value),
                         Err(why) => {
                             let fault = Fault::new(FailureKind::BadReply, Sent::Unknown, why);

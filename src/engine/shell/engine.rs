@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
+use super::bulk;
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
@@ -17,7 +18,7 @@ use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
 use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, Tick};
-use crate::store::{Document, Entry, Journal, JournalError, TelemetryWriter};
+use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
@@ -59,6 +60,9 @@ pub enum EngineError {
     /// The journal failed: nothing may be sent any more.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// A large value could not be kept: nothing may be sent any more.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// A fact could not be written down.
     #[error("a fact could not be written into the journal: {0}")]
     Encode(#[from] serde_json::Error),
@@ -436,7 +440,10 @@ impl<I: Instruments> Engine<I> {
         results
     }
 
-    fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
+    fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
+        if let Fact::Run(record) = &mut fact {
+            bulk::keep(record, self.journal.files())?;
+        }
         let tick = self.clock.now().0;
         let wall_ms = self.clock.wall().as_millisecond();
         self.entries.push(fact.entry(tick, wall_ms)?);

@@ -7,7 +7,7 @@ use crate::engine::core::Record;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
 /// Entries read at a time when a journal is gone through.
-const PAGE: usize = 5_000;
+pub(super) const PAGE: usize = 5_000;
 
 /// Anything the journal keeps.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,10 +1,11 @@
 //! What the journal tells, gathered for resuming, `status` and `export`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::entries::{EngineRecord, Fact, read_facts};
+use super::bulk;
+use super::entries::{EngineRecord, Fact, PAGE, read_facts};
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
 use crate::engine::core::{Core, Ending, Phase, Record, Tick};
@@ -105,6 +106,11 @@ impl History {
         let mut history = History { time: "real".to_owned(), speed: 1.0, ..History::default() };
         let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
         let mut problem = None;
+        // What ended is read for its story; only what goes on needs its large values.
+        let over = match core {
+            Some(_) => ended_runs(journal)?,
+            None => BTreeSet::new(),
+        };
         read_facts(journal, |entry, fact| {
             let now = Tick(entry.tick);
             history.last_tick = history.last_tick.max(now);
@@ -119,6 +125,13 @@ impl History {
                 Fact::Run(record) => {
                     history.run(record, now, entry.wall_ms);
                     if let Some(core) = core.as_deref_mut() {
+                        let mut record = record.clone();
+                        if !over.contains(record.run())
+                            && let Err(source) = bulk::restore(&mut record, journal.files())
+                        {
+                            problem.get_or_insert(JournalError::File { seq: entry.seq, source });
+                        }
+                        let record = &record;
                         let lookup = || match graph_of(journal, record, &mut graphs) {
                             Ok(graph) => graph,
                             Err(error) => {
@@ -270,6 +283,19 @@ fn unbounded() -> Rules {
         batch: 1,
         replicates: 1,
         pause_after: 0,
+    }
+}
+
+/// Names of the runs that are over.
+fn ended_runs(journal: &Journal) -> Result<BTreeSet<String>, JournalError> {
+    let mut over = BTreeSet::new();
+    let mut after = 0;
+    loop {
+        let page = journal.read(after, PAGE)?;
+        let Some(last) = page.last() else { return Ok(over) };
+        after = last.seq;
+        let ended = page.into_iter().filter(|entry| entry.kind == "run_ended");
+        over.extend(ended.map(|entry| entry.subject));
     }
 }
 

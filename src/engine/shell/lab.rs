@@ -7,8 +7,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::instruments::{Instruments, Refused};
-use crate::driver::{Command, Fleet, InstrumentSetup, Notice, Secret, written_values};
+use crate::driver::{
+    self, Command, Fleet, InstrumentSetup, LineStop, Notice, Secret, written_values,
+};
 use crate::expr::Value;
+use crate::spec::Spanned;
 use crate::spec::instrument::Instrument;
 use crate::spec::lab::{self, Lab};
 use crate::wire::{Address, Clock, Dialer};
@@ -56,7 +59,7 @@ impl LabInstruments {
                 ));
                 continue;
             };
-            match setup(instrument, definition) {
+            match setup(instrument, definition).and_then(|s| with_secret(s, instrument)) {
                 Ok(setup) => setups.push(setup),
                 Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
@@ -71,6 +74,24 @@ impl LabInstruments {
                 (p.name.value.clone(), age.saturating_add(wire))
             });
             max_age.insert(name.clone(), ages.collect());
+        }
+        if !wrong.is_empty() {
+            return Err(LabError(wrong));
+        }
+        // SAFETY(lab): a lab that demands a quick stop is not run with a line that is slower.
+        if let Ok(lines) = driver::stop_latencies(&setups) {
+            wrong.extend(too_late(lab, &lines).into_iter().map(|late| {
+                format!(
+                    "{}: it is safe after {:?} at the latest, and the lab demands {:?}; the {} of \
+                     {} may keep its line for {:?}",
+                    late.instrument,
+                    late.safe,
+                    late.demanded.value,
+                    late.line.because.what,
+                    late.line.because.instrument,
+                    late.line.because.takes,
+                )
+            }));
         }
         if !wrong.is_empty() {
             return Err(LabError(wrong));
@@ -98,17 +119,88 @@ fn setup(
 ) -> Result<InstrumentSetup, String> {
     let at = Address::parse(&instrument.address.value).map_err(|e| e.to_string())?;
     let config = written_values(&definition.config, &instrument.config)?;
-    let secret = match &instrument.secret {
-        None => None,
-        Some(secret) => Some(Secret(read_secret(&secret.value)?)),
-    };
     Ok(InstrumentSetup {
         name: instrument.name.value.clone(),
         definition: Arc::clone(definition),
         at,
         config,
-        secret,
+        secret: None,
     })
+}
+
+fn with_secret(
+    setup: InstrumentSetup,
+    instrument: &lab::LabInstrument,
+) -> Result<InstrumentSetup, String> {
+    let secret = match &instrument.secret {
+        None => None,
+        Some(secret) => Some(Secret(read_secret(&secret.value)?)),
+    };
+    Ok(InstrumentSetup { secret, ..setup })
+}
+
+/// How long the safe states of a lab take at most, line by line; reads no secret and no wire.
+///
+/// Errors: everything that keeps an instrument from being driven, together.
+pub fn stop_latencies(
+    lab: &Lab,
+    definitions: &BTreeMap<String, Arc<Instrument>>,
+) -> Result<Vec<LineStop>, LabError> {
+    let mut wrong = Vec::new();
+    let mut setups = Vec::new();
+    for instrument in &lab.instruments {
+        let Some(definition) = definitions.get(&instrument.definition.value) else { continue };
+        match setup(instrument, definition) {
+            Ok(setup) => setups.push(setup),
+            Err(reason) => wrong.push(format!("{}: {reason}", instrument.name.value)),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(LabError(wrong));
+    }
+    driver::stop_latencies(&setups).map_err(LabError)
+}
+
+/// An instrument whose safe state may take longer than its lab demands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TooLate {
+    /// Instrument.
+    pub instrument: String,
+    /// `stop_within` of the instrument, or of the lab.
+    pub demanded: Spanned<Duration>,
+    /// It is safe after this long at the latest.
+    pub safe: Duration,
+    /// Its line.
+    pub line: LineStop,
+}
+
+/// Instruments whose safe states may take longer than `stop_within`. What the lab demands of all
+/// is reported once, for the slowest.
+pub fn too_late(lab: &Lab, lines: &[LineStop]) -> Vec<TooLate> {
+    let mut found: Vec<TooLate> = Vec::new();
+    let mut slowest: Option<TooLate> = None;
+    for line in lines {
+        for stop in line.instruments.iter().filter(|stop| !stop.own.is_zero()) {
+            let own = lab.instrument(&stop.name).and_then(|i| i.stop_within.as_ref());
+            let Some(demanded) = own.or(lab.stop_within.as_ref()) else { continue };
+            if stop.safe <= demanded.value {
+                continue;
+            }
+            let late = TooLate {
+                instrument: stop.name.clone(),
+                demanded: demanded.clone(),
+                safe: stop.safe,
+                line: line.clone(),
+            };
+            if own.is_some() {
+                found.push(late);
+            } else if slowest.as_ref().is_none_or(|slowest| slowest.safe < late.safe) {
+                slowest = Some(late);
+            }
+        }
+    }
+    found.extend(slowest);
+    found
 }
 
 fn read_secret(secret: &lab::Secret) -> Result<String, String> {

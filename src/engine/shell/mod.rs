@@ -13,6 +13,7 @@
 //! Architecture invariant: knows no HTTP and no terminal; tells what happens to an observer.
 mod analyses;
 mod brain;
+mod bulk;
 mod engine;
 mod entries;
 mod history;
@@ -24,10 +25,11 @@ mod progress;
 mod search;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
+pub use bulk::{Reference, read as read_file, references, verify_files};
 pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
 pub use entries::{Fact, read_facts};
 pub use history::{CampaignHistory, History, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
-pub use lab::{LabError, LabInstruments};
+pub use lab::{LabError, LabInstruments, TooLate, stop_latencies, too_late};
 pub use progress::{Observer, Progress};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};

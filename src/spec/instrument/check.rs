@@ -12,6 +12,8 @@ use crate::spec::types::contract;
 use crate::spec::value::Expression;
 use crate::units::Dimension;
 
+use super::bulk;
+use super::lint;
 use super::{Action, Done, EffectClass, ExampleOf, Instrument, Operation, RegisterType};
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
@@ -109,6 +111,8 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
             expect(r, &none, value, &property.shape.expr_type());
         }
     }
+    bulk::check_all(r, instrument);
+    lint::all(r, instrument);
     examples(r, instrument, f);
 }
 
@@ -186,7 +190,11 @@ fn safe_state(r: &mut Reader<'_>, instrument: &Instrument) {
     let Some(action) = instrument.actions.iter().find(|action| !action.starts.is_empty()) else {
         return;
     };
-    let empty = instrument.safe_state.as_ref().is_none_or(|safe| safe.operations.is_empty());
+    let acts = |operation: &Operation| {
+        !matches!(operation, Operation::Pause { .. } | Operation::Read { .. })
+    };
+    let safe = instrument.safe_state.as_ref();
+    let empty = safe.is_none_or(|safe| !safe.operations.iter().any(acts));
     if !empty {
         return;
     }
@@ -364,7 +372,7 @@ fn type_of(r: &mut Reader<'_>, names: &Names, value: &Expression) -> Option<Type
 }
 
 /// Reports an expression of another type.
-fn expect(r: &mut Reader<'_>, names: &Names, value: &Expression, wanted: &Type) {
+pub(super) fn expect(r: &mut Reader<'_>, names: &Names, value: &Expression, wanted: &Type) {
     let Some(found) = type_of(r, names, value) else { return };
     let fits = match (&found, wanted) {
         (Type::Unknown, _) | (_, Type::Unknown) => true,
@@ -426,12 +434,12 @@ fn examples(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
 }
 
 /// Names that expressions of a definition may read.
-struct Names {
+pub(super) struct Names {
     types: BTreeMap<String, Type>,
 }
 
 impl Names {
-    fn new(instrument: &Instrument, action: Option<&Action>) -> Names {
+    pub(super) fn new(instrument: &Instrument, action: Option<&Action>) -> Names {
         let record = |specs: &[crate::spec::value::ValueSpec]| {
             Type::Record(specs.iter().map(|s| (s.name.value.clone(), s.expr_type())).collect())
         };

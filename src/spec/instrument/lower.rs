@@ -15,7 +15,7 @@ use super::tables as t;
 use super::{
     Action, Alarm, AlarmAction, AlarmSeverity, Ask, Connection, Done, EffectClass, Example,
     ExampleOf, Hazard, Heartbeat, Instrument, Operation, Property, ReplyKind, SafeState,
-    StatusClass, Takes, Wire, WitnessDecl, check, connection, status,
+    StatusClass, Takes, Wire, WitnessDecl, bulk, check, connection, status,
 };
 
 pub(super) const STATUS_WORDS: [(&str, StatusClass); 4] = [
@@ -188,19 +188,24 @@ fn property_source(
     };
     needs(r, "ask", Medium::Bytes);
     needs(r, "parse", Medium::Bytes);
+    needs(r, "block", Medium::Bytes);
+    needs(r, "binary", Medium::Mqtt);
     needs(r, "register", Medium::Modbus);
     needs(r, "topic", Medium::Mqtt);
     if let Some(item) = f.get("ask") {
         let text = r.text(item);
         let parse = f.get("parse").and_then(|item| r.text(item));
-        return Some(Ask::Send { text: text?, parse });
+        let block = f.get("block").and_then(|item| bulk::lower(r, item)).map(Box::new);
+        operation::block_alone(r, f);
+        return Some(Ask::Send { text: text?, parse, block });
     }
     if let Some(item) = f.get("register") {
         return operation::register(r, item, None).map(Ask::Register);
     }
     let topic = f.get("topic").and_then(|item| r.text(item))?;
     let json = f.get("json").and_then(|item| r.text(item));
-    Some(Ask::Topic { topic, json })
+    let binary = f.get("binary").and_then(|item| bulk::lower(r, item)).map(Box::new);
+    Some(Ask::Topic { topic, json, binary })
 }
 
 fn actions(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -> Vec<Action> {
@@ -401,6 +406,7 @@ fn heartbeat(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Heart
                 reply: ReplyKind::Yes,
                 expect: Vec::new(),
                 parse: None,
+                block: None,
                 timeout: None,
                 unless: None,
                 verify: None,

@@ -6,6 +6,7 @@ use crate::spec::reader::{Fields, Item, NameForm, Reader};
 use crate::spec::source::{Span, Spanned};
 use crate::spec::tree::NodeKind;
 
+use super::bulk;
 use super::lower::STATUS_WORDS;
 use super::tables as t;
 use super::{
@@ -71,7 +72,7 @@ pub(super) fn list(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -
 
 /// The words that make an operation, the wire each needs, and the keys that may stand beside it.
 const WORDS: &[(&str, Medium, &[&str])] = &[
-    ("send", Medium::Bytes, &["reply", "expect", "parse", "timeout", "unless", "verify"]),
+    ("send", Medium::Bytes, &["reply", "expect", "parse", "block", "timeout", "unless", "verify"]),
     ("write", Medium::Modbus, &["value", "unit", "unless_equal", "verify"]),
     ("read", Medium::Modbus, &["unit"]),
     ("publish", Medium::Mqtt, &["json", "reply"]),
@@ -139,9 +140,11 @@ fn send(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
     };
     let expect = r.one_or_list(f.get("expect"), |r, item| r.word(item, &STATUS_WORDS));
     let parse = f.get("parse").and_then(|item| r.text(item));
+    let block = f.get("block").and_then(|item| bulk::lower(r, item)).map(Box::new);
+    block_alone(r, f);
     let timeout = f.get("timeout").and_then(|item| r.time(item));
     if reply == ReplyKind::None {
-        for key in ["expect", "parse", "timeout"] {
+        for key in ["expect", "parse", "block", "timeout"] {
             if let Some(span) = f.key_span(key) {
                 r.push(
                     Diagnostic::error(
@@ -166,7 +169,26 @@ fn send(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
     if texts.is_empty() {
         return None;
     }
-    Some(Operation::Send { texts, reply, expect, parse, timeout, unless, verify, span: f.span })
+    Some(Operation::Send {
+        texts,
+        reply,
+        expect,
+        parse,
+        block,
+        timeout,
+        unless,
+        verify,
+        span: f.span,
+    })
+}
+
+/// A reply is either a block or read with a pattern.
+pub(super) fn block_alone(r: &mut Reader<'_>, f: &Fields<'_>) {
+    let (true, Some(span)) = (f.has("block"), f.key_span("parse")) else { return };
+    r.push(
+        Diagnostic::error(codes::NOT_WITH, span, "remove `parse`: the reply is a block")
+            .label("reads a text, and a block is none"),
+    );
 }
 
 /// A question and what its answer must be: `{ask, parse, unit, equals, within, settle}`.
@@ -239,8 +261,22 @@ fn topic_reply(r: &mut Reader<'_>, item: Item<'_>) -> Option<TopicReply> {
         Some(if word.value { Correlate::Property } else { Correlate::Next })
     });
     let json = f.get("json").and_then(|item| r.text(item));
+    let binary = f.get("binary").and_then(|item| bulk::lower(r, item)).map(Box::new);
     let error = f.get("error").and_then(|item| r.text(item));
-    Some(TopicReply { topic: topic?, correlate: correlate?, json, error, span: f.span })
+    let (topic, correlate) = (topic?, correlate?);
+    if let (Some(binary), None, Correlate::Field(paths)) = (&binary, &json, &correlate) {
+        let at = paths.first().map_or(f.span, |path| path.span);
+        r.push(
+            Diagnostic::error(
+                codes::BULK,
+                at,
+                "correlate by `property` or `next`, or say where in the JSON the bytes stand",
+            )
+            .label("a payload of plain bytes has no fields")
+            .also(binary.span, "the payload"),
+        );
+    }
+    Some(TopicReply { topic, correlate, json, binary, error, span: f.span })
 }
 
 /// A register. `verify` stands beside the register of a write.

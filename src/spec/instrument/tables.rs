@@ -1,11 +1,13 @@
 //! The keys of an instrument definition.
 
-use crate::spec::shape::{FIELDS, READING_TYPE, RETURNS, SERIES_ENTRY};
+use crate::spec::shape::{ARRAY_ENTRY, FIELDS, READING_TYPE, RETURNS, SERIES_ENTRY};
 use crate::spec::shared;
 use crate::spec::table::{CONDITION, NUMBER, TEXT, Table, Takes, UNIT, VALUE, key};
 
 /// Most bytes of one reply.
 pub(super) const MAX_REPLY: u32 = 1 << 20;
+/// Most bytes of one block of binary numbers.
+pub(super) const MAX_BLOCK_BYTES: u32 = 1 << 24;
 /// Most registers of one request (the Modbus specification).
 pub(super) const MAX_BLOCK: u32 = 125;
 
@@ -360,6 +362,11 @@ pub(super) static OPERATION: Table = Table {
         key("expect", STATUS_WORDS, "Status that the reply must have"),
         key("parse", Takes::Text, "Pattern of the reply; its {value} is the answer"),
         key(
+            "block",
+            Takes::Object(&BINARY),
+            "The reply is a definite length block of IEEE 488.2 with these numbers",
+        ),
+        key(
             "timeout",
             Takes::Time,
             "Longest wait for this reply, where it takes longer than others",
@@ -396,8 +403,43 @@ pub(super) static TOPIC_REPLY: Table = Table {
             "How the answer is known to be ours",
         )
         .required("property"),
-        key("json", Takes::Text, "Path of the value"),
+        key("json", Takes::Text, "Path of the value; beside `binary` that of its base64"),
+        key("binary", Takes::Object(&BINARY), "The payload is these numbers, byte by byte"),
         key("error", Takes::Text, "Path of a field whose presence means failure"),
+    ],
+};
+
+/// Kinds of number in bytes; of several bytes the order is part of the kind.
+pub(super) static SAMPLES: &[&str] = &[
+    "u8", "i8", "u16le", "u16be", "i16le", "i16be", "u32le", "u32be", "i32le", "i32be", "f32le",
+    "f32be", "f64le", "f64be",
+];
+static BINARY_AXIS_ENTRY: Takes = Takes::Object(&BINARY_AXIS);
+
+pub(super) static BINARY: Table = Table {
+    what: "binary numbers",
+    doc: "Numbers as bytes; scale, offset and axes over config, args and other properties",
+    keys: &[
+        key("type", Takes::Word(SAMPLES), "Kind of number and order of its bytes")
+            .required("i16be"),
+        key("scale", Takes::Value, "value = number * scale + offset; one of the unit if not given"),
+        key("offset", Takes::Value, "See scale; zero if not given"),
+        key("axes", Takes::Map(&BINARY_AXIS_ENTRY), "Places of each axis; that of a curve is x"),
+        key(
+            "max_bytes",
+            Takes::Count(1, MAX_BLOCK_BYTES as u64),
+            "More bytes are an error; 4 MiB unless given",
+        ),
+    ],
+};
+
+pub(super) static BINARY_AXIS: Table = Table {
+    what: "an axis",
+    doc: "Evenly spaced places of an axis",
+    keys: &[
+        key("start", Takes::Value, "First place; zero if not given"),
+        key("step", Takes::Value, "From one place to the next; one of the unit if not given"),
+        key("length", Takes::Value, "Number of places; as many as there are if not given"),
     ],
 };
 
@@ -430,13 +472,24 @@ pub(super) static PROPERTY: Table = Table {
         key("type", READING_TYPE, "Kind of value, where it has no unit"),
         key("fields", FIELDS, "Named values read together"),
         key("series", SERIES_ENTRY, "A curve"),
+        key("array", ARRAY_ENTRY, "An image, or other numbers on a grid"),
         key("ask", Takes::Text, "Message that asks for it"),
         key("parse", Takes::Text, "Pattern of the reply"),
+        key(
+            "block",
+            Takes::Object(&BINARY),
+            "The reply is a definite length block of IEEE 488.2 with these numbers",
+        ),
         key("units", Takes::Map(&UNIT), "Words of the device for units, read by {unit}"),
         key("status", STATUS_WORDS, "True while the status of the reply is one of these"),
         key("register", Takes::Object(&REGISTER), "Register it stands in"),
         key("topic", Takes::Text, "Topic it is published on, below the base"),
-        key("json", Takes::Text, "Path in the JSON of the message"),
+        key(
+            "json",
+            Takes::Text,
+            "Path in the JSON of the message; beside `binary` that of its base64",
+        ),
+        key("binary", Takes::Object(&BINARY), "The payload is these numbers, byte by byte"),
         key("value", Takes::Value, "Computed from other properties and config"),
         key("every", Takes::Time, "Polled this often"),
         key("max_age", Takes::Time, "Older than this counts as stale"),

@@ -37,6 +37,7 @@ impl Lab {
                 interlocks: interlocks(r, f.get("interlocks")),
                 estop: f.get("estop").and_then(|item| estop(r, item)),
                 notify: f.get("notify").map(|item| notify(r, item)).unwrap_or_default(),
+                stop_within: f.get("stop_within").and_then(|item| r.time(item)),
                 simulation: f.get("simulation").and_then(|item| simulation(r, item)),
             };
             // Names under `instruments` that could not be read would make every use of them a
@@ -65,6 +66,7 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
         let holds = f.get("holds").and_then(|item| r.any_quantity(item));
         let holds = holds.filter(|q| dimension(r, q, Dimension::VOLUME, "holds"));
         let secret = f.get("secret").and_then(|item| secret(r, item));
+        let stop_within = f.get("stop_within").and_then(|item| r.time(item));
         let doc = r.doc(f.get("doc"));
         let (Some(definition), Some(address)) = (definition, at) else { continue };
         // One serial line or broker carries many instruments; what tells them apart then stands
@@ -97,6 +99,7 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
             delivers,
             holds,
             limits,
+            stop_within,
             secret,
             doc,
             span: f.span,

@@ -38,6 +38,11 @@ pub(in crate::spec) static LAB: Table = Table {
         ),
         key("estop", Takes::Object(&ESTOP), "The emergency stop it supervises"),
         key("notify", Takes::Object(&NOTIFY), "Whom to tell, by severity"),
+        key(
+            "stop_within",
+            Takes::Time,
+            "Every instrument must be safe after this long at the latest",
+        ),
         key("simulation", Takes::Object(&SIMULATION), "The virtual plant behind --simulate"),
     ],
 };
@@ -60,6 +65,7 @@ pub(super) static INSTRUMENT: Table = Table {
             Takes::Map(&LIMIT_MAP),
             "Limits narrower than the definition's, by action and argument",
         ),
+        key("stop_within", Takes::Time, "It must be safe after this long at the latest"),
         key("secret", Takes::Text, "Where its password is kept: env:NAME or file:PATH"),
         key("doc", Takes::Text, "For people"),
     ],

@@ -1,0 +1,152 @@
+//! Large values of records: into files before the record is written, back out of them when a run
+//! goes on.
+//!
+//! The core knows nothing of it: its values are whole and shared in memory. Only the form a record
+//! has in the journal names a file instead, by the hash of its content, so that the hash chain
+//! covers the file too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::entries::{Fact, read_facts};
+use crate::engine::core::Record;
+use crate::expr::filed::{file_of, value_in};
+use crate::expr::{Filed, Value};
+use crate::store::{Files, FilesError, Journal, JournalError};
+
+/// Deepest nesting of lists and records that is looked into; deeper values stay as they are.
+const DEPTH_MAX: usize = 16;
+
+/// Moves large values of a record into files; each is durable when this returns.
+pub(super) fn keep(record: &mut Record, files: &Files) -> Result<(), FilesError> {
+    each(record, &mut |value| {
+        let Some((content, mut filed)) = file_of(value) else { return Ok(()) };
+        filed.sha256 = files.keep(&content)?;
+        *value = Value::Filed(Arc::new(filed));
+        Ok(())
+    })
+}
+
+/// Reads the values of a record back from their files.
+///
+/// Errors: a file that is missing, was changed or holds something else than the record says.
+pub(super) fn restore(record: &mut Record, files: &Files) -> Result<(), FilesError> {
+    each(record, &mut |value| {
+        if let Value::Filed(filed) = value {
+            *value = read(files, filed)?;
+        }
+        Ok(())
+    })
+}
+
+/// The value in a file that the journal refers to.
+///
+/// Errors: a file that is missing, was changed or holds something else than the reference says.
+pub fn read(files: &Files, filed: &Filed) -> Result<Value, FilesError> {
+    let content = files.read(&filed.sha256)?;
+    let changed = |what: String| match files.path(&filed.sha256) {
+        Ok(path) => FilesError::Changed { path, what },
+        Err(error) => error,
+    };
+    let value = value_in(&content).map_err(changed)?;
+    match file_of(&value) {
+        Some((_, mut found)) => {
+            found.sha256.clone_from(&filed.sha256);
+            if found == *filed {
+                Ok(value)
+            } else {
+                Err(changed(format!("it holds {}", found.show())))
+            }
+        }
+        None => Err(changed(format!("it holds {}", value.show()))),
+    }
+}
+
+/// A file the journal refers to, and where it does so first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
+    /// What it says of the file.
+    pub filed: Arc<Filed>,
+    /// Entry.
+    pub seq: u64,
+    /// Run.
+    pub run: String,
+    /// Step whose value it is; empty for results of the run.
+    pub step: String,
+}
+
+/// All files that a journal refers to, by their names, each with every place that does.
+pub fn references(journal: &Journal) -> Result<BTreeMap<String, Vec<Reference>>, JournalError> {
+    let mut found: BTreeMap<String, Vec<Reference>> = BTreeMap::new();
+    read_facts(journal, |entry, fact| {
+        let Fact::Run(mut record) = fact else { return };
+        let (run, step) = (record.run().to_owned(), step_of(&record));
+        let noted: Result<(), FilesError> = each(&mut record, &mut |value| {
+            if let Value::Filed(filed) = value {
+                found.entry(filed.sha256.clone()).or_default().push(Reference {
+                    filed: Arc::clone(filed),
+                    seq: entry.seq,
+                    run: run.clone(),
+                    step: step.clone(),
+                });
+            }
+            Ok(())
+        });
+        debug_assert!(noted.is_ok(), "noting cannot fail");
+    })?;
+    Ok(found)
+}
+
+/// Checks every file that a journal refers to; gives their number.
+///
+/// Errors: the first that is missing, was changed or holds something else than its reference says.
+pub fn verify_files(journal: &Journal) -> Result<u64, JournalError> {
+    let mut count = 0;
+    for places in references(journal)?.values() {
+        for place in places {
+            read(journal.files(), &place.filed)
+                .map_err(|source| JournalError::File { seq: place.seq, source })?;
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+fn step_of(record: &Record) -> String {
+    match record {
+        Record::Outcome { step, .. } | Record::Ended { step, .. } | Record::Intent { step, .. } => {
+            step.path.clone()
+        }
+        _ => String::new(),
+    }
+}
+
+/// Every value of a record, also those inside of lists and records.
+fn each<E>(record: &mut Record, act: &mut dyn FnMut(&mut Value) -> Result<(), E>) -> Result<(), E> {
+    match record {
+        Record::Outcome { result: Ok(Some(value)), .. }
+        | Record::Ended { result: Ok(Some(value)), .. } => inside(value, DEPTH_MAX, act),
+        Record::Intent { args, baseline, .. } => {
+            args.values_mut().chain(baseline).try_for_each(|value| inside(value, DEPTH_MAX, act))
+        }
+        Record::BodyEnded { results, .. } => {
+            results.values_mut().try_for_each(|value| inside(value, DEPTH_MAX, act))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn inside<E>(
+    value: &mut Value,
+    depth: usize,
+    act: &mut dyn FnMut(&mut Value) -> Result<(), E>,
+) -> Result<(), E> {
+    let Some(below) = depth.checked_sub(1) else { return Ok(()) };
+    match value {
+        Value::List(items) => items.iter_mut().try_for_each(|item| inside(item, below, act)),
+        Value::Record(fields) => {
+            fields.values_mut().try_for_each(|field| inside(field, below, act))
+        }
+        _ => act(value),
+    }
+}
