@@ -4,6 +4,9 @@
 //! may still come, so the line is *dirty*: a serial line is used again only after a silence as
 //! long as the longest reply timeout on it, a socket only after it was opened anew. No answer can
 //! then be taken for that of another question.
+//!
+//! Bytes that nobody asked for, such as an answer that comes twice, may have a rest that is still
+//! on its way: after them the line must be silent for a moment before the next question.
 
 use std::io;
 use std::sync::Arc;
@@ -25,6 +28,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A dirty line that does not fall quiet within this many silences is opened anew.
 const MOST_SILENCES: u32 = 5;
+
+/// Silence after bytes that nobody asked for: longer than an adapter holds the rest of them back.
+const STRAY_SILENCE: Duration = Duration::from_millis(100);
+
+/// A line on which such bytes keep coming for this long is opened anew.
+const LONGEST_NOISE: Duration = Duration::from_secs(1);
 
 /// Times a device may say that it is still busy before its answer is given up.
 const MOST_BUSY_MESSAGES: u32 = 3_600;
@@ -66,6 +75,8 @@ pub(super) struct Line {
     quiet: Duration,
     arrived: Vec<u8>,
     last_byte: Option<Instant>,
+    /// When the last byte came that nobody asked for.
+    stray: Option<Instant>,
     /// After a message without an answer the line rests until then.
     not_before: Option<Instant>,
     transaction: u16,
@@ -93,6 +104,7 @@ impl Line {
             quiet,
             arrived: Vec::new(),
             last_byte: None,
+            stray: None,
             not_before: None,
             transaction: 0,
             urgent: None,
@@ -108,6 +120,7 @@ impl Line {
     pub async fn open(&mut self) -> io::Result<()> {
         self.port = None;
         self.arrived.clear();
+        self.stray = None;
         self.port = Some(self.dialer.open(&self.at, &self.serial).await?);
         // What a serial adapter had buffered belongs to nobody.
         self.dirty = self.is_shared_medium() && self.dirty;
@@ -126,6 +139,9 @@ impl Line {
     /// Waits until the other side closes the line or says something of weight; the rest of what
     /// arrives unasked is thrown away. Cancel safe.
     pub async fn idle(&mut self) -> Fault {
+        if let Some(fault) = self.overheard(&[]) {
+            return fault;
+        }
         loop {
             let Some(port) = &mut self.port else {
                 return std::future::pending().await;
@@ -145,21 +161,77 @@ impl Line {
 
     /// What bytes that nobody asked for mean.
     fn overheard(&mut self, bytes: &[u8]) -> Option<Fault> {
-        let codec = self.listener.take()?;
+        let Some(codec) = self.listener.take() else {
+            self.left_over(bytes.len());
+            return None;
+        };
         self.arrived.extend_from_slice(bytes);
         let mut said = None;
         while said.is_none() {
             match codec.take(&mut self.arrived) {
-                Ok(Some(taken)) => {
-                    let unasked = codec.unasked(&taken.frame);
-                    said = unasked.and_then(|unasked| self.heed(unasked, false).err());
-                }
+                Ok(Some(taken)) => match codec.unasked(&taken.frame) {
+                    Some(unasked) => said = self.heed(unasked, false).err(),
+                    None => self.left_over(taken.whole.len()),
+                },
                 Ok(None) => break,
-                Err(_) => self.arrived.clear(),
+                Err(_) => {
+                    self.left_over(self.arrived.len());
+                    self.arrived.clear();
+                }
             }
         }
+        self.left_over(bytes.len().min(self.arrived.len()));
         self.listener = Some(codec);
         said
+    }
+
+    /// Takes note of bytes that nobody asked for.
+    fn left_over(&mut self, count: usize) {
+        if count > 0 {
+            self.stray = Some(Instant::now());
+        }
+    }
+
+    /// Throws away what has arrived unasked, and waits until its rest has come too.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        let give_up = Instant::now() + LONGEST_NOISE;
+        loop {
+            if let Some(mut fault) = self.overheard(&[]) {
+                fault.effect = Sent::NotSent;
+                return Err(fault);
+            }
+            let Some(port) = &mut self.port else {
+                let why = "there is no connection";
+                return Err(Fault::new(FailureKind::Link, Sent::NotSent, why).broken());
+            };
+            match port.discard_input() {
+                Ok(count) => self.left_over(count),
+                Err(error) => return Err(self.lost(Sent::NotSent, &error)),
+            }
+            let silence = STRAY_SILENCE.min(self.quiet);
+            let Some(until) = self.stray.map(|at| at + silence).filter(|t| *t > Instant::now())
+            else {
+                self.stray = None;
+                self.arrived.clear();
+                return Ok(());
+            };
+            let Some(port) = &mut self.port else { continue };
+            let mut space = [0; 256];
+            let heard = match timeout_at(until, port.receive(&mut space)).await {
+                Err(_) => continue,
+                Ok(Ok(count)) => self.overheard(space.get(..count).unwrap_or_default()),
+                Ok(Err(error)) => Some(self.lost(Sent::NotSent, &error)),
+            };
+            if let Some(mut fault) = heard {
+                fault.effect = Sent::NotSent;
+                return Err(fault);
+            }
+            if Instant::now() >= give_up {
+                self.port = None;
+                let never = "bytes that nobody asked for keep coming on the line";
+                return Err(Fault::new(FailureKind::Link, Sent::NotSent, never).broken());
+            }
+        }
     }
 
     fn lost(&mut self, effect: Sent, error: &io::Error) -> Fault {
@@ -208,15 +280,12 @@ impl Line {
         if let Some(until) = self.not_before.take() {
             tokio::time::sleep_until(until).await;
         }
-        self.arrived.clear();
+        self.settle().await?;
         let Some(port) = &mut self.port else {
             return Err(
                 Fault::new(FailureKind::Link, Sent::NotSent, "there is no connection").broken()
             );
         };
-        if let Err(error) = port.discard_input() {
-            return Err(self.lost(Sent::NotSent, &error));
-        }
         let mut left = bytes;
         let deadline = Instant::now() + WRITE_TIMEOUT;
         while !left.is_empty() {
@@ -294,6 +363,7 @@ impl Line {
                     self.heed(unasked, patience < MOST_BUSY_MESSAGES)?;
                     continue;
                 }
+                self.left_over(self.arrived.len());
                 match codec.read(&taken.frame, message.lenient)? {
                     Some(reply) => return Ok(Some(reply)),
                     // Late, and of another instrument of the line.
@@ -425,6 +495,7 @@ impl Line {
             };
             match taken {
                 Ok(Some(answer)) => {
+                    self.left_over(self.arrived.len());
                     trace.add(&self.clock, Way::In, hex(&[&[unit], answer.as_slice()].concat()));
                     return request.answer(&answer).map_err(|error| match error {
                         ModbusError::Exception { code } => exception(code),
@@ -486,7 +557,10 @@ fn exception(code: u8) -> Fault {
         // A gateway without a path sent nothing on; one whose target is silent did.
         10 => (FailureKind::Link, Sent::NoEffect),
         11 => (FailureKind::Timeout, Sent::Unknown),
-        _ => (FailureKind::Refused, Sent::NoEffect),
+        // Refused before anything was done; 7 is its old name for a program command.
+        1..=3 | 7 => (FailureKind::Refused, Sent::NoEffect),
+        // A code of the maker's own says nothing about what was done.
+        _ => (FailureKind::Refused, Sent::Unknown),
     };
     let text = modbus::exception_text(code);
     Fault::new(kind, effect, format!("it answers with exception {code}, {text}"))

@@ -23,6 +23,7 @@ use super::line::{Gate, Lamp, Outbox, Request, Urgent};
 use super::plan::{AskPlan, MqttPlan, Op, Plan};
 use super::text::Fault;
 use super::types::{FailureKind, Notice, Secret, Sent};
+use super::values;
 use crate::expr::Value;
 use crate::wire::mqtt::{Login, Message, Options, Session};
 use crate::wire::printable::printable;
@@ -268,8 +269,12 @@ impl Topics {
             }
             let json = serde_json::from_slice(&message.payload)
                 .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&message.payload)));
-            let value = json::value_of(&property.shape, &json, path.as_deref())
-                .unwrap_or_else(|why| Value::Missing(why.into()));
+            let value = json::value_of(&property.shape, &json, path.as_deref());
+            let value = value.and_then(|value| match value {
+                Value::Quantity(quantity) => values::limited(property, quantity),
+                other => Ok(other),
+            });
+            let value = value.unwrap_or_else(|why| Value::Missing(why.into()));
             self.sample(name, value);
         }
     }

@@ -35,6 +35,8 @@ pub(super) struct Active {
     pub(super) trace: Trace,
     pub(super) value: Option<Value>,
     pub(super) touched: bool,
+    /// Why its completion cannot be told just now.
+    pub(super) unclear: Option<String>,
 }
 
 /// A message that was published and waits for its answer.
@@ -105,6 +107,7 @@ impl Topics {
             trace: Trace::default(),
             value: None,
             touched: false,
+            unclear: None,
         });
     }
 
@@ -148,11 +151,11 @@ impl Topics {
                 self.state.session.as_ref().is_some_and(|session| session.has_left(flight.ticket))
             });
             let effect = if left || active.touched { Sent::Unknown } else { Sent::NotSent };
-            return Err(Fault::new(
-                FailureKind::Timeout,
-                effect,
-                "it was not done by its deadline",
-            ));
+            let why = match &active.unclear {
+                Some(why) => format!("it was not done by its deadline: {why}"),
+                None => "it was not done by its deadline".to_owned(),
+            };
+            return Err(Fault::new(FailureKind::Timeout, effect, why));
         }
         if active.flight.is_some() || now < active.resume_at {
             return Ok(Step::Wait);
@@ -194,9 +197,17 @@ impl Topics {
                 Ok(Step::Again)
             }
             Some(DonePlan::Until { condition, held_for, every }) => {
-                let holds = self
-                    .holds(condition, &active.scope)
-                    .map_err(|why| Fault::new(FailureKind::BadReply, Sent::Unknown, why))?;
+                // A stream that says nothing readable just now does not end what the device does.
+                let holds = match self.holds(condition, &active.scope) {
+                    Ok(holds) => {
+                        active.unclear = None;
+                        holds
+                    }
+                    Err(why) => {
+                        active.unclear = Some(why);
+                        false
+                    }
+                };
                 let since = holds.then(|| active.held_since.unwrap_or(now));
                 active.held_since = since;
                 if since.is_some_and(|since| now.since(since) >= *held_for) {
