@@ -1,9 +1,11 @@
 //! One question and its answer on a half-duplex line.
 //!
 //! The line is drained before each question. After a question without a good answer a late one
-//! may still come, so the line is *dirty*: a serial line is used again only after a silence as
-//! long as the longest reply timeout on it, a socket only after it was opened anew. No answer can
-//! then be taken for that of another question.
+//! may still come, so the line is *dirty*: it is used again only after a silence as long as the
+//! longest reply timeout on it, also when it was opened anew meanwhile, for a late answer outlives
+//! an adapter that was unplugged and the socket of a serial server. Where answers bear the number
+//! of their question, as in Modbus TCP, a new connection is enough. No answer can then be taken
+//! for that of another question.
 //!
 //! Bytes that nobody asked for, such as an answer that comes twice, may have a rest that is still
 //! on its way: after them the line must be silent for a moment before the next question.
@@ -122,8 +124,9 @@ impl Line {
         self.arrived.clear();
         self.stray = None;
         self.port = Some(self.dialer.open(&self.at, &self.serial).await?);
-        // What a serial adapter had buffered belongs to nobody.
-        self.dirty = self.is_shared_medium() && self.dirty;
+        // What was asked long ago is not answered any more.
+        let lately = |asked: Instant| asked.elapsed() < 2 * self.quiet;
+        self.dirty &= !self.is_numbered() && self.last_byte.is_some_and(lately);
         Ok(())
     }
 
@@ -131,9 +134,14 @@ impl Line {
         self.port = None;
     }
 
-    /// Bytes on a serial line outlive the port; those of a socket do not.
-    fn is_shared_medium(&self) -> bool {
+    /// A serial line stays what it is when it is opened anew; a socket may begin afresh.
+    fn is_serial(&self) -> bool {
         matches!(self.at.endpoint, Endpoint::Serial { .. } | Endpoint::ModbusRtu { .. })
+    }
+
+    /// Answers bear the number of their question.
+    fn is_numbered(&self) -> bool {
+        matches!(self.at.endpoint, Endpoint::ModbusTcp { .. })
     }
 
     /// Waits until the other side closes the line or says something of weight; the rest of what
@@ -236,13 +244,15 @@ impl Line {
 
     fn lost(&mut self, effect: Sent, error: &io::Error) -> Fault {
         self.port = None;
+        // What was asked may still be answered once the line is back.
+        self.dirty |= effect != Sent::NotSent;
         Fault::new(FailureKind::Link, effect, format!("the connection was lost: {error}")).broken()
     }
 
     /// An answer is missing or cannot be trusted.
     fn spoil(&mut self) {
         self.dirty = true;
-        if !self.is_shared_medium() {
+        if !self.is_serial() {
             self.port = None;
         }
     }
@@ -268,11 +278,7 @@ impl Line {
 
     async fn send(&mut self, bytes: &[u8], gap: Duration) -> Result<(), Fault> {
         if self.dirty && self.port.is_some() {
-            if self.is_shared_medium() {
-                self.clean().await?;
-            } else {
-                self.dirty = false;
-            }
+            self.clean().await?;
         }
         if let Some(last) = self.last_byte {
             tokio::time::sleep_until(last + gap).await;

@@ -56,6 +56,9 @@ pub(super) struct State {
     /// Last live value of each streamed property.
     values: BTreeMap<String, (Value, Tick)>,
     active: Option<Active>,
+    /// Topics on which the answer to a question that nobody waits for any longer may still come,
+    /// and the end of the silence that shows that it does not.
+    owed: BTreeMap<String, Instant>,
     /// Safe states sent so far, for their ids.
     safe_states: u64,
 }
@@ -164,6 +167,7 @@ impl Topics {
         let session = self.state.session.take();
         let why = error.to_string();
         if let Some(active) = self.state.active.take() {
+            self.owe(active.flight.as_ref());
             let left = |flight: &Flight| {
                 session.as_ref().is_some_and(|session| session.has_left(flight.ticket))
             };
@@ -188,6 +192,7 @@ impl Topics {
 
     fn abandon(&mut self, kind: FailureKind, why: &str) {
         if let Some(active) = self.state.active.take() {
+            self.owe(active.flight.as_ref());
             let out = active.touched || active.flight.is_some();
             let effect = if out { Sent::Unknown } else { Sent::NotSent };
             self.outbox.failed(active.attempt, Fault::new(kind, effect, why), active.trace);
@@ -219,6 +224,7 @@ impl Topics {
                     if active.touched && fault.effect != Sent::Unknown {
                         fault.effect = Sent::Unknown;
                     }
+                    self.owe(active.flight.as_ref());
                     let out = active.touched || active.flight.is_some();
                     if out && fault.kind == FailureKind::Timeout {
                         self.clean_up(&mut active);
@@ -260,6 +266,9 @@ impl Topics {
         }
         if message.retain {
             return;
+        }
+        if let Some(until) = self.state.owed.get_mut(&message.topic) {
+            *until = Instant::now() + self.plan.reply_timeout;
         }
         let plan = Arc::clone(&self.plan);
         for (name, property) in &plan.properties {

@@ -161,6 +161,10 @@ impl Topics {
             return Ok(Step::Wait);
         }
         if let Some(op) = active.action.operations.get(active.next).cloned() {
+            if let Some(left) = self.silence_left(&op) {
+                active.resume_at = now.plus(self.clock.lab_span(left)).min(active.deadline);
+                return Ok(Step::Wait);
+            }
             active.next += 1;
             return match op {
                 Op::Pause(pause) => {
@@ -262,6 +266,28 @@ impl Topics {
             id: scope.command.clone(),
             correlation,
         })
+    }
+
+    /// Nobody waits any longer for the answer to a message. Where only its topic shows that it is
+    /// an answer, the next question must not be asked while it may still come.
+    pub(super) fn owe(&mut self, flight: Option<&Flight>) {
+        if let Some(Flight { reply: Some(reply), topic, .. }) = flight
+            && reply.correlate == CorrelatePlan::Next
+        {
+            let until = Instant::now() + self.plan.reply_timeout;
+            self.state.owed.insert(topic.clone(), until);
+        }
+    }
+
+    /// How long it takes until a message can be sent whose answer only its topic shows.
+    fn silence_left(&mut self, op: &Op) -> Option<Duration> {
+        let Op::Publish { reply: Some(reply), .. } = op else { return None };
+        if reply.correlate != CorrelatePlan::Next {
+            return None;
+        }
+        self.state.owed.retain(|_, until| *until > Instant::now());
+        let until = self.state.owed.get(&self.plan.topic(&reply.topic))?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// What an event says about a message that is out.
@@ -385,6 +411,7 @@ impl Topics {
         if out {
             self.clean_up(&mut active);
         }
+        self.owe(active.flight.as_ref());
         let effect = if out { Sent::Unknown } else { Sent::NotSent };
         let fault = Fault::new(FailureKind::Person, effect, "it was cancelled");
         self.outbox.failed(active.attempt, fault, active.trace);
@@ -427,6 +454,10 @@ impl Topics {
                 self.clock.sleep(*pause).await;
                 continue;
             }
+            // SAFETY(lab): sent at once, but an answer that may be another's confirms nothing.
+            if self.silence_left(op).is_some() {
+                troubles.push("its answer cannot be told from an earlier one".to_owned());
+            }
             let flight = match self.publish(op, &scope, &id, &mut trace) {
                 Ok(flight) => flight,
                 Err(fault) => {
@@ -435,6 +466,7 @@ impl Topics {
                 }
             };
             if let Err(why) = self.await_flight(&flight, &mut trace).await {
+                self.owe(Some(&flight));
                 troubles.push(why);
             }
         }
