@@ -104,12 +104,13 @@ fn number(outcome: &labloop::driver::Outcome) -> f64 {
     }
 }
 
-/// The first answer to `A` is given as the script says, all others at once.
+/// The first answer to `A` is given as the script says, all others to it at once; `B` takes longer,
+/// so that what is late comes while it is being asked.
 fn first_a(script: Script) -> impl FnMut(&[u8]) -> Script + Send {
     let mut first = Some(script);
     move |asked| match asked {
         b"A\r" => first.take().unwrap_or_else(|| vec![(1, said("11\r\n"))]),
-        _ => vec![(1, said("22\r\n"))],
+        _ => vec![(400, said("22\r\n"))],
     }
 }
 
