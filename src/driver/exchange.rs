@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
@@ -73,6 +73,8 @@ pub(super) struct Line {
     pub clock: Clock,
     port: Option<Port>,
     dirty: bool,
+    /// When an answer was missed last.
+    spoiled: Option<Instant>,
     /// Silence that makes a dirty line clean.
     quiet: Duration,
     arrived: Vec<u8>,
@@ -103,6 +105,7 @@ impl Line {
             clock,
             port: None,
             dirty: false,
+            spoiled: None,
             quiet,
             arrived: Vec::new(),
             last_byte: None,
@@ -245,13 +248,17 @@ impl Line {
     fn lost(&mut self, effect: Sent, error: &io::Error) -> Fault {
         self.port = None;
         // What was asked may still be answered once the line is back.
-        self.dirty |= effect != Sent::NotSent;
+        if effect != Sent::NotSent {
+            self.dirty = true;
+            self.spoiled = Some(Instant::now());
+        }
         Fault::new(FailureKind::Link, effect, format!("the connection was lost: {error}")).broken()
     }
 
     /// An answer is missing or cannot be trusted.
     fn spoil(&mut self) {
         self.dirty = true;
+        self.spoiled = Some(Instant::now());
         if !self.is_serial() {
             self.port = None;
         }
@@ -259,15 +266,24 @@ impl Line {
 
     /// A dirty line falls quiet, or is opened anew.
     async fn clean(&mut self) -> Result<(), Fault> {
+        // Silence before this counts too, if nothing has come meanwhile.
+        let mut since = self.spoiled.max(self.last_byte).max(self.stray);
         for _ in 0..MOST_SILENCES {
             let Some(port) = &mut self.port else { break };
             let mut space = [0; 256];
-            match timeout(self.quiet, port.receive(&mut space)).await {
+            let silent = since.take().unwrap_or_else(Instant::now) + self.quiet;
+            match timeout_at(silent, port.receive(&mut space)).await {
                 Err(_) => {
                     self.dirty = false;
                     return Ok(());
                 }
-                Ok(Ok(_)) => {}
+                Ok(Ok(count)) => {
+                    if let Some(mut fault) = self.overheard(space.get(..count).unwrap_or_default())
+                    {
+                        fault.effect = Sent::NotSent;
+                        return Err(fault);
+                    }
+                }
                 Ok(Err(error)) => return Err(self.lost(Sent::NotSent, &error)),
             }
         }

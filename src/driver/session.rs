@@ -82,7 +82,7 @@ impl Session {
             plan,
             actions,
             lamp,
-            backoff: Backoff::new(seed),
+            backoff: Backoff::of_line(seed),
             up: false,
             retry_at: Instant::now(),
             polls,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,8 +14,16 @@ use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
 use super::address::{Address, Endpoint};
 
-/// How long a TCP connection may take to open, in wall time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TCP connection may take to open, in wall time. The kernel asks again after one second
+/// and after three: a host that comes back in between must not wait for the third.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a name may take to become an address.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the greeting of TLS may take.
+#[cfg(feature = "tls")]
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most stale bytes thrown away before a send; a line that never falls quiet is not usable.
 const DISCARD_LIMIT: usize = 1 << 20;
@@ -175,7 +184,7 @@ impl Dialer {
             Endpoint::Mqtt { host, port, tls: true, .. } => {
                 let stream = open_tcp(host, *port).await?;
                 let greeted =
-                    tokio::time::timeout(CONNECT_TIMEOUT, super::tls::connect(host, stream));
+                    tokio::time::timeout(GREETING_TIMEOUT, super::tls::connect(host, stream));
                 let late =
                     |_| io::Error::new(io::ErrorKind::TimedOut, "no TLS greeting within 5 s");
                 Ok(Port::Tls(Box::new(greeted.await.map_err(late)??)))
@@ -187,10 +196,14 @@ impl Dialer {
 }
 
 async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let connecting = TcpStream::connect((host, port));
+    let late = |what: &'static str| move |_| io::Error::new(io::ErrorKind::TimedOut, what);
+    let found = tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host((host, port)));
+    let found: Vec<SocketAddr> =
+        found.await.map_err(late("its name was not found within 5 s"))??.collect();
+    let connecting = TcpStream::connect(found.as_slice());
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within 5 s"))??;
+        .map_err(late("no connection within 2 s"))??;
     // Small requests and answers: Nagle with delayed acknowledgement costs 40 to 90 ms each.
     stream.set_nodelay(true)?;
     Ok(stream)
