@@ -64,7 +64,8 @@ fn device(act: impl FnMut(&[u8]) -> Script + Send + 'static) -> Dialer {
 fn defined(text: &str) -> Arc<Instrument> {
     let text = format!(
         "schema: labloop/instrument/v1\nname: probe\ntype: probe\nvendor: nobody\nconfig: {{}}\n\
-         safe_state: []\n{text}"
+         {}{text}",
+        if text.contains("safe_state") { "" } else { "safe_state: []\n" }
     );
     let mut sources = Sources::new();
     let id = sources.add("probe.yaml".to_owned(), text);
@@ -193,6 +194,50 @@ properties:
     lab.fleet.read("again", "probe", "a").unwrap();
     assert_eq!(number(&lab.outcome("a").await), 11.0);
     lab.wait(|notice| matches!(notice, Notice::Alarm { .. }).then_some(())).await;
+}
+
+/// Everything is asked twice or more when no answer comes; the safe state waits for one of them.
+#[tokio::test(start_paused = true)]
+async fn a_safe_state_waits_for_one_answer_and_the_silence_after_it() {
+    let text = r#"
+connection:
+  serial: {baud: 9600, frame: 8N1}
+  send_end: "\r"
+  reply: {end: "\r\n"}
+  reply_timeout: 500 ms
+  min_gap: 25 ms
+properties:
+  a: {type: number, ask: A, parse: "{value:d}"}
+safe_state: [{send: STP, parse: OK}]
+"#;
+    let definition = defined(text);
+    for after in [1, 250, 499, 501, 900, 1200] {
+        let told: Arc<Mutex<Option<tokio::time::Instant>>> = Arc::default();
+        let noted = Arc::clone(&told);
+        let dialer = device(move |asked| match asked {
+            b"STP\r" => {
+                noted.lock().unwrap().get_or_insert(tokio::time::Instant::now());
+                vec![(1, said("OK\r\n"))]
+            }
+            _ => Vec::new(),
+        });
+        let mut lab = Lab::start(vec![setup("probe", definition.clone(), SERIAL, &[])], dialer);
+        lab.ready().await;
+        let latency = lab.fleet.stop_latencies()["probe"];
+        assert_eq!(latency, Duration::from_millis(1025));
+        lab.fleet.read("a", "probe", "a").unwrap();
+        tokio::time::sleep(Duration::from_millis(after)).await;
+        let begun = tokio::time::Instant::now();
+        lab.fleet.safe_state("probe").unwrap();
+        let confirmed = lab.wait(|notice| match notice {
+            Notice::SafeState { confirmed, .. } => Some(*confirmed),
+            _ => None,
+        });
+        assert!(confirmed.await);
+        let waited = told.lock().unwrap().unwrap() - begun;
+        // The characters of the question itself take their time too.
+        assert!(waited <= latency + Duration::from_millis(5), "{after}: {waited:?}");
+    }
 }
 
 fn registers(exception: u8) -> (InstrumentSetup, impl FnMut(&[u8]) -> Script + Send) {

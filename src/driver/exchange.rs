@@ -84,8 +84,10 @@ pub(super) struct Line {
     /// After a message without an answer the line rests until then.
     not_before: Option<Instant>,
     transaction: u16,
-    /// Work that goes ahead of a long answer.
+    /// Work that goes ahead of a long answer, and of every other question.
     pub urgent: Option<Arc<Urgent>>,
+    /// What is sent now is a safe state.
+    pub saves: bool,
     /// What the only instrument of the line says unasked.
     pub listener: Option<TextCodec>,
 }
@@ -113,6 +115,7 @@ impl Line {
             not_before: None,
             transaction: 0,
             urgent: None,
+            saves: false,
             listener: None,
         }
     }
@@ -292,7 +295,8 @@ impl Line {
         Err(Fault::new(FailureKind::Link, Sent::NotSent, never).broken())
     }
 
-    async fn send(&mut self, bytes: &[u8], gap: Duration) -> Result<(), Fault> {
+    /// Gives the moment at which the last bit is out, as far as it can be known.
+    async fn send(&mut self, bytes: &[u8], gap: Duration) -> Result<Instant, Fault> {
         if self.dirty && self.port.is_some() {
             self.clean().await?;
         }
@@ -303,6 +307,10 @@ impl Line {
             tokio::time::sleep_until(until).await;
         }
         self.settle().await?;
+        // SAFETY(lab): one attempt may be many questions; a safe state waits for one at most.
+        if !self.saves && self.is_wanted() {
+            return Err(Fault::yielding());
+        }
         let Some(port) = &mut self.port else {
             return Err(
                 Fault::new(FailureKind::Link, Sent::NotSent, "there is no connection").broken()
@@ -322,8 +330,13 @@ impl Line {
         if let Ok(Err(error)) = timeout_at(deadline, port.flush()).await {
             return Err(self.lost(Sent::Unknown, &error));
         }
-        self.last_byte = Some(Instant::now());
-        Ok(())
+        // The kernel has it; the line takes its time for each character.
+        let mut out = Instant::now();
+        if self.is_serial() {
+            out += self.serial.character() * u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        }
+        self.last_byte = Some(out);
+        Ok(out)
     }
 
     /// Waits for more bytes until a moment; `false` when it has passed.
@@ -354,17 +367,17 @@ impl Line {
         trace: &mut Trace,
     ) -> Result<Option<Reply>, Fault> {
         let bytes = codec.frame(message.body)?;
-        self.send(&bytes, timing.gap).await?;
+        let out = self.send(&bytes, timing.gap).await?;
         trace.add(&self.clock, Way::Out, printable(&bytes));
         if codec.echo {
-            self.echo(&bytes, timing, trace).await?;
+            self.echo(&bytes, out + timing.reply, trace).await?;
         }
         if !message.answered {
-            self.not_before = Some(Instant::now() + timing.silent);
+            self.not_before = Some(out + timing.silent);
             return Ok(None);
         }
         let longest = message.timeout.unwrap_or(timing.reply);
-        let mut deadline = Instant::now() + longest;
+        let mut deadline = out.max(Instant::now()) + longest;
         let mut patience = MOST_BUSY_MESSAGES;
         loop {
             let taken = match codec.take(&mut self.arrived) {
@@ -435,10 +448,9 @@ impl Line {
     async fn echo(
         &mut self,
         bytes: &[u8],
-        timing: &Timing,
+        deadline: Instant,
         trace: &mut Trace,
     ) -> Result<(), Fault> {
-        let deadline = Instant::now() + timing.reply;
         while self.arrived.len() < bytes.len() {
             if !self.more(deadline).await? {
                 self.spoil();
@@ -504,11 +516,10 @@ impl Line {
         } else {
             modbus::tcp_frame(transaction, unit, &pdu)
         };
-        // Silence of 3.5 characters separates RTU frames.
-        let silence = if rtu { self.serial.character().mul_f64(3.5) } else { Duration::ZERO };
-        self.send(&frame, timing.gap.max(silence)).await?;
+        let silence = if rtu { self.serial.rtu_silence() } else { Duration::ZERO };
+        let out = self.send(&frame, timing.gap.max(silence)).await?;
         trace.add(&self.clock, Way::Out, hex(&[&[unit], pdu.as_slice()].concat()));
-        let deadline = Instant::now() + timing.reply;
+        let deadline = out + timing.reply;
         loop {
             let taken = if rtu {
                 modbus::take_rtu(&mut self.arrived, unit)

@@ -111,9 +111,12 @@ impl Fleet {
         let urgent: Arc<Urgent> = Arc::default();
         let outbox = Outbox::new(notices.clone(), Arc::clone(&self.dropped));
         let mut lamps = Vec::new();
-        let slowest = members.iter().map(|m| m.plan.reply_timeout + m.plan.gap).max();
+        // One answer that does not come, and the silence after it.
+        let slowest = members.iter().map(|m| m.plan.reply_timeout).max().unwrap_or_default();
+        let gap = members.iter().map(|m| m.plan.gap.max(m.plan.silent_gap)).max();
+        let slowest = 2 * slowest + gap.unwrap_or_default();
         let stop_latency = match members.first().map(|member| &member.plan.protocol) {
-            Some(Protocol::Text { .. } | Protocol::Modbus { .. }) => slowest.unwrap_or_default(),
+            Some(Protocol::Text { .. } | Protocol::Modbus { .. }) => slowest,
             Some(Protocol::Mqtt(_) | Protocol::Null) | None => Duration::ZERO,
         };
         for member in &members {
@@ -258,7 +261,8 @@ impl Fleet {
     }
 
     /// How long, in wall time, an answer that does not come can keep the safe state of each
-    /// instrument from the wire: the longest reply timeout on its line.
+    /// instrument from the wire: the longest reply timeout on its line, and as much again for the
+    /// silence without which a late answer would pass for a confirmation.
     pub fn stop_latencies(&self) -> BTreeMap<String, Duration> {
         self.instruments.iter().map(|(name, h)| (name.clone(), h.stop_latency)).collect()
     }

@@ -101,6 +101,12 @@ impl SerialSettings {
         let bits = 1 + u32::from(self.data_bits) + parity + u32::from(self.stop_bits);
         Duration::from_secs_f64(f64::from(bits) / f64::from(self.baud.max(1)))
     }
+
+    /// Least silence between two frames of Modbus RTU: 3.5 characters, and 1.75 ms from 19200 baud
+    /// on (Modbus over Serial Line 1.02, 2.5.1.1).
+    pub fn rtu_silence(&self) -> Duration {
+        self.character().mul_f64(3.5).max(Duration::from_micros(1750))
+    }
 }
 
 type Pipes = dyn Fn(&str) -> io::Result<DuplexStream> + Send + Sync;
@@ -359,11 +365,27 @@ mod tests {
         assert!(port.receive(&mut [0; 8]).await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_socket_sends_at_once_and_an_address_without_a_host_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = open_tcp("localhost", port).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        let begun = std::time::Instant::now();
+        // Reserved for documentation (RFC 5737): nobody is there.
+        assert!(open_tcp("192.0.2.1", 502).await.is_err());
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+
     #[test]
     fn frames_are_read_and_characters_timed() {
         let settings = SerialSettings::default().with_frame("7E1").unwrap();
         assert_eq!((settings.data_bits, settings.parity), (7, Parity::Even));
         assert_eq!(settings.character(), Duration::from_secs_f64(10.0 / 9600.0));
+        // 3.5 characters of 10 bits, and from 19200 baud on a time of its own.
+        let at = |baud| SerialSettings { baud, ..SerialSettings::default() }.rtu_silence();
+        assert_eq!(at(9600).as_micros(), 3645);
+        assert_eq!(at(115_200), Duration::from_micros(1750));
         for wrong in ["", "9N1", "8X1", "8N3", "8N1x"] {
             assert_eq!(SerialSettings::default().with_frame(wrong), None);
         }

@@ -494,7 +494,7 @@ impl Topics {
             };
             if flight.ticket.id.is_none()
                 && flight.reply.is_none()
-                && session.has_left(flight.ticket)
+                && session.is_out(flight.ticket)
             {
                 return Ok(());
             }
