@@ -35,6 +35,7 @@ impl Delivery {
             let length = self.bytes.len() as f64;
             match one {
                 Mangled::Corrupt(place) => damage(&mut self.bytes, *place),
+                Mangled::Flip(place) => flip(&mut self.bytes, *place),
                 Mangled::Truncated(place) => {
                     #[expect(
                         clippy::cast_possible_truncation,
@@ -57,6 +58,16 @@ pub(crate) fn disturb(bytes: &mut [u8], place: f64) {
     let at = (place * bytes.len() as f64) as usize;
     if let Some(byte) = bytes.get_mut(at) {
         *byte ^= 0x80;
+    }
+}
+
+/// Turns one bit of an answer, at a share of its length.
+fn flip(bytes: &mut [u8], place: f64) {
+    let bits = place.clamp(0.0, 1.0) * 8.0 * bytes.len() as f64;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in it")]
+    let bit = bits as usize;
+    if let Some(byte) = bytes.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
     }
 }
 

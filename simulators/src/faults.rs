@@ -52,6 +52,8 @@ pub(crate) struct Fate {
 pub(crate) enum Mangled {
     /// The byte at this share of its length is damaged.
     Corrupt(f64),
+    /// One bit of it is wrong, that at this share of its length.
+    Flip(f64),
     /// It ends at this share of its length.
     Truncated(f64),
     Duplicated,
@@ -139,6 +141,7 @@ impl Faults {
                 Kind::Delay(time) => fate.latency += time,
                 Kind::Late(time) => fate.late = fate.late.max(time),
                 Kind::Corrupt => fate.mangled.push(Mangled::Corrupt(place)),
+                Kind::Flip => fate.mangled.push(Mangled::Flip(place)),
                 Kind::Truncated => fate.mangled.push(Mangled::Truncated(place)),
                 Kind::Duplicated => fate.mangled.push(Mangled::Duplicated),
                 Kind::WrongAddress => fate.mangled.push(Mangled::WrongAddress),

@@ -40,6 +40,13 @@ pub trait Model: Debug + Send {
     /// Carries out one request of [`Model::hear`], or a Modbus PDU.
     fn answer(&mut self, request: &[u8], now: f64) -> Option<Answer>;
 
+    /// The same answer, but as if another device of the line had given it; `None` where answers
+    /// bear no address.
+    fn misaddressed(&self, answer: &[u8]) -> Option<Vec<u8>> {
+        let _ = answer;
+        None
+    }
+
     /// Takes a message below its base topic.
     fn message(&mut self, below: &str, payload: &[u8], now: f64) -> Vec<Publication>;
 

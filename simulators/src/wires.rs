@@ -48,7 +48,8 @@ where
                 lines.fetch_add(1, Ordering::SeqCst);
                 let delivery =
                     shared.request(name, |world, now| world.answer(name, &request, now)).await;
-                let delivery = delivery.mangled(|_| None, disturb);
+                let misaddress = |bytes: &[u8]| shared.world().misaddressed(name, bytes);
+                let delivery = delivery.mangled(misaddress, disturb);
                 late.deliver(delivery, stream).await?;
             }
         }

@@ -290,6 +290,14 @@ impl World {
         answer
     }
 
+    /// The answer of one of them under another address.
+    pub(crate) fn misaddressed(&self, name: &str, answer: &[u8]) -> Option<Vec<u8>> {
+        match self.placed.iter().find(|p| p.name == name).map(|p| &p.device) {
+            Some(Device::Model(model)) => model.misaddressed(answer),
+            _ => None,
+        }
+    }
+
     /// Upsets an instrument; `false` when it cannot be.
     pub(crate) fn upset(&mut self, name: &str, upset: Upset, on: bool, now: f64) -> bool {
         match self.device(name) {

@@ -288,7 +288,7 @@ pub struct SimulatorArgs {
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
     /// What goes wrong: INSTRUMENT:KIND[=VALUE][@SHARE%], such as pump_1:late=500ms@10%. Kinds: silence,
-    /// lost, delay=TIME, late=TIME, corrupt, truncated, duplicated, wrong_address, disconnect,
+    /// lost, delay=TIME, late=TIME, corrupt, flip, truncated, duplicated, wrong_address, disconnect,
     /// exception=CODE, busy, stuck, drift=SHARE_PER_HOUR, spike=FACTOR, sensor_break, reboot.
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<String>,

@@ -2,7 +2,8 @@
 //!
 //! Order of work: safe states, cancelled attempts, connecting, watchdogs, messages of actions in the
 //! order they came, completion of actions, polls. Nothing starts on the line while an answer is awaited,
-//! so the longest reply timeout on a line bounds how long a safe state waits.
+//! and no further question is asked once a safe state is wanted: it waits for one answer at most,
+//! and when that does not come, for the silence that must follow.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,10 +46,12 @@ impl Bus {
             }
             for name in pending.safe {
                 self.drop_queued(|request| request.instrument() == name);
+                self.line.saves = true;
                 let (session, mut world) = self.parts(|session| session.plan.name == name);
                 if let Some(session) = session {
                     session.make_safe(&mut world).await;
                 }
+                self.line.saves = false;
             }
             for attempt in pending.cancelled {
                 self.cancel(&attempt).await;
@@ -173,8 +176,11 @@ impl Bus {
             let (session, mut world) = self.parts(|session| session.plan.name == name);
             match (session, request) {
                 (Some(session), Request::Act(command)) => session.begin(command, &mut world),
-                (Some(session), Request::Read { attempt, property, .. }) => {
-                    session.read(attempt, &property, &mut world).await;
+                (Some(session), Request::Read { attempt, instrument, property }) => {
+                    let again = session.read(attempt, &property, &mut world).await;
+                    if let Some(attempt) = again {
+                        self.queue.push_front(Request::Read { attempt, instrument, property });
+                    }
                 }
                 (None, request) => {
                     let why = format!("there is no `{name}` on this line");

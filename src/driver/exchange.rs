@@ -1,16 +1,21 @@
 //! One question and its answer on a half-duplex line.
 //!
 //! The line is drained before each question. After a question without a good answer a late one
-//! may still come, so the line is *dirty*: a serial line is used again only after a silence as
-//! long as the longest reply timeout on it, a socket only after it was opened anew. No answer can
-//! then be taken for that of another question.
+//! may still come, so the line is *dirty*: it is used again only after a silence as long as the
+//! longest reply timeout on it, also when it was opened anew meanwhile, for a late answer outlives
+//! an adapter that was unplugged and the socket of a serial server. Where answers bear the number
+//! of their question, as in Modbus TCP, a new connection is enough. No answer can then be taken
+//! for that of another question.
+//!
+//! Bytes that nobody asked for, such as an answer that comes twice, may have a rest that is still
+//! on its way: after them the line must be silent for a moment before the next question.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::bulk::Cut;
 use super::framing::Taken;
@@ -27,6 +32,12 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A dirty line that does not fall quiet within this many silences is opened anew.
 const MOST_SILENCES: u32 = 5;
+
+/// Silence after bytes that nobody asked for: longer than an adapter holds the rest of them back.
+const STRAY_SILENCE: Duration = Duration::from_millis(100);
+
+/// A line on which such bytes keep coming for this long is opened anew.
+const LONGEST_NOISE: Duration = Duration::from_secs(1);
 
 /// Times a device may say that it is still busy before its answer is given up.
 const MOST_BUSY_MESSAGES: u32 = 3_600;
@@ -64,15 +75,21 @@ pub(super) struct Line {
     pub clock: Clock,
     port: Option<Port>,
     dirty: bool,
+    /// When an answer was missed last.
+    spoiled: Option<Instant>,
     /// Silence that makes a dirty line clean.
     quiet: Duration,
     arrived: Vec<u8>,
     last_byte: Option<Instant>,
+    /// When the last byte came that nobody asked for.
+    stray: Option<Instant>,
     /// After a message without an answer the line rests until then.
     not_before: Option<Instant>,
     transaction: u16,
-    /// Work that goes ahead of a long answer.
+    /// Work that goes ahead of a long answer, and of every other question.
     pub urgent: Option<Arc<Urgent>>,
+    /// What is sent now is a safe state.
+    pub saves: bool,
     /// What the only instrument of the line says unasked.
     pub listener: Option<TextCodec>,
 }
@@ -92,12 +109,15 @@ impl Line {
             clock,
             port: None,
             dirty: false,
+            spoiled: None,
             quiet,
             arrived: Vec::new(),
             last_byte: None,
+            stray: None,
             not_before: None,
             transaction: 0,
             urgent: None,
+            saves: false,
             listener: None,
         }
     }
@@ -110,9 +130,11 @@ impl Line {
     pub async fn open(&mut self) -> io::Result<()> {
         self.port = None;
         self.arrived.clear();
+        self.stray = None;
         self.port = Some(self.dialer.open(&self.at, &self.serial).await?);
-        // What a serial adapter had buffered belongs to nobody.
-        self.dirty = self.is_shared_medium() && self.dirty;
+        // What was asked long ago is not answered any more.
+        let lately = |asked: Instant| asked.elapsed() < 2 * self.quiet;
+        self.dirty &= !self.is_numbered() && self.last_byte.is_some_and(lately);
         Ok(())
     }
 
@@ -120,14 +142,22 @@ impl Line {
         self.port = None;
     }
 
-    /// Bytes on a serial line outlive the port; those of a socket do not.
-    fn is_shared_medium(&self) -> bool {
+    /// A serial line stays what it is when it is opened anew; a socket may begin afresh.
+    fn is_serial(&self) -> bool {
         matches!(self.at.endpoint, Endpoint::Serial { .. } | Endpoint::ModbusRtu { .. })
+    }
+
+    /// Answers bear the number of their question.
+    fn is_numbered(&self) -> bool {
+        matches!(self.at.endpoint, Endpoint::ModbusTcp { .. })
     }
 
     /// Waits until the other side closes the line or says something of weight; the rest of what
     /// arrives unasked is thrown away. Cancel safe.
     pub async fn idle(&mut self) -> Fault {
+        if let Some(fault) = self.overheard(&[]) {
+            return fault;
+        }
         loop {
             let Some(port) = &mut self.port else {
                 return std::future::pending().await;
@@ -147,47 +177,118 @@ impl Line {
 
     /// What bytes that nobody asked for mean.
     fn overheard(&mut self, bytes: &[u8]) -> Option<Fault> {
-        let codec = self.listener.take()?;
+        let Some(codec) = self.listener.take() else {
+            self.left_over(bytes.len());
+            return None;
+        };
         self.arrived.extend_from_slice(bytes);
         let mut said = None;
         while said.is_none() {
             match codec.take(&mut self.arrived) {
-                Ok(Some(taken)) => {
-                    let unasked = codec.unasked(&taken.frame);
-                    said = unasked.and_then(|unasked| self.heed(unasked, false).err());
-                }
+                Ok(Some(taken)) => match codec.unasked(&taken.frame) {
+                    Some(unasked) => said = self.heed(unasked, false).err(),
+                    None => self.left_over(taken.whole.len()),
+                },
                 Ok(None) => break,
-                Err(_) => self.arrived.clear(),
+                Err(_) => {
+                    self.left_over(self.arrived.len());
+                    self.arrived.clear();
+                }
             }
         }
+        self.left_over(bytes.len().min(self.arrived.len()));
         self.listener = Some(codec);
         said
     }
 
+    /// Takes note of bytes that nobody asked for.
+    fn left_over(&mut self, count: usize) {
+        if count > 0 {
+            self.stray = Some(Instant::now());
+        }
+    }
+
+    /// Throws away what has arrived unasked, and waits until its rest has come too.
+    async fn settle(&mut self) -> Result<(), Fault> {
+        let give_up = Instant::now() + LONGEST_NOISE;
+        loop {
+            if let Some(mut fault) = self.overheard(&[]) {
+                fault.effect = Sent::NotSent;
+                return Err(fault);
+            }
+            let Some(port) = &mut self.port else {
+                let why = "there is no connection";
+                return Err(Fault::new(FailureKind::Link, Sent::NotSent, why).broken());
+            };
+            match port.discard_input() {
+                Ok(count) => self.left_over(count),
+                Err(error) => return Err(self.lost(Sent::NotSent, &error)),
+            }
+            let silence = STRAY_SILENCE.min(self.quiet);
+            let Some(until) = self.stray.map(|at| at + silence).filter(|t| *t > Instant::now())
+            else {
+                self.stray = None;
+                self.arrived.clear();
+                return Ok(());
+            };
+            let Some(port) = &mut self.port else { continue };
+            let mut space = [0; 256];
+            let heard = match timeout_at(until, port.receive(&mut space)).await {
+                Err(_) => continue,
+                Ok(Ok(count)) => self.overheard(space.get(..count).unwrap_or_default()),
+                Ok(Err(error)) => Some(self.lost(Sent::NotSent, &error)),
+            };
+            if let Some(mut fault) = heard {
+                fault.effect = Sent::NotSent;
+                return Err(fault);
+            }
+            if Instant::now() >= give_up {
+                self.port = None;
+                let never = "bytes that nobody asked for keep coming on the line";
+                return Err(Fault::new(FailureKind::Link, Sent::NotSent, never).broken());
+            }
+        }
+    }
+
     fn lost(&mut self, effect: Sent, error: &io::Error) -> Fault {
         self.port = None;
+        // What was asked may still be answered once the line is back.
+        if effect != Sent::NotSent {
+            self.dirty = true;
+            self.spoiled = Some(Instant::now());
+        }
         Fault::new(FailureKind::Link, effect, format!("the connection was lost: {error}")).broken()
     }
 
     /// An answer is missing or cannot be trusted.
     fn spoil(&mut self) {
         self.dirty = true;
-        if !self.is_shared_medium() {
+        self.spoiled = Some(Instant::now());
+        if !self.is_serial() {
             self.port = None;
         }
     }
 
     /// A dirty line falls quiet, or is opened anew.
     async fn clean(&mut self) -> Result<(), Fault> {
+        // Silence before this counts too, if nothing has come meanwhile.
+        let mut since = self.spoiled.max(self.last_byte).max(self.stray);
         for _ in 0..MOST_SILENCES {
             let Some(port) = &mut self.port else { break };
             let mut space = [0; 256];
-            match timeout(self.quiet, port.receive(&mut space)).await {
+            let silent = since.take().unwrap_or_else(Instant::now) + self.quiet;
+            match timeout_at(silent, port.receive(&mut space)).await {
                 Err(_) => {
                     self.dirty = false;
                     return Ok(());
                 }
-                Ok(Ok(_)) => {}
+                Ok(Ok(count)) => {
+                    if let Some(mut fault) = self.overheard(space.get(..count).unwrap_or_default())
+                    {
+                        fault.effect = Sent::NotSent;
+                        return Err(fault);
+                    }
+                }
                 Ok(Err(error)) => return Err(self.lost(Sent::NotSent, &error)),
             }
         }
@@ -196,13 +297,10 @@ impl Line {
         Err(Fault::new(FailureKind::Link, Sent::NotSent, never).broken())
     }
 
-    async fn send(&mut self, bytes: &[u8], gap: Duration) -> Result<(), Fault> {
+    /// Gives the moment at which the last bit is out, as far as it can be known.
+    async fn send(&mut self, bytes: &[u8], gap: Duration) -> Result<Instant, Fault> {
         if self.dirty && self.port.is_some() {
-            if self.is_shared_medium() {
-                self.clean().await?;
-            } else {
-                self.dirty = false;
-            }
+            self.clean().await?;
         }
         if let Some(last) = self.last_byte {
             tokio::time::sleep_until(last + gap).await;
@@ -210,15 +308,16 @@ impl Line {
         if let Some(until) = self.not_before.take() {
             tokio::time::sleep_until(until).await;
         }
-        self.arrived.clear();
+        self.settle().await?;
+        // SAFETY(lab): one attempt may be many questions; a safe state waits for one at most.
+        if !self.saves && self.is_wanted() {
+            return Err(Fault::yielding());
+        }
         let Some(port) = &mut self.port else {
             return Err(
                 Fault::new(FailureKind::Link, Sent::NotSent, "there is no connection").broken()
             );
         };
-        if let Err(error) = port.discard_input() {
-            return Err(self.lost(Sent::NotSent, &error));
-        }
         let mut left = bytes;
         let deadline = Instant::now() + WRITE_TIMEOUT;
         while !left.is_empty() {
@@ -233,8 +332,13 @@ impl Line {
         if let Ok(Err(error)) = timeout_at(deadline, port.flush()).await {
             return Err(self.lost(Sent::Unknown, &error));
         }
-        self.last_byte = Some(Instant::now());
-        Ok(())
+        // The kernel has it; the line takes its time for each character.
+        let mut out = Instant::now();
+        if self.is_serial() {
+            out += self.serial.character() * u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        }
+        self.last_byte = Some(out);
+        Ok(out)
     }
 
     /// Waits for more bytes until a moment; `false` when it has passed.
@@ -265,17 +369,17 @@ impl Line {
         trace: &mut Trace,
     ) -> Result<Option<Reply>, Fault> {
         let bytes = codec.frame(message.body)?;
-        self.send(&bytes, timing.gap).await?;
+        let out = self.send(&bytes, timing.gap).await?;
         trace.add(&self.clock, Way::Out, printable(&bytes));
         if codec.echo {
-            self.echo(&bytes, timing, trace).await?;
+            self.echo(&bytes, out + timing.reply, trace).await?;
         }
         if !message.answered {
-            self.not_before = Some(Instant::now() + timing.silent);
+            self.not_before = Some(out + timing.silent);
             return Ok(None);
         }
         let longest = message.timeout.unwrap_or(timing.reply);
-        let mut deadline = Instant::now() + longest;
+        let mut deadline = out.max(Instant::now()) + longest;
         let mut patience = MOST_BUSY_MESSAGES;
         loop {
             let taken = match self.take(codec, message.block) {
@@ -305,6 +409,7 @@ impl Line {
                     self.heed(unasked, patience < MOST_BUSY_MESSAGES)?;
                     continue;
                 }
+                self.left_over(self.arrived.len());
                 match codec.read(&taken.frame, message.lenient)? {
                     Some(reply) => return Ok(Some(reply)),
                     // Late, and of another instrument of the line.
@@ -322,7 +427,7 @@ impl Line {
                 // SAFETY(lab): a block may go on for long. On a socket what is left of it ends with
                 // the connection; on a serial line it would come between, so it is heard out, and
                 // its time is part of the line's stop latency.
-                if message.block.is_some() && !self.is_shared_medium() && self.is_wanted() {
+                if message.block.is_some() && !self.is_serial() && self.is_wanted() {
                     return Err(self.give_up());
                 }
                 continue;
@@ -375,10 +480,9 @@ impl Line {
     async fn echo(
         &mut self,
         bytes: &[u8],
-        timing: &Timing,
+        deadline: Instant,
         trace: &mut Trace,
     ) -> Result<(), Fault> {
-        let deadline = Instant::now() + timing.reply;
         while self.arrived.len() < bytes.len() {
             if !self.more(deadline).await? {
                 self.spoil();
@@ -445,11 +549,10 @@ impl Line {
         } else {
             modbus::tcp_frame(transaction, unit, &pdu)
         };
-        // Silence of 3.5 characters separates RTU frames.
-        let silence = if rtu { self.serial.character().mul_f64(3.5) } else { Duration::ZERO };
-        self.send(&frame, timing.gap.max(silence)).await?;
+        let silence = if rtu { self.serial.rtu_silence() } else { Duration::ZERO };
+        let out = self.send(&frame, timing.gap.max(silence)).await?;
         trace.add(&self.clock, Way::Out, hex(&[&[unit], pdu.as_slice()].concat()));
-        let deadline = Instant::now() + timing.reply;
+        let deadline = out + timing.reply;
         loop {
             let taken = if rtu {
                 modbus::take_rtu(&mut self.arrived, unit)
@@ -458,6 +561,7 @@ impl Line {
             };
             match taken {
                 Ok(Some(answer)) => {
+                    self.left_over(self.arrived.len());
                     trace.add(&self.clock, Way::In, hex(&[&[unit], answer.as_slice()].concat()));
                     return request.answer(&answer).map_err(|error| match error {
                         ModbusError::Exception { code } => exception(code),
@@ -531,7 +635,10 @@ fn exception(code: u8) -> Fault {
         // A gateway without a path sent nothing on; one whose target is silent did.
         10 => (FailureKind::Link, Sent::NoEffect),
         11 => (FailureKind::Timeout, Sent::Unknown),
-        _ => (FailureKind::Refused, Sent::NoEffect),
+        // Refused before anything was done; 7 is its old name for a program command.
+        1..=3 | 7 => (FailureKind::Refused, Sent::NoEffect),
+        // A code of the maker's own says nothing about what was done.
+        _ => (FailureKind::Refused, Sent::Unknown),
     };
     let text = modbus::exception_text(code);
     Fault::new(kind, effect, format!("it answers with exception {code}, {text}"))

@@ -146,7 +146,7 @@ impl Fleet {
                     .map(|(member, lamp)| Session::new(Arc::clone(&member.plan), lamp, clock, seed))
                     .collect();
                 let queue = VecDeque::new();
-                let backoff = Backoff::new(seed);
+                let backoff = Backoff::of_line(seed);
                 let bus =
                     Bus { line, sessions, requests: inlet, urgent, outbox, gate, backoff, queue };
                 tokio::spawn(bus.run())
@@ -165,7 +165,7 @@ impl Fleet {
                     urgent,
                     outbox,
                     gate,
-                    backoff: Backoff::new(seed),
+                    backoff: Backoff::of_broker(seed),
                     lamp,
                     state: State::default(),
                 };

@@ -84,7 +84,7 @@ impl Session {
             plan,
             actions,
             lamp,
-            backoff: Backoff::new(seed),
+            backoff: Backoff::of_line(seed),
             up: false,
             retry_at: Instant::now(),
             polls,
@@ -181,6 +181,8 @@ impl Session {
                     self.heard(&mut trace, world);
                     return;
                 }
+                // Tried again at the next turn.
+                Some(fault) if fault.yields => return,
                 Some(fault) if fault.kind == FailureKind::Alarm => {
                     // The alarm is cleared by being read; what it replaced is asked again.
                     let now = world.line.clock.now();
@@ -210,6 +212,9 @@ impl Session {
 
     /// Takes note of how a question ended; `true` when the session is still up.
     fn heed(&mut self, fault: &Fault, now: Tick, outbox: &mut Outbox) -> bool {
+        if fault.yields {
+            return true;
+        }
         if fault.effect != Sent::NotSent && fault.kind != FailureKind::Timeout {
             self.listened();
         }

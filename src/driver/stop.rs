@@ -2,7 +2,7 @@
 //!
 //! On a half-duplex line one question is out at a time, and a safe state waits for its answer. In
 //! the worst case the question has just been asked, the longest on the line, of a device that does
-//! not answer; then a serial line must fall quiet before it is used again. Then the safe states of
+//! not answer; then the line must fall quiet before it is used again (not so where answers bear a number). Then the safe states of
 //! all instruments of the line follow one another.
 //!
 //! ```text
@@ -129,8 +129,9 @@ impl<'a> Member<'a> {
 
 /// The stop latency of one line.
 pub(super) fn line_stop(line: String, members: &[Member<'_>]) -> LineStop {
-    let serial = members.iter().filter(|m| m.serial);
-    let quiet = serial.map(|m| m.plan.reply_timeout).max().unwrap_or_default();
+    // Only answers with the number of their question need no silence after a missing one.
+    let unnumbered = members.iter().filter(|m| m.serial || !numbered(m.plan));
+    let quiet = unnumbered.map(|m| m.plan.reply_timeout).max().unwrap_or_default();
     let members: Vec<Member<'_>> = members.iter().map(|m| Member { quiet, ..*m }).collect();
     let because = members.iter().map(longest).max_by_key(|b| b.takes).unwrap_or_default();
     let starts = if because.takes.is_zero() { Duration::ZERO } else { because.takes + quiet };
@@ -147,6 +148,11 @@ pub(super) fn line_stop(line: String, members: &[Member<'_>]) -> LineStop {
     instruments.sort_by(|a, b| a.name.cmp(&b.name));
     let safe = instruments.iter().map(|i| i.safe).max().unwrap_or_default();
     LineStop { line, starts, because, safe, instruments }
+}
+
+/// Whether answers bear the number of their question, as over Modbus TCP and MQTT they do.
+fn numbered(plan: &Plan) -> bool {
+    !matches!(plan.protocol, Protocol::Text { .. } | Protocol::Modbus { rtu: true, .. })
 }
 
 /// A safe state whose instrument answers every message just in time.
@@ -202,7 +208,11 @@ fn longest(m: &Member<'_>) -> Because {
         let what = || format!("action `{name}`");
         steps(m, action).into_iter().for_each(|takes| take(&what, takes));
     }
-    let beat = m.plan.heartbeat.iter().flat_map(|beat| beat.arm.iter().chain(&beat.disarm));
+    let beat = m
+        .plan
+        .heartbeat
+        .iter()
+        .flat_map(|beat| beat.arm.iter().chain(&beat.feed).chain(&beat.disarm));
     for op in m.plan.identify.iter().chain(&m.plan.on_connect).chain(beat) {
         take(&|| "preparation after a connect".to_owned(), op_time(m, op, Whose::Other));
     }

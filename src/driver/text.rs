@@ -114,16 +114,31 @@ pub(super) struct Fault {
     pub rebooted: bool,
     /// The connection is of no more use.
     pub broken: bool,
+    /// Nothing is wrong: a safe state goes first, and this may be tried again after it.
+    pub yields: bool,
 }
 
 impl Fault {
     pub fn new(kind: FailureKind, effect: Sent, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), effect, rebooted: false, broken: false }
+        Fault {
+            kind,
+            message: message.into(),
+            effect,
+            rebooted: false,
+            broken: false,
+            yields: false,
+        }
     }
 
     /// A value that cannot be sent; nothing left.
     pub fn not_sent(message: impl Into<String>) -> Fault {
         Fault::new(FailureKind::Internal, Sent::NotSent, message)
+    }
+
+    /// Nothing was sent, for a safe state is wanted.
+    pub fn yielding() -> Fault {
+        let why = "a safe state goes first";
+        Fault { yields: true, ..Fault::new(FailureKind::Gate, Sent::NotSent, why) }
     }
 
     pub fn broken(mut self) -> Fault {
@@ -159,6 +174,7 @@ fn complaint(text: &str, class: ErrorClass, raw: &str, alarm: bool) -> Fault {
         effect,
         rebooted,
         broken: false,
+        yields: false,
     }
 }
 

@@ -25,6 +25,7 @@ use super::plan::{AskPlan, MqttPlan, Op, Plan};
 use super::scope::Scope;
 use super::text::Fault;
 use super::types::{FailureKind, Notice, Secret, Sent};
+use super::values;
 use crate::expr::Value;
 use crate::wire::mqtt::{Login, Message, Options, Session};
 use crate::wire::printable::printable;
@@ -57,6 +58,9 @@ pub(super) struct State {
     /// Last live value of each streamed property.
     values: BTreeMap<String, (Value, Tick)>,
     active: Option<Active>,
+    /// Topics on which the answer to a question that nobody waits for any longer may still come,
+    /// and the end of the silence that shows that it does not.
+    owed: BTreeMap<String, Instant>,
     /// Safe states sent so far, for their ids.
     safe_states: u64,
 }
@@ -165,6 +169,7 @@ impl Topics {
         let session = self.state.session.take();
         let why = error.to_string();
         if let Some(active) = self.state.active.take() {
+            self.owe(active.flight.as_ref());
             let left = |flight: &Flight| {
                 session.as_ref().is_some_and(|session| session.has_left(flight.ticket))
             };
@@ -189,6 +194,7 @@ impl Topics {
 
     fn abandon(&mut self, kind: FailureKind, why: &str) {
         if let Some(active) = self.state.active.take() {
+            self.owe(active.flight.as_ref());
             let out = active.touched || active.flight.is_some();
             let effect = if out { Sent::Unknown } else { Sent::NotSent };
             self.outbox.failed(active.attempt, Fault::new(kind, effect, why), active.trace);
@@ -220,6 +226,7 @@ impl Topics {
                     if active.touched && fault.effect != Sent::Unknown {
                         fault.effect = Sent::Unknown;
                     }
+                    self.owe(active.flight.as_ref());
                     let out = active.touched || active.flight.is_some();
                     if out && fault.kind == FailureKind::Timeout {
                         self.clean_up(&mut active);
@@ -262,6 +269,9 @@ impl Topics {
         if message.retain {
             return;
         }
+        if let Some(until) = self.state.owed.get_mut(&message.topic) {
+            *until = Instant::now() + self.plan.reply_timeout;
+        }
         let plan = Arc::clone(&self.plan);
         for (name, property) in &plan.properties {
             let Some(AskPlan::Topic { topic, json: path, binary }) = &property.ask else {
@@ -278,6 +288,10 @@ impl Topics {
                     json::value_of(&property.shape, &json, path.as_deref())
                 }
             };
+            let value = value.and_then(|value| match value {
+                Value::Quantity(quantity) => values::limited(property, quantity),
+                other => Ok(other),
+            });
             let value = value.unwrap_or_else(|why| Value::Missing(why.into()));
             self.sample(name, value);
         }

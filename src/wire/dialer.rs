@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,8 +14,16 @@ use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
 use super::address::{Address, Endpoint};
 
-/// How long a TCP connection may take to open, in wall time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a TCP connection may take to open, in wall time. The kernel asks again after one second
+/// and after three: a host that comes back in between must not wait for the third.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a name may take to become an address.
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the greeting of TLS may take.
+#[cfg(feature = "tls")]
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most stale bytes thrown away before a send; a line that never falls quiet is not usable.
 const DISCARD_LIMIT: usize = 1 << 20;
@@ -91,6 +100,12 @@ impl SerialSettings {
         let parity = u32::from(self.parity != Parity::None);
         let bits = 1 + u32::from(self.data_bits) + parity + u32::from(self.stop_bits);
         Duration::from_secs_f64(f64::from(bits) / f64::from(self.baud.max(1)))
+    }
+
+    /// Least silence between two frames of Modbus RTU: 3.5 characters, and 1.75 ms from 19200 baud
+    /// on (Modbus over Serial Line 1.02, 2.5.1.1).
+    pub fn rtu_silence(&self) -> Duration {
+        self.character().mul_f64(3.5).max(Duration::from_micros(1750))
     }
 }
 
@@ -175,7 +190,7 @@ impl Dialer {
             Endpoint::Mqtt { host, port, tls: true, .. } => {
                 let stream = open_tcp(host, *port).await?;
                 let greeted =
-                    tokio::time::timeout(CONNECT_TIMEOUT, super::tls::connect(host, stream));
+                    tokio::time::timeout(GREETING_TIMEOUT, super::tls::connect(host, stream));
                 let late =
                     |_| io::Error::new(io::ErrorKind::TimedOut, "no TLS greeting within 5 s");
                 Ok(Port::Tls(Box::new(greeted.await.map_err(late)??)))
@@ -187,10 +202,14 @@ impl Dialer {
 }
 
 async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let connecting = TcpStream::connect((host, port));
+    let late = |what: &'static str| move |_| io::Error::new(io::ErrorKind::TimedOut, what);
+    let found = tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host((host, port)));
+    let found: Vec<SocketAddr> =
+        found.await.map_err(late("its name was not found within 5 s"))??.collect();
+    let connecting = TcpStream::connect(found.as_slice());
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
         .await
-        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no connection within 5 s"))??;
+        .map_err(late("no connection within 2 s"))??;
     // Small requests and answers: Nagle with delayed acknowledgement costs 40 to 90 ms each.
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -346,11 +365,27 @@ mod tests {
         assert!(port.receive(&mut [0; 8]).await.is_err());
     }
 
+    #[tokio::test]
+    async fn a_socket_sends_at_once_and_an_address_without_a_host_is_given_up() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = open_tcp("localhost", port).await.unwrap();
+        assert!(stream.nodelay().unwrap());
+        let begun = std::time::Instant::now();
+        // Reserved for documentation (RFC 5737): nobody is there.
+        assert!(open_tcp("192.0.2.1", 502).await.is_err());
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+
     #[test]
     fn frames_are_read_and_characters_timed() {
         let settings = SerialSettings::default().with_frame("7E1").unwrap();
         assert_eq!((settings.data_bits, settings.parity), (7, Parity::Even));
         assert_eq!(settings.character(), Duration::from_secs_f64(10.0 / 9600.0));
+        // 3.5 characters of 10 bits, and from 19200 baud on a time of its own.
+        let at = |baud| SerialSettings { baud, ..SerialSettings::default() }.rtu_silence();
+        assert_eq!(at(9600).as_micros(), 3645);
+        assert_eq!(at(115_200), Duration::from_micros(1750));
         for wrong in ["", "9N1", "8X1", "8N3", "8N1x"] {
             assert_eq!(SerialSettings::default().with_frame(wrong), None);
         }

@@ -223,6 +223,12 @@ pub fn take_tcp(
     }
     let pdu = frame.get(7..).unwrap_or_default().to_vec();
     arrived.drain(..6 + length);
+    // What follows can only be the same answer again. Anything else shows that the frame was made
+    // of parts of two.
+    let again = [t1, t0, 0, 0];
+    if arrived.iter().zip(again).any(|(found, expected)| *found != expected) {
+        return Err(ModbusError::Frame("the answer is followed by parts of another".to_owned()));
+    }
     Ok(Some(pdu))
 }
 
@@ -293,6 +299,15 @@ mod tests {
         let pdu = take_tcp(&mut arrived, 7, 1).unwrap().unwrap();
         assert_eq!(READ.answer(&pdu), Ok(Answer::Words(vec![251])));
         assert!(arrived.is_empty());
+    }
+
+    #[test]
+    fn an_answer_made_of_two_halves_is_refused() {
+        let half = &tcp_frame(7, 1, &[3, 4, 0, 251, 0, 7])[..9];
+        assert!(take_tcp(&mut [half, half].concat(), 7, 1).is_err());
+        let whole = tcp_frame(7, 1, &[3, 2, 0, 251]);
+        let twice = &mut [whole.as_slice(), &whole].concat();
+        assert_eq!(take_tcp(twice, 7, 1), Ok(Some(vec![3, 2, 0, 251])));
     }
 
     #[test]

@@ -25,6 +25,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes waiting to be written; a broker that takes none is as good as gone.
 const LARGEST_BACKLOG: usize = 1 << 20;
 
+/// Most messages that wait to be looked at; only the answer to a subscription lets any wait.
+const MOST_EVENTS: usize = 10_000;
+
 /// Version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -119,6 +122,7 @@ pub struct Ticket {
     /// Id for the acknowledgement; `None` with QoS 0.
     pub id: Option<u16>,
     starts: u64,
+    ends: u64,
 }
 
 impl Session {
@@ -148,7 +152,19 @@ impl Session {
             options.will.as_ref(),
         );
         session.queue(&connect.map_err(invalid)?)?;
-        let answer = timeout(HANDSHAKE_TIMEOUT, session.packet()).await.map_err(|_| late())??;
+        let answer = timeout(HANDSHAKE_TIMEOUT, session.packet()).await.map_err(|_| late())?;
+        let answer = answer.map_err(|error| match error.kind() {
+            // Some brokers refuse a wrong password by closing without a word.
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset => io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the broker closed the connection instead of answering; it may not accept the user \
+                 or the password",
+            ),
+            _ => error,
+        })?;
         match answer {
             Packet::Connected { refused: None, keep_alive } => {
                 if let Some(seconds) = keep_alive.filter(|seconds| *seconds > 0) {
@@ -201,12 +217,17 @@ impl Session {
         let bytes = codec::publish(self.version, id, message).map_err(invalid)?;
         let starts = self.queued;
         self.queue(&bytes)?;
-        Ok(Ticket { id, starts })
+        Ok(Ticket { id, starts, ends: self.queued })
     }
 
     /// Whether any byte of a message was handed to the stream.
     pub fn has_left(&self, ticket: Ticket) -> bool {
         self.written > ticket.starts
+    }
+
+    /// Whether all of a message was handed to the stream.
+    pub fn is_out(&self, ticket: Ticket) -> bool {
+        self.written >= ticket.ends
     }
 
     /// The next event. Sends what is queued, answers the broker and keeps the session alive.
@@ -242,14 +263,25 @@ impl Session {
         }
     }
 
-    /// Like [`Session::next`], but comes back with `None` once a message has left.
+    /// Like [`Session::next`], but comes back with `None` once all of a message has left.
     pub async fn next_or_left(&mut self, ticket: Ticket) -> io::Result<Option<Event>> {
-        if !self.has_left(ticket) && self.events.is_empty() {
-            poll_fn(|context| self.poll_write(context)).await?;
-        }
-        match self.events.pop_front() {
-            Some(event) => Ok(Some(event)),
-            None => Ok(None),
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Ok(Some(event));
+            }
+            if self.is_out(ticket) {
+                return Ok(None);
+            }
+            // Reading goes on: a broker that is full of what it has for us takes nothing.
+            let packet = poll_fn(|context| match self.poll_packet(context) {
+                Poll::Pending if self.is_out(ticket) => Poll::Ready(Ok(None)),
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(packet) => Poll::Ready(packet.map(Some)),
+            })
+            .await?;
+            if let Some(packet) = packet {
+                self.take(packet)?;
+            }
         }
     }
 
@@ -266,6 +298,9 @@ impl Session {
 
     fn take(&mut self, packet: Packet) -> io::Result<()> {
         match packet {
+            Packet::Received { .. } if self.events.len() >= MOST_EVENTS => {
+                return Err(invalid(format!("more than {MOST_EVENTS} messages at once")));
+            }
             Packet::Received { id, message } => {
                 if let Some(id) = id {
                     self.queue(&codec::acknowledge(id))?;
@@ -327,7 +362,6 @@ impl Session {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
-                    // Some brokers refuse a wrong password by closing without a word.
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the broker closed the connection",
@@ -408,6 +442,48 @@ mod tests {
         assert!(far.read(&mut space).await.unwrap() > 0);
         far.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
         (session.await.unwrap().unwrap(), far)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_that_hangs_up_may_not_like_the_password() {
+        let (near, far) = tokio::io::duplex(4096);
+        drop(far);
+        let error = Session::open(Port::Memory(near), &options()).await.unwrap_err();
+        assert!(error.to_string().contains("password"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_broker_is_told_the_largest_packet() {
+        let (near, mut far) = tokio::io::duplex(4096);
+        tokio::spawn(async move { Session::open(Port::Memory(near), &options()).await });
+        let mut space = [0; 256];
+        let count = far.read(&mut space).await.unwrap();
+        // Property 0x27 (MQTT 5.0, 3.1.2.11.4).
+        let wanted = [&[0x27], &(codec::LARGEST_PACKET as u32).to_be_bytes()[..]].concat();
+        assert!(space[..count].windows(5).any(|window| window == wanted));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_arrives_is_read_while_a_message_waits_to_leave() {
+        let (mut session, mut far) = opened().await;
+        // More than the pipe holds: it leaves only when the other side reads.
+        let topic = "big".to_owned();
+        let message = Message { topic, payload: vec![b'x'; 10_000], ..Message::default() };
+        let ticket = session.publish(&message, false).unwrap();
+        // The other side writes first, more than the pipe holds, and only then reads.
+        let broker = tokio::spawn(async move {
+            let publish = codec::publish(Version::V5, None, &message).unwrap();
+            far.write_all(&publish).await.unwrap();
+            let mut space = vec![0; 20_000];
+            while far.read(&mut space).await.unwrap() > 0 {}
+        });
+        let event = session.next_or_left(ticket).await.unwrap();
+        assert!(matches!(event, Some(Event::Message(message)) if message.payload.len() == 10_000));
+        assert!(session.has_left(ticket) && !session.is_out(ticket));
+        assert_eq!(session.next_or_left(ticket).await.unwrap(), None);
+        assert!(session.is_out(ticket));
+        drop(session);
+        broker.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

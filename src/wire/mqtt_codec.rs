@@ -164,11 +164,14 @@ pub(super) fn connect(
     let mut out = BytesMut::new();
     let written = match version {
         Version::V5 => {
+            // What is larger would end the session again and again; the broker keeps it to itself.
+            let mut properties = v5::ConnectProperties::new();
+            properties.max_packet_size = u32::try_from(LARGEST_PACKET).ok();
             let connect = v5::Connect {
                 keep_alive,
                 client_id: client_id.to_owned(),
                 clean_start: true,
-                properties: None,
+                properties: Some(properties),
             };
             let login =
                 login.map(|l| v5::Login { username: l.user.clone(), password: l.password.clone() });

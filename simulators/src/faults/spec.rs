@@ -16,8 +16,10 @@ pub enum Kind {
     Delay(Duration),
     /// The answer comes so much later, when others may have been asked (wall time).
     Late(Duration),
-    /// One byte of the answer is damaged.
+    /// One byte of the answer is damaged so that it can be seen: no letter has its highest bit.
     Corrupt,
+    /// One bit of the answer is wrong, whichever: without a check sum a digit may become another.
+    Flip,
     /// The answer ends in the middle.
     Truncated,
     /// The answer comes twice.
@@ -40,8 +42,8 @@ pub struct Fault {
 }
 
 /// All words, for messages.
-pub const KINDS: &str = "silence, lost, delay=TIME, late=TIME, corrupt, truncated, duplicated, \
-     wrong_address, disconnect, exception=CODE, busy, stuck, drift=SHARE_PER_HOUR, spike=FACTOR, \
+pub const KINDS: &str = "silence, lost, delay=TIME, late=TIME, corrupt, flip, truncated, \
+     duplicated, wrong_address, disconnect, exception=CODE, busy, stuck, drift=SHARE_PER_HOUR, spike=FACTOR, \
      sensor_break, reboot";
 
 /// A fault of an instrument, or `None` for the end of all its faults.
@@ -90,6 +92,7 @@ fn kind(word: &str, value: Option<&str>) -> Result<Kind, String> {
         "delay" => time(word, value).map(Kind::Delay),
         "late" => time(word, value).map(Kind::Late),
         "corrupt" => none(Kind::Corrupt),
+        "flip" => none(Kind::Flip),
         "truncated" => none(Kind::Truncated),
         "duplicated" => none(Kind::Duplicated),
         "wrong_address" => none(Kind::WrongAddress),

@@ -170,10 +170,12 @@ impl Compiler<'_> {
                         .keep_alive
                         .as_ref()
                         .map_or(Duration::from_secs(30), |k| k.value),
-                    expiry: mqtt
-                        .expiry
-                        .as_ref()
-                        .map(|e| u32::try_from(e.value.as_secs().max(1)).unwrap_or(u32::MAX)),
+                    // A command that nobody waits for any longer must not reach the instrument.
+                    expiry: {
+                        let given = mqtt.expiry.as_ref().map(|expiry| expiry.value);
+                        let longest = given.unwrap_or(definition.connection.reply_timeout.value);
+                        Some(u32::try_from(longest.as_secs().max(1)).unwrap_or(u32::MAX))
+                    },
                     base: base.clone(),
                     user: user.clone(),
                     liveness: mqtt.liveness.as_ref().map(|l| {

@@ -90,6 +90,11 @@ impl Session {
         };
         match result {
             Ok(false) => self.active = Some(active),
+            // Nothing of this turn was sent; it is taken again after the safe state.
+            Err(fault) if fault.yields && fault.effect == Sent::NotSent => {
+                active.resume_at = world.line.clock.now();
+                self.active = Some(active);
+            }
             Ok(true) => world.outbox.done(active.attempt, active.value, active.trace),
             Err(mut fault) => {
                 let waiting = !sending;
@@ -250,15 +255,18 @@ impl Session {
 
     /// Sends what the definition says for an action that is stopped half-way.
     async fn clean_up(&mut self, active: &mut Active, world: &mut World<'_>) {
+        // SAFETY(lab): what stops an action is not put off for the safe state of another instrument.
+        world.line.saves = true;
         for op in &active.action.on_cancel {
             if !world.line.is_open() {
-                return;
+                break;
             }
             let mut talk = Talk { plan: &self.plan, line: world.line, trace: &mut active.trace };
             if let Err(fault) = talk.run(op, &active.scope).await {
                 self.heed(&fault, world.line.clock.now(), world.outbox);
             }
         }
+        world.line.saves = false;
     }
 
     /// Stops the action under way.

@@ -42,15 +42,16 @@ impl Poll {
 }
 
 impl Session {
-    /// Reads a property for somebody.
+    /// Reads a property for somebody. Gives the attempt back when a safe state must go first.
     pub(in crate::driver) async fn read(
         &mut self,
         attempt: String,
         property: &str,
         world: &mut World<'_>,
-    ) {
+    ) -> Option<String> {
         if !self.up {
-            return world.outbox.refuse(attempt, FailureKind::Link, self.lamp.why_down());
+            world.outbox.refuse(attempt, FailureKind::Link, self.lamp.why_down());
+            return None;
         }
         let mut trace = Trace::default();
         let mut last = None;
@@ -60,8 +61,10 @@ impl Session {
             match talk.property(property).await {
                 Ok(value) => {
                     self.heard(&mut trace, world);
-                    return world.outbox.done(attempt, Some(value), trace);
+                    world.outbox.done(attempt, Some(value), trace);
+                    return None;
                 }
+                Err(fault) if fault.yields => return Some(attempt),
                 Err(fault) => {
                     let up = self.heed(&fault, world.line.clock.now(), world.outbox);
                     let again =
@@ -78,6 +81,7 @@ impl Session {
         if let Some(fault) = last {
             world.outbox.failed(attempt, fault, trace);
         }
+        None
     }
 
     /// Polls the property that is due longest, if any.
@@ -109,6 +113,7 @@ impl Session {
                     self.share(&name, question.as_deref(), &reply, world);
                 }
             }
+            Err(fault) if fault.yields => {}
             Err(fault) => {
                 self.heed(&fault, world.line.clock.now(), world.outbox);
                 self.sample(&name, Value::Missing(fault.message.as_str().into()), world);

@@ -35,6 +35,8 @@ pub(super) struct Active {
     pub(super) trace: Trace,
     pub(super) value: Option<Value>,
     pub(super) touched: bool,
+    /// Why its completion cannot be told just now.
+    pub(super) unclear: Option<String>,
 }
 
 /// A message that was published and waits for its answer.
@@ -105,6 +107,7 @@ impl Topics {
             trace: Trace::default(),
             value: None,
             touched: false,
+            unclear: None,
         });
     }
 
@@ -148,16 +151,20 @@ impl Topics {
                 self.state.session.as_ref().is_some_and(|session| session.has_left(flight.ticket))
             });
             let effect = if left || active.touched { Sent::Unknown } else { Sent::NotSent };
-            return Err(Fault::new(
-                FailureKind::Timeout,
-                effect,
-                "it was not done by its deadline",
-            ));
+            let why = match &active.unclear {
+                Some(why) => format!("it was not done by its deadline: {why}"),
+                None => "it was not done by its deadline".to_owned(),
+            };
+            return Err(Fault::new(FailureKind::Timeout, effect, why));
         }
         if active.flight.is_some() || now < active.resume_at {
             return Ok(Step::Wait);
         }
         if let Some(op) = active.action.operations.get(active.next).cloned() {
+            if let Some(left) = self.silence_left(&op) {
+                active.resume_at = now.plus(self.clock.lab_span(left)).min(active.deadline);
+                return Ok(Step::Wait);
+            }
             active.next += 1;
             return match op {
                 Op::Pause(pause) => {
@@ -194,9 +201,17 @@ impl Topics {
                 Ok(Step::Again)
             }
             Some(DonePlan::Until { condition, held_for, every }) => {
-                let holds = self
-                    .holds(condition, &active.scope)
-                    .map_err(|why| Fault::new(FailureKind::BadReply, Sent::Unknown, why))?;
+                // A stream that says nothing readable just now does not end what the device does.
+                let holds = match self.holds(condition, &active.scope) {
+                    Ok(holds) => {
+                        active.unclear = None;
+                        holds
+                    }
+                    Err(why) => {
+                        active.unclear = Some(why);
+                        false
+                    }
+                };
                 let since = holds.then(|| active.held_since.unwrap_or(now));
                 active.held_since = since;
                 if since.is_some_and(|since| now.since(since) >= *held_for) {
@@ -251,6 +266,28 @@ impl Topics {
             id: scope.command.clone(),
             correlation,
         })
+    }
+
+    /// Nobody waits any longer for the answer to a message. Where only its topic shows that it is
+    /// an answer, the next question must not be asked while it may still come.
+    pub(super) fn owe(&mut self, flight: Option<&Flight>) {
+        if let Some(Flight { reply: Some(reply), topic, .. }) = flight
+            && reply.correlate == CorrelatePlan::Next
+        {
+            let until = Instant::now() + self.plan.reply_timeout;
+            self.state.owed.insert(topic.clone(), until);
+        }
+    }
+
+    /// How long it takes until a message can be sent whose answer only its topic shows.
+    fn silence_left(&mut self, op: &Op) -> Option<Duration> {
+        let Op::Publish { reply: Some(reply), .. } = op else { return None };
+        if reply.correlate != CorrelatePlan::Next {
+            return None;
+        }
+        self.state.owed.retain(|_, until| *until > Instant::now());
+        let until = self.state.owed.get(&self.plan.topic(&reply.topic))?;
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
     /// What an event says about a message that is out.
@@ -386,6 +423,7 @@ impl Topics {
         if out {
             self.clean_up(&mut active);
         }
+        self.owe(active.flight.as_ref());
         let effect = if out { Sent::Unknown } else { Sent::NotSent };
         let fault = Fault::new(FailureKind::Person, effect, "it was cancelled");
         self.outbox.failed(active.attempt, fault, active.trace);
@@ -428,6 +466,10 @@ impl Topics {
                 self.clock.sleep(*pause).await;
                 continue;
             }
+            // SAFETY(lab): sent at once, but an answer that may be another's confirms nothing.
+            if self.silence_left(op).is_some() {
+                troubles.push("its answer cannot be told from an earlier one".to_owned());
+            }
             let flight = match self.publish(op, &scope, &id, &mut trace) {
                 Ok(flight) => flight,
                 Err(fault) => {
@@ -436,6 +478,7 @@ impl Topics {
                 }
             };
             if let Err(why) = self.await_flight(&flight, &mut trace).await {
+                self.owe(Some(&flight));
                 troubles.push(why);
             }
         }
@@ -461,9 +504,7 @@ impl Topics {
             let Some(session) = &mut self.state.session else {
                 return Err("there is no connection".to_owned());
             };
-            if flight.ticket.id.is_none()
-                && flight.reply.is_none()
-                && session.has_left(flight.ticket)
+            if flight.ticket.id.is_none() && flight.reply.is_none() && session.is_out(flight.ticket)
             {
                 return Ok(());
             }
