@@ -33,7 +33,7 @@ fn controller(
     let act = Arc::new(Mutex::new(act));
     let registers = Arc::new(Mutex::new(std::collections::BTreeMap::from([
         (1_u16, 251_u16),
-        (4, 500),
+        (4, 0),
         (5, 250),
         (15, 0),
         (24, 250),
