@@ -33,11 +33,14 @@ fn controller(
     let act = Arc::new(Mutex::new(act));
     let registers = Arc::new(Mutex::new(std::collections::BTreeMap::from([
         (1_u16, 251_u16),
-        (4, 500),
+        (4, 0),
         (5, 250),
         (15, 0),
         (24, 250),
         (276, 0),
+        // The same temperature as a 32-bit number.
+        (0x8002, 0x41C8),
+        (0x8003, 0xCCCD),
     ])));
     let requests = Arc::clone(requests);
     Dialer::memory(move |_| {
@@ -92,6 +95,11 @@ async fn serve<F: FnMut(&[u8]) -> Option<Do>>(
                 let start = u16::from_be_bytes([pdu[1], pdu[2]]);
                 let mut registers = registers.lock().unwrap();
                 match (pdu[0], registers.get(&start).copied()) {
+                    (3, Some(word)) if pdu[4] == 2 => {
+                        let low = registers.get(&(start + 1)).copied().unwrap_or_default();
+                        let words = [word.to_be_bytes(), low.to_be_bytes()].concat();
+                        frame(transaction, &[&[3, 4], &words[..]].concat())
+                    }
                     (3, Some(word)) => {
                         frame(transaction, &[&[3, 2], &word.to_be_bytes()[..]].concat())
                     }

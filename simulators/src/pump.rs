@@ -302,6 +302,7 @@ impl Pump {
             "DIS" if argument.is_empty() => Ok((self.totals(), None)),
             "CLD" => self.clear(argument),
             "SAF" => self.set_watchdog(argument),
+            "PHN" | "FUN" => self.set_program(argument),
             "VER" if argument.is_empty() => Ok((VERSION.to_owned(), None)),
             _ => Err("?"),
         }
@@ -380,6 +381,15 @@ impl Pump {
         // A paused program starts anew with its new volume.
         self.remaining_ml = None;
         Ok((String::new(), None))
+    }
+
+    /// Phases of the program: one that pumps, and its end.
+    fn set_program(&self, argument: &str) -> Result<(String, Option<Effect>), &'static str> {
+        match (self.state, argument) {
+            (State::Running, _) => Err("?NA"),
+            (_, "1" | "2" | "RAT" | "STP") => Ok((String::new(), None)),
+            _ => Err("?OOR"),
+        }
     }
 
     fn set_direction(&mut self, argument: &str) -> Result<(String, Option<Effect>), &'static str> {

@@ -58,6 +58,17 @@ fn a_volume_is_dispensed_at_its_rate_and_counted() {
 }
 
 #[test]
+fn the_phases_of_its_program_may_be_set_while_it_stands_still() {
+    let mut pump = pump(0);
+    for command in ["PHN2", "FUNSTP", "PHN1", "FUNRAT", "VOL1.0", "RAT6.0MM", "DIRINF"] {
+        ask(&mut pump, command, "00S");
+    }
+    ask(&mut pump, "PHN99", "00S?OOR");
+    ask(&mut pump, "RUN", "00I");
+    ask(&mut pump, "PHN2", "00I?NA");
+}
+
+#[test]
 fn stop_pauses_first_and_run_resumes_the_rest_of_the_volume() {
     let mut pump = pump(0);
     for command in ["VOL1.0", "RAT6.0MM", "DIRWDR"] {
