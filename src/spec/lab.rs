@@ -70,8 +70,16 @@ pub struct LabInstrument {
 }
 
 /// Schemes an address may have.
-pub const SCHEMES: &[&str] =
-    &["serial:", "tcp://", "modbus+tcp://", "modbus+serial:", "mqtt://", "mqtts://", "null:"];
+pub const SCHEMES: &[&str] = &[
+    "serial:",
+    "tcp://",
+    "modbus+tcp://",
+    "modbus+serial:",
+    "modbus+rtu+tcp://",
+    "mqtt://",
+    "mqtts://",
+    "null:",
+];
 
 /// Where a secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use crate::spec::shape::{FIELDS, READING_TYPE, RETURNS, SERIES_ENTRY};
 use crate::spec::shared;
-use crate::spec::table::{CONDITION, NUMBER, TEXT, Table, Takes, UNIT, VALUE, key};
+use crate::spec::table::{CONDITION, TEXT, Table, Takes, UNIT, VALUE, key};
 
 /// Most bytes of one reply.
 pub(super) const MAX_REPLY: u32 = 1 << 20;
@@ -15,7 +15,7 @@ pub(super) static ERROR_CLASSES: &[&str] =
 pub(super) static HAZARDS: &[&str] = &["heats", "pressurises", "pumps", "moves", "powers"];
 pub(super) static EFFECTS: &[&str] = &["read", "repeatable", "verifiable", "once"];
 pub(super) static REGISTER_TYPES: &[&str] =
-    &["u16", "i16", "u32", "i32", "u64", "f32", "f64", "bool"];
+    &["u16", "i16", "u32", "i32", "u64", "i64", "f32", "f64", "bool", "string"];
 pub(super) static ORDERS: &[&str] = &["AB", "BA", "ABCD", "CDAB", "BADC", "DCBA"];
 
 static STATUS_WORD: Takes = Takes::Word(STATUS_CLASSES);
@@ -129,6 +129,8 @@ pub(super) static MODBUS: Table = Table {
             Takes::Word(&["single", "multiple"]),
             "Write one register with function 6 or 16; multiple unless given",
         ),
+        key("framing", Takes::Word(&["rtu", "ascii"]), "Frames on a serial line; rtu unless given"),
+        key("plus", Takes::Value, "Added to every register number; an expression over config"),
     ],
 };
 
@@ -314,13 +316,49 @@ static REGISTER_KEYS: &[crate::spec::table::Key] = &[
     key("coil", Takes::Count(0, 65_536), "Number of a coil"),
     key("discrete", Takes::Count(0, 65_536), "Number of a discrete input"),
     key("base", Takes::Count(0, 1), "What the manual counts from"),
+    key(
+        "plus",
+        Takes::Value,
+        "Added to the number, an expression over config: for one of several equal parts",
+    ),
+    key("length", Takes::Count(1, 123), "Registers of a string, two characters in each"),
     key("type", Takes::Word(REGISTER_TYPES), "Type of the value"),
     key("order", Takes::Word(ORDERS), "Order of its bytes, A the most significant"),
     key("scale", Takes::Number, "value = raw * scale + offset"),
     key("offset", Takes::Number, "See scale"),
-    key("invalid", Takes::List(&NUMBER), "Raw numbers that are no measurements"),
+    key("unit", Takes::Unit, "Unit of the scaled value, where it is not that of the property"),
+    key(
+        "invalid",
+        Takes::List(&SENTINEL),
+        "Raw numbers that are no measurements, or bits in hexadecimal as \"0x8002\"",
+    ),
     key("bits", Takes::Object(&BITS), "Bits by name"),
+    key("block", Takes::Object(&BLOCK), "Registers that the device gives only together"),
+    key(
+        "functions",
+        Takes::Object(&FUNCTIONS),
+        "Function codes, where they are not the usual ones",
+    ),
 ];
+static SENTINEL: Takes = Takes::Either(&[Takes::Number, Takes::Text]);
+
+pub(super) static BLOCK: Table = Table {
+    what: "`block`",
+    doc: "Registers that the device gives only together, from their first",
+    keys: &[
+        key("start", Takes::Count(0, 65_536), "First, counted like the register").required("2089"),
+        key("count", Takes::Count(1, MAX_BLOCK as u64), "How many").required("10"),
+    ],
+};
+
+pub(super) static FUNCTIONS: Table = Table {
+    what: "`functions`",
+    doc: "Function codes of a register, where they are not the usual ones of its table",
+    keys: &[
+        key("read", Takes::Count(1, 4), "1 to 4; coils 1, discrete inputs 2, holding 3, input 4"),
+        key("write", Takes::Count(5, 16), "A coil: 5 or 15; a holding register: 6 or 16"),
+    ],
+};
 
 pub(super) static REGISTER: Table = Table {
     what: "a register",
@@ -373,6 +411,7 @@ pub(super) static OPERATION: Table = Table {
         key("read", Takes::Object(&REGISTER), "Register to read; the answer"),
         key("value", Takes::Value, "What is written"),
         key("unit", Takes::Unit, "Unit of the register's scaled value"),
+        key("map", Takes::Map(&TEXT), "Numbers of the device, and the words that are written"),
         key("unless_equal", Takes::Bool, "Read first, write only a difference"),
         key(
             "verify",
