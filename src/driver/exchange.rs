@@ -16,7 +16,7 @@ use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
 use crate::spec::instrument::{StatusClass, UnsolicitedAction};
-use crate::wire::modbus::{self, Answer, ModbusError, Request};
+use crate::wire::modbus::{self, Answer, Framing, ModbusError, Request};
 use crate::wire::printable::{hex, printable};
 use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
 
@@ -31,6 +31,9 @@ const MOST_BUSY_MESSAGES: u32 = 3_600;
 
 /// An answer that may take long is looked for in steps of this, so that a safe state can come first.
 const LONG_WAIT: Duration = Duration::from_millis(100);
+
+/// Above 19200 baud the silence between RTU frames stays this long (MODBUS over Serial Line 1.02).
+const LEAST_SILENCE: Duration = Duration::from_micros(1750);
 
 /// Messages kept in one trace; a long completion poll would otherwise grow it without bound.
 const LONGEST_TRACE: usize = 64;
@@ -120,7 +123,11 @@ impl Line {
 
     /// Bytes on a serial line outlive the port; those of a socket do not.
     fn is_shared_medium(&self) -> bool {
-        matches!(self.at.endpoint, Endpoint::Serial { .. } | Endpoint::ModbusRtu { .. })
+        // Behind a serial server there is a line too: a late answer may come out of a new socket.
+        matches!(
+            self.at.endpoint,
+            Endpoint::Serial { .. } | Endpoint::ModbusRtu { .. } | Endpoint::ModbusRtuTcp { .. }
+        )
     }
 
     /// Waits until the other side closes the line or says something of weight; the rest of what
@@ -399,7 +406,7 @@ impl Line {
     pub async fn modbus(
         &mut self,
         unit: u8,
-        rtu: bool,
+        framing: Framing,
         request: &Request,
         timing: &Timing,
         trace: &mut Trace,
@@ -407,23 +414,17 @@ impl Line {
         let pdu = request.pdu();
         self.transaction = self.transaction.wrapping_add(1);
         let transaction = self.transaction;
-        let frame = if rtu {
-            modbus::rtu_frame(unit, &pdu)
-        } else {
-            modbus::tcp_frame(transaction, unit, &pdu)
-        };
+        let frame = framing.frame(transaction, unit, &pdu);
         // Silence of 3.5 characters separates RTU frames.
-        let silence = if rtu { self.serial.character().mul_f64(3.5) } else { Duration::ZERO };
+        let silence = match framing {
+            Framing::Rtu => self.serial.character().mul_f64(3.5).max(LEAST_SILENCE),
+            Framing::Tcp | Framing::Ascii => Duration::ZERO,
+        };
         self.send(&frame, timing.gap.max(silence)).await?;
         trace.add(&self.clock, Way::Out, hex(&[&[unit], pdu.as_slice()].concat()));
         let deadline = Instant::now() + timing.reply;
         loop {
-            let taken = if rtu {
-                modbus::take_rtu(&mut self.arrived, unit)
-            } else {
-                modbus::take_tcp(&mut self.arrived, transaction, unit)
-            };
-            match taken {
+            match framing.take(&mut self.arrived, transaction, unit) {
                 Ok(Some(answer)) => {
                     trace.add(&self.clock, Way::In, hex(&[&[unit], answer.as_slice()].concat()));
                     return request.answer(&answer).map_err(|error| match error {

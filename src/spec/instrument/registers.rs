@@ -171,7 +171,8 @@ fn overlaps(r: &mut Reader<'_>, uses: &[Use<'_>]) {
                 continue;
             }
             let Some(differs) = difference(a, b) else { continue };
-            if told.insert(b.span.start) {
+            // Said once, however often the words are named.
+            if told.insert((place(a), place(b))) {
                 r.push(
                     Diagnostic::error(
                         codes::REGISTER_OVERLAP,
