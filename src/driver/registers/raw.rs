@@ -2,13 +2,17 @@
 
 use crate::spec::instrument::RegisterType;
 
-/// The number that bits are. Of 64-bit integers beyond 2^53 the nearest that a float can hold.
+/// The number that bits are. Of 64-bit integers beyond 2^53 the nearest that a float can hold; of
+/// 32-bit floats the shortest decimal number that is theirs alone, 0.98 and not 0.9800000191.
 pub(super) fn number(kind: RegisterType, raw: u64) -> f64 {
     match kind {
         RegisterType::I16 => f64::from(raw as u16 as i16),
         RegisterType::I32 => f64::from(raw as u32 as i32),
         RegisterType::I64 => raw as i64 as f64,
-        RegisterType::F32 => f64::from(f32::from_bits(raw as u32)),
+        RegisterType::F32 => {
+            let single = f32::from_bits(raw as u32);
+            single.to_string().parse().unwrap_or(f64::from(single))
+        }
         RegisterType::F64 => f64::from_bits(raw),
         RegisterType::U16
         | RegisterType::U32
@@ -22,7 +26,7 @@ pub(super) fn number(kind: RegisterType, raw: u64) -> f64 {
 pub(super) fn same(kind: RegisterType, written: f64, found: f64) -> bool {
     match kind {
         // 9.9E37 is no 32-bit float; the device holds the nearest.
-        RegisterType::F32 => f64::from(written as f32) == found,
+        RegisterType::F32 => written as f32 == found as f32,
         _ => written == found,
     }
 }
