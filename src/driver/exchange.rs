@@ -2,9 +2,13 @@
 //!
 //! The line is drained before each question. After a question without a good answer a late one
 //! may still come, so the line is *dirty*: a serial line is used again only after a silence as
-//! long as the longest reply timeout on it, a socket only after it was opened anew. No answer can
-//! then be taken for that of another question.
+//! long as the longest reply timeout on it, a socket only after it was opened anew, and Modbus TCP
+//! at once, because its answers are numbered. No answer can then be taken for that of another
+//! question.
 
+mod modbus;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +20,14 @@ use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
 use crate::spec::instrument::{StatusClass, UnsolicitedAction};
-use crate::wire::modbus::{self, Answer, Framing, ModbusError, Request};
-use crate::wire::printable::{hex, printable};
+use crate::wire::printable::printable;
 use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
 
 /// Longest time the operating system may take to accept a message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A dirty line that does not fall quiet within this many silences is opened anew.
+/// A dirty line that does not fall quiet within this many silences is opened anew, and so is a
+/// Modbus TCP connection on which this many questions in a row got no answer.
 const MOST_SILENCES: u32 = 5;
 
 /// Times a device may say that it is still busy before its answer is given up.
@@ -31,9 +35,6 @@ const MOST_BUSY_MESSAGES: u32 = 3_600;
 
 /// An answer that may take long is looked for in steps of this, so that a safe state can come first.
 const LONG_WAIT: Duration = Duration::from_millis(100);
-
-/// Above 19200 baud the silence between RTU frames stays this long (MODBUS over Serial Line 1.02).
-const LEAST_SILENCE: Duration = Duration::from_micros(1750);
 
 /// Messages kept in one trace; a long completion poll would otherwise grow it without bound.
 const LONGEST_TRACE: usize = 64;
@@ -72,6 +73,10 @@ pub(super) struct Line {
     /// After a message without an answer the line rests until then.
     not_before: Option<Instant>,
     transaction: u16,
+    /// Questions over Modbus TCP in a row that got no answer.
+    silences: u32,
+    /// Modbus units that answered since the line was opened.
+    answered: BTreeSet<u8>,
     /// Work that goes ahead of a long answer.
     pub urgent: Option<Arc<Urgent>>,
     /// What the only instrument of the line says unasked.
@@ -98,6 +103,8 @@ impl Line {
             last_byte: None,
             not_before: None,
             transaction: 0,
+            silences: 0,
+            answered: BTreeSet::new(),
             urgent: None,
             listener: None,
         }
@@ -111,6 +118,8 @@ impl Line {
     pub async fn open(&mut self) -> io::Result<()> {
         self.port = None;
         self.arrived.clear();
+        self.silences = 0;
+        self.answered.clear();
         self.port = Some(self.dialer.open(&self.at, &self.serial).await?);
         // What a serial adapter had buffered belongs to nobody.
         self.dirty = self.is_shared_medium() && self.dirty;
@@ -401,61 +410,6 @@ impl Line {
     fn is_wanted(&self) -> bool {
         self.urgent.as_ref().is_some_and(|urgent| urgent.is_pending())
     }
-
-    /// Sends a Modbus request and reads its answer.
-    pub async fn modbus(
-        &mut self,
-        unit: u8,
-        framing: Framing,
-        request: &Request,
-        timing: &Timing,
-        trace: &mut Trace,
-    ) -> Result<Answer, Fault> {
-        let pdu = request.pdu();
-        self.transaction = self.transaction.wrapping_add(1);
-        let transaction = self.transaction;
-        let frame = framing.frame(transaction, unit, &pdu);
-        // Silence of 3.5 characters separates RTU frames.
-        let silence = match framing {
-            Framing::Rtu => self.serial.character().mul_f64(3.5).max(LEAST_SILENCE),
-            Framing::Tcp | Framing::Ascii => Duration::ZERO,
-        };
-        self.send(&frame, timing.gap.max(silence)).await?;
-        trace.add(&self.clock, Way::Out, hex(&[&[unit], pdu.as_slice()].concat()));
-        let deadline = Instant::now() + timing.reply;
-        loop {
-            match framing.take(&mut self.arrived, transaction, unit) {
-                Ok(Some(answer)) => {
-                    trace.add(&self.clock, Way::In, hex(&[&[unit], answer.as_slice()].concat()));
-                    return request.answer(&answer).map_err(|error| match error {
-                        ModbusError::Exception { code } => exception(code),
-                        other => {
-                            self.spoil();
-                            Fault::new(FailureKind::BadReply, Sent::Unknown, other.to_string())
-                        }
-                    });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    trace.add(&self.clock, Way::In, hex(&self.arrived));
-                    self.spoil();
-                    return Err(Fault::new(
-                        FailureKind::BadReply,
-                        Sent::Unknown,
-                        error.to_string(),
-                    ));
-                }
-            }
-            if !self.more(deadline).await? {
-                self.spoil();
-                return Err(Fault::new(
-                    FailureKind::Timeout,
-                    Sent::Unknown,
-                    format!("no answer within {} ms", timing.reply.as_millis()),
-                ));
-            }
-        }
-    }
 }
 
 /// Times of one instrument, in wall time.
@@ -476,19 +430,4 @@ pub(super) struct Message<'a> {
     pub timeout: Option<Duration>,
     /// An error status of its answer is no failure.
     pub lenient: bool,
-}
-
-fn exception(code: u8) -> Fault {
-    let (kind, effect) = match code {
-        // Acknowledge: it has begun something that takes longer.
-        5 => (FailureKind::Busy, Sent::Unknown),
-        6 => (FailureKind::Busy, Sent::NoEffect),
-        4 | 8 => (FailureKind::Alarm, Sent::Unknown),
-        // A gateway without a path sent nothing on; one whose target is silent did.
-        10 => (FailureKind::Link, Sent::NoEffect),
-        11 => (FailureKind::Timeout, Sent::Unknown),
-        _ => (FailureKind::Refused, Sent::NoEffect),
-    };
-    let text = modbus::exception_text(code);
-    Fault::new(kind, effect, format!("it answers with exception {code}, {text}"))
 }

@@ -9,6 +9,9 @@ use crate::spec::instrument::{Register, RegisterType, Sentinel, Table, WordOrder
 use crate::units::Unit;
 use crate::wire::modbus::{Answer, Request};
 
+/// Above this not every whole number is a 64-bit float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// Longest string in registers: what one write can carry.
 const MOST_WRITTEN: u16 = 123;
 
@@ -182,12 +185,21 @@ impl Registers {
             let bits = names.iter().map(|(name, bit)| (name.clone(), raw >> bit & 1 == 1));
             return Ok(Reading::Bits(bits.collect()));
         }
+        if !number.is_finite() {
+            return Err(format!("the register holds {number}"));
+        }
+        if self.kind.range().is_some() && number.abs() > EXACT {
+            return Err(format!("the register holds {raw:#x}, a number that would lose digits"));
+        }
+        if self.scale == 1.0 && self.offset == 0.0 {
+            return Ok(Reading::Number(number));
+        }
         let number = number * self.scale + self.offset;
         if number.is_finite() {
             // 251 * 0.1 is 25.1, not 25.1 and a bit.
-            Ok(Reading::Number(format!("{number:.12e}").parse().unwrap_or(number)))
+            Ok(Reading::Number(format!("{number:.14e}").parse().unwrap_or(number)))
         } else {
-            Err(format!("the register holds {number}"))
+            Err(format!("the scaled value is {number}"))
         }
     }
 

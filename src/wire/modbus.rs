@@ -259,32 +259,32 @@ pub fn tcp_frame(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
 }
 
 /// Takes one TCP answer from the front of what has arrived; `None` while it is incomplete. The
-/// PDU is returned; an error means that the stream can no longer be trusted.
+/// PDU is returned; answers to other transactions are late and dropped; an error means that the
+/// stream can no longer be trusted.
 pub fn take_tcp(
     arrived: &mut Vec<u8>,
     transaction: u16,
     unit: u8,
 ) -> Result<Option<Vec<u8>>, ModbusError> {
-    let Some(&[t1, t0, p1, p0, l1, l0, answered]) = arrived.first_chunk::<7>() else {
-        return Ok(None);
-    };
-    let length = usize::from(u16::from_be_bytes([l1, l0]));
-    if [p1, p0] != [0, 0] || !(2..=LONGEST_FRAME - 6).contains(&length) {
-        return Err(ModbusError::Frame("this is not Modbus TCP".to_owned()));
+    while let Some(&[t1, t0, p1, p0, l1, l0, answered]) = arrived.first_chunk::<7>() {
+        let length = usize::from(u16::from_be_bytes([l1, l0]));
+        if [p1, p0] != [0, 0] || !(2..=LONGEST_FRAME - 6).contains(&length) {
+            return Err(ModbusError::Frame("this is not Modbus TCP".to_owned()));
+        }
+        if arrived.len() < 6 + length {
+            return Ok(None);
+        }
+        let frame: Vec<u8> = arrived.drain(..6 + length).collect();
+        if u16::from_be_bytes([t1, t0]) != transaction {
+            continue;
+        }
+        if answered != unit {
+            let what = format!("an answer of unit {answered}, asked was {unit}");
+            return Err(ModbusError::Frame(what));
+        }
+        return Ok(Some(frame.get(7..).unwrap_or_default().to_vec()));
     }
-    let Some(frame) = arrived.get(..6 + length) else { return Ok(None) };
-    let found = u16::from_be_bytes([t1, t0]);
-    if found != transaction {
-        return Err(ModbusError::Frame(format!(
-            "an answer to transaction {found}, asked was {transaction}"
-        )));
-    }
-    if answered != unit {
-        return Err(ModbusError::Frame(format!("an answer of unit {answered}, asked was {unit}")));
-    }
-    let pdu = frame.get(7..).unwrap_or_default().to_vec();
-    arrived.drain(..6 + length);
-    Ok(Some(pdu))
+    Ok(None)
 }
 
 /// An RTU frame: unit, PDU, checksum.
@@ -359,9 +359,11 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_an_earlier_transaction_is_refused() {
+    fn an_answer_to_an_earlier_transaction_is_passed_over() {
         let mut arrived = tcp_frame(7, 1, &[3, 2, 0, 251]);
-        assert!(take_tcp(&mut arrived.clone(), 8, 1).is_err());
+        let mut late = [arrived.clone(), tcp_frame(8, 1, &[3, 2, 0, 9])].concat();
+        assert_eq!(take_tcp(&mut late, 8, 1), Ok(Some(vec![3, 2, 0, 9])));
+        assert_eq!(take_tcp(&mut arrived.clone(), 8, 1), Ok(None));
         assert!(take_tcp(&mut arrived.clone(), 7, 2).is_err());
         let pdu = take_tcp(&mut arrived, 7, 1).unwrap().unwrap();
         assert_eq!(READ.answer(&pdu), Ok(Answer::Words(vec![251])));

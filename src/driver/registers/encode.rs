@@ -1,10 +1,7 @@
 //! Values to words.
 
-use super::{Bits, Content, Reading, Registers, raw};
+use super::{Bits, Content, EXACT, Reading, Registers, raw};
 use crate::spec::instrument::{RegisterType, Sentinel, Table, WordOrder};
-
-/// Above this not every whole number is a 64-bit float.
-const EXACT: f64 = 9_007_199_254_740_992.0;
 
 impl Registers {
     /// Function that reads it, first address and number of its own registers.

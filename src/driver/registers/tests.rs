@@ -42,6 +42,17 @@ fn a_scaled_integer_reads_and_writes_back() {
 }
 
 #[test]
+fn large_whole_numbers_keep_their_digits_or_are_refused() {
+    let register = registers(RegisterType::U64, WordOrder::Abcd, 1.0);
+    let reading = |words: [u16; 4]| register.reading(&Answer::Words(words.to_vec()));
+    let exact = 9_007_199_254_740_991.0;
+    assert_eq!(reading([0x1f, 0xffff, 0xffff, 0xffff]), Ok(Reading::Number(exact)));
+    assert!(reading([0x40, 0, 0, 0]).unwrap_err().contains("lose digits"));
+    let register = registers(RegisterType::I64, WordOrder::Abcd, 1.0);
+    assert!(register.reading(&Answer::Words(vec![0x8000, 0, 0, 0])).is_err());
+}
+
+#[test]
 fn word_orders_differ() {
     // 78.2 as a float is 0x429C6666.
     for (order, words) in [
