@@ -125,7 +125,9 @@ where
                 stream.flush().await?;
                 continue;
             };
-            let Some(name) = shared.world().modbus_at(address) else { continue };
+            let Some(name) = shared.world().modbus_at(address, request) else {
+                continue;
+            };
             let raw = pdu(shared, &name, request).await.framed(answer);
             // TCP itself damages nothing: what a bad gateway damages is the header.
             let damage = |bytes: &mut [u8], place: f64| {
@@ -199,7 +201,7 @@ where
             lines.fetch_add(1, Ordering::SeqCst);
             // Nobody answers for a unit that is not there, nor to what is said to all.
             let address = addresses.iter().find(|a| unit != 0 && unit_of(a) == unit);
-            let name = address.and_then(|address| shared.world().modbus_at(address));
+            let name = address.and_then(|address| shared.world().modbus_at(address, &request));
             let Some(name) = name else { continue };
             let raw = pdu(shared, &name, &request).await.framed(|bytes| frame(unit, bytes));
             let misaddress = |bytes: &[u8]| readdressed(bytes, unit.wrapping_add(1));

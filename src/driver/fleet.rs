@@ -313,7 +313,8 @@ fn line_mistakes(members: &[Ready]) -> Vec<SetupError> {
         let address = match &member.plan.protocol {
             // Answers without an address are told apart by who was asked.
             Protocol::Text { codec, .. } => format!("{}\0{}", codec.prefix, codec.reply_prefix),
-            Protocol::Modbus { unit, .. } => unit.to_string(),
+            // Parts of one unit have registers of their own.
+            Protocol::Modbus { unit, plus, .. } => format!("{unit}+{plus}"),
             Protocol::Mqtt(_) | Protocol::Null => continue,
         };
         if let Some(other) = addresses.insert(address, name) {

@@ -45,8 +45,17 @@ pub(super) struct Plan {
 
 #[derive(Debug, Clone)]
 pub(super) enum Protocol {
-    Text { codec: Box<TextCodec>, serial: SerialSettings },
-    Modbus { unit: u8, framing: Framing, serial: SerialSettings },
+    Text {
+        codec: Box<TextCodec>,
+        serial: SerialSettings,
+    },
+    Modbus {
+        unit: u8,
+        framing: Framing,
+        serial: SerialSettings,
+        /// Which of several equal parts of the unit it is.
+        plus: i64,
+    },
     Mqtt(MqttPlan),
     Null,
 }

@@ -176,6 +176,29 @@ fn push(all: &mut Vec<(Registers, Step)>, plan: &Plan, op: &Op, of: Option<(Stri
 }
 
 impl Mirror {
+    /// Whether the first register that a PDU names is one of its own.
+    pub(super) fn knows_modbus(&self, pdu: &[u8]) -> bool {
+        let [function, high, low, ..] = *pdu else { return false };
+        let first = u16::from_be_bytes([high, low]);
+        let inside = |(_, start, count): (u8, u16, u16)| {
+            (start..start.saturating_add(count)).contains(&first)
+        };
+        let read = self.plan.properties.values().any(|property| match &property.ask {
+            Some(AskPlan::Register(register)) => {
+                let place = register.block().unwrap_or(register.place());
+                place.0 == function && inside(place)
+            }
+            _ => false,
+        });
+        read || self.memory.words.contains_key(&(function, first))
+            || written(&self.plan).iter().any(|(register, _)| {
+                let table = if matches!(function, 5 | 15) { Table::Coil } else { Table::Holding };
+                matches!(function, 5 | 6 | 15 | 16)
+                    && register.is_in(table)
+                    && inside(register.place())
+            })
+    }
+
     /// Answers a PDU.
     pub(super) fn answer_modbus(
         &mut self,

@@ -155,6 +155,7 @@ impl Compiler<'_> {
                 unit: *unit,
                 framing: Framing::Tcp,
                 serial: SerialSettings::default(),
+                plus: self.plus,
             }),
             (
                 Wire::Modbus(modbus),
@@ -165,7 +166,7 @@ impl Compiler<'_> {
                 }
                 let serial = settings(modbus.serial.as_ref());
                 let framing = if modbus.ascii { Framing::Ascii } else { Framing::Rtu };
-                Some(Protocol::Modbus { unit: *unit, framing, serial })
+                Some(Protocol::Modbus { unit: *unit, framing, serial, plus: self.plus })
             }
             (Wire::Mqtt(mqtt), Endpoint::Mqtt { base, user, .. }) => {
                 let full = |topic: &str| {

@@ -10,7 +10,9 @@ use crate::spec::source::Spanned;
 use crate::spec::value::{Expression, Named, Shape};
 use crate::units::Dimension;
 
-use super::{Instrument, Operation, Property, Register, RegisterType, Table, Wire, WordOrder};
+use super::{
+    Block, Instrument, Operation, Property, Register, RegisterType, Table, Wire, WordOrder,
+};
 
 /// Registers that a Modbus request may read or write at most, where the definition does not say.
 const MOST_READ: u32 = 125;
@@ -63,6 +65,7 @@ pub(super) fn all(
         written(r, one);
     }
     overlaps(r, &uses);
+    blocks(r, &uses);
     for property in &instrument.properties {
         if let Some(super::Ask::Register(register)) = &property.ask {
             reading(r, property, register);
@@ -166,7 +169,6 @@ fn overlaps(r: &mut Reader<'_>, uses: &[Use<'_>]) {
     for (at, one) in uses.iter().enumerate() {
         for other in uses.iter().take(at) {
             let (a, b) = (other.register, one.register);
-            let plus = |register: &Register| register.plus.as_ref().map(|plus| plus.text.clone());
             if a.table.value != b.table.value || plus(a) != plus(b) || !share(a, b) {
                 continue;
             }
@@ -186,6 +188,56 @@ fn overlaps(r: &mut Reader<'_>, uses: &[Use<'_>]) {
             }
         }
     }
+}
+
+/// What the device gives only together must never be asked for in part.
+fn blocks(r: &mut Reader<'_>, uses: &[Use<'_>]) {
+    for (at, one) in uses.iter().enumerate().filter(|(_, one)| !one.written) {
+        let register = one.register;
+        let torn = uses.iter().enumerate().find_map(|(other, with)| {
+            let block = with.register.block.as_ref()?;
+            let same = (register.table.value, register.base, plus(register));
+            let its = (with.register.table.value, with.register.base, plus(with.register));
+            let own = register.block.as_ref();
+            let (first, count) = match own {
+                Some(own) => (own.start.value, own.count.value),
+                None => {
+                    let length = register.length.as_ref().map(|length| length.value);
+                    (register.number.value, register.kind.value.registers(length))
+                }
+            };
+            let meets =
+                first < block.start.value + block.count.value && block.start.value < first + count;
+            // Two blocks that differ are told once, at the later.
+            let earlier = own.is_none() || other < at;
+            (same == its && meets && earlier && own.is_none_or(|own| !alike(own, block)))
+                .then_some(block)
+        });
+        if let Some(block) = torn {
+            let fix =
+                format!("block: {{start: {}, count: {}}}", block.start.value, block.count.value);
+            r.push(
+                Diagnostic::error(
+                    codes::BLOCK,
+                    register.block.as_ref().map_or(register.number.span, |own| own.start.span),
+                    "read this register with the block it stands in",
+                )
+                .label("asked for without the rest of the block")
+                .also(block.start.span, "the block")
+                .reason("the device gives these registers only together, from their first")
+                .fix(fix),
+            );
+        }
+    }
+}
+
+fn alike(one: &Block, other: &Block) -> bool {
+    (one.start.value, one.count.value) == (other.start.value, other.count.value)
+}
+
+/// What moves a register.
+fn plus(register: &Register) -> Option<&str> {
+    register.plus.as_ref().map(|plus| plus.text.as_str())
 }
 
 /// First register from 0, and the first behind it.
