@@ -19,6 +19,8 @@ enum Do {
     /// Answers the request before, too late.
     Stale(Vec<u8>),
     Silence,
+    /// The right answer, when nobody waits for it any more.
+    Late,
     Raw(Vec<u8>),
 }
 
@@ -83,8 +85,15 @@ async fn serve<F: FnMut(&[u8]) -> Option<Do>>(
         let frame = |transaction: u16, pdu: &[u8]| {
             if rtu { rtu_frame(unit, pdu) } else { tcp_frame(transaction, unit, pdu) }
         };
+        let todo = match todo {
+            Some(Do::Late) => {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                None
+            }
+            other => other,
+        };
         let bytes = match todo {
-            Some(Do::Silence) => continue,
+            Some(Do::Silence | Do::Late) => continue,
             Some(Do::Answer(pdu)) => frame(transaction, &pdu),
             Some(Do::Stale(pdu)) => frame(transaction.wrapping_sub(1), &pdu),
             Some(Do::Raw(bytes)) => bytes,
@@ -167,6 +176,30 @@ async fn the_answer_to_an_earlier_question_is_passed_over() {
     assert_eq!(value(&lab.read("bath", "temperature").await), quantity("25.1 degC"));
     assert_eq!(requests.lock().unwrap().iter().filter(|pdu| pdu[..3] == [3, 0, 1]).count(), 3);
     assert!(!lab.seen.iter().any(|notice| matches!(notice, Notice::Link { up: false, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_never_that_of_the_next_question() {
+    for (at, rtu) in [(TCP, false), (RTU, true), ("modbus+rtu+tcp://h:4001?unit=1", true)] {
+        let requests = Requests::default();
+        let mut asked = 0;
+        let dialer = controller(rtu, &requests, move |pdu| {
+            if pdu[..3] == [3, 0, 1] {
+                asked += 1;
+                // The first is the identification; the next two come 500 ms too late.
+                return (2..=3).contains(&asked).then_some(Do::Late);
+            }
+            None
+        });
+        let mut lab = Lab::start(vec![bath(at)], dialer);
+        lab.ready().await;
+        let outcome = lab.read("bath", "temperature").await;
+        assert_eq!(failure(&outcome).0, "timeout", "{at}");
+        // 25.1 degC would be 25.1 %.
+        assert_eq!(value(&lab.read("bath", "output").await), quantity("50 %"), "{at}");
+        assert_eq!(value(&lab.read("bath", "temperature").await), quantity("25.1 degC"), "{at}");
+        lab.fleet.shutdown().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
