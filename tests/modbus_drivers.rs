@@ -280,3 +280,24 @@ async fn an_address_that_does_not_fit_the_definition_says_what_to_write() {
     .unwrap_err();
     assert!(wrong[0].reason.contains("modbus+serial:"), "{wrong:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn rtu_and_ascii_cannot_share_a_line() {
+    let ascii = ("modbus: {}", "modbus: {framing: ascii}");
+    let file = "thermostat/eurotherm-3216.yaml";
+    let other = without_polls(definition(file, &[ascii]));
+    let setups = vec![
+        bath("modbus+serial:/dev/bus?unit=1"),
+        setup("oven", other, "modbus+serial:/dev/bus?unit=2", &[]),
+    ];
+    let (sender, _notices) = tokio::sync::mpsc::channel(8);
+    let wrong = labloop::driver::Fleet::start(
+        setups,
+        labloop::wire::Clock::virtual_time(labloop::wire::Tick(0)),
+        Dialer::memory(|_| Err(io::ErrorKind::NotFound.into())),
+        sender,
+        1,
+    )
+    .unwrap_err();
+    assert!(wrong[0].reason.contains("in other frames"), "{wrong:?}");
+}

@@ -1,5 +1,6 @@
 //! The lab: which instruments stand where, and what must never happen.
 
+mod address;
 pub(super) mod lower;
 pub(super) mod tables;
 
