@@ -215,6 +215,7 @@ fn every_simulator_works_over_its_wire() {
                 }
                 Wire::Modbus(modbus) if modbus.serial.is_some() => {
                     places.push("modbus+tcp://device:502?unit=1");
+                    places.push("modbus+rtu+tcp://device:4001?unit=1");
                 }
                 _ => {}
             }

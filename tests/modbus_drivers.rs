@@ -19,6 +19,8 @@ enum Do {
     /// Answers the request before, too late.
     Stale(Vec<u8>),
     Silence,
+    /// The right answer, when nobody waits for it any more.
+    Late,
     Raw(Vec<u8>),
 }
 
@@ -86,8 +88,15 @@ async fn serve<F: FnMut(&[u8]) -> Option<Do>>(
         let frame = |transaction: u16, pdu: &[u8]| {
             if rtu { rtu_frame(unit, pdu) } else { tcp_frame(transaction, unit, pdu) }
         };
+        let todo = match todo {
+            Some(Do::Late) => {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                None
+            }
+            other => other,
+        };
         let bytes = match todo {
-            Some(Do::Silence) => continue,
+            Some(Do::Silence | Do::Late) => continue,
             Some(Do::Answer(pdu)) => frame(transaction, &pdu),
             Some(Do::Stale(pdu)) => frame(transaction.wrapping_sub(1), &pdu),
             Some(Do::Raw(bytes)) => bytes,
@@ -156,7 +165,7 @@ async fn a_set_point_that_does_not_read_back_is_no_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_an_earlier_question_is_refused() {
+async fn the_answer_to_an_earlier_question_is_passed_over() {
     let requests = Requests::default();
     let mut asked = 0;
     let dialer = controller(false, &requests, move |pdu| {
@@ -171,10 +180,34 @@ async fn the_answer_to_an_earlier_question_is_refused() {
     });
     let mut lab = Lab::start(vec![bath(TCP)], dialer);
     lab.ready().await;
-    let outcome = lab.read("bath", "temperature").await;
-    assert!(!is_done(&outcome), "{outcome:?}");
-    lab.wait(|notice| matches!(notice, Notice::Link { up: true, .. }).then_some(())).await;
+    // It is not taken for an answer, and a question that changes nothing is asked again.
     assert_eq!(value(&lab.read("bath", "temperature").await), quantity("25.1 degC"));
+    assert_eq!(requests.lock().unwrap().iter().filter(|pdu| pdu[..3] == [3, 0, 1]).count(), 3);
+    assert!(!lab.seen.iter().any(|notice| matches!(notice, Notice::Link { up: false, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_never_that_of_the_next_question() {
+    for (at, rtu) in [(TCP, false), (RTU, true), ("modbus+rtu+tcp://h:4001?unit=1", true)] {
+        let requests = Requests::default();
+        let mut asked = 0;
+        let dialer = controller(rtu, &requests, move |pdu| {
+            if pdu[..3] == [3, 0, 1] {
+                asked += 1;
+                // The first is the identification; the next two come 500 ms too late.
+                return (2..=3).contains(&asked).then_some(Do::Late);
+            }
+            None
+        });
+        let mut lab = Lab::start(vec![bath(at)], dialer);
+        lab.ready().await;
+        let outcome = lab.read("bath", "temperature").await;
+        assert_eq!(failure(&outcome).0, "timeout", "{at}");
+        // 25.1 degC would be 25.1 %.
+        assert_eq!(value(&lab.read("bath", "output").await), quantity("50 %"), "{at}");
+        assert_eq!(value(&lab.read("bath", "temperature").await), quantity("25.1 degC"), "{at}");
+        lab.fleet.shutdown().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,4 +287,25 @@ async fn an_address_that_does_not_fit_the_definition_says_what_to_write() {
     )
     .unwrap_err();
     assert!(wrong[0].reason.contains("modbus+serial:"), "{wrong:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rtu_and_ascii_cannot_share_a_line() {
+    let ascii = ("modbus: {}", "modbus: {framing: ascii}");
+    let file = "thermostat/eurotherm-3216.yaml";
+    let other = without_polls(definition(file, &[ascii]));
+    let setups = vec![
+        bath("modbus+serial:/dev/bus?unit=1"),
+        setup("oven", other, "modbus+serial:/dev/bus?unit=2", &[]),
+    ];
+    let (sender, _notices) = tokio::sync::mpsc::channel(8);
+    let wrong = labloop::driver::Fleet::start(
+        setups,
+        labloop::wire::Clock::virtual_time(labloop::wire::Tick(0)),
+        Dialer::memory(|_| Err(io::ErrorKind::NotFound.into())),
+        sender,
+        1,
+    )
+    .unwrap_err();
+    assert!(wrong[0].reason.contains("in other frames"), "{wrong:?}");
 }

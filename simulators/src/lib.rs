@@ -7,6 +7,7 @@
 //!
 //! Architecture invariant: written from the instruments' manuals and independent of labloop, so
 //! that a misreading in a driver does not hide behind the same misreading here.
+mod ascii;
 mod broker;
 pub mod bus;
 pub mod chemistry;

@@ -57,7 +57,7 @@ impl MemoryLab {
                     let _ = wires::serial(&shared, &address, &mut far, &lines).await;
                 });
             }
-            "modbus+serial" | "modbus+rtu" => {
+            "modbus+serial" | "modbus+rtu+tcp" => {
                 let addresses: Vec<String> =
                     self.addresses.iter().filter(|a| split(a).1 == place).cloned().collect();
                 if addresses.is_empty() {

@@ -37,6 +37,11 @@ pub trait Model: Debug + Send {
     /// Hears bytes of its line, whoever they are for; gives the requests that are for it.
     fn hear(&mut self, bytes: &[u8]) -> Vec<Vec<u8>>;
 
+    /// Whether a Modbus PDU is for it, where several parts of one device share a unit.
+    fn knows(&self, _pdu: &[u8]) -> bool {
+        true
+    }
+
     /// Carries out one request of [`Model::hear`], or a Modbus PDU.
     fn answer(&mut self, request: &[u8], now: f64) -> Option<Answer>;
 

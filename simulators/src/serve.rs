@@ -38,7 +38,7 @@ impl Speaks {
     fn of(scheme: &str) -> Speaks {
         match scheme {
             "modbus+tcp" => Speaks::ModbusTcp,
-            "modbus+rtu" | "modbus+serial" => Speaks::ModbusRtu,
+            "modbus+rtu+tcp" | "modbus+serial" => Speaks::ModbusRtu,
             _ => Speaks::Text,
         }
     }
@@ -108,7 +108,7 @@ pub async fn serve(config: LabConfig, models: Models, options: ServeOptions) -> 
             "serial" | "modbus+serial" if fresh => {
                 serial(&shared, &config, &device.address, &options, &open)?
             }
-            "modbus+tcp" | "modbus+rtu" | "tcp" if fresh => {
+            "modbus+tcp" | "modbus+rtu+tcp" | "tcp" if fresh => {
                 let bound = listen(place, &options).await?;
                 let addresses = config
                     .devices
@@ -129,7 +129,7 @@ pub async fn serve(config: LabConfig, models: Models, options: ServeOptions) -> 
                 tokio::spawn(broker(bound.0, Broker::new(shared.clone(), host), open.clone()));
                 bound.1
             }
-            "serial" | "modbus+serial" | "modbus+tcp" | "modbus+rtu" | "tcp" => {
+            "serial" | "modbus+serial" | "modbus+tcp" | "modbus+rtu+tcp" | "tcp" => {
                 continue_with(&endpoints, place)
             }
             "mqtt" if options.broker => continue_with(&endpoints, host),
@@ -147,8 +147,8 @@ pub async fn serve(config: LabConfig, models: Models, options: ServeOptions) -> 
                 return Err(Error::Address {
                     address: device.address.clone(),
                     reason:
-                        "simulators speak serial, tcp, modbus+tcp, modbus+rtu, modbus+serial and \
-                             mqtt"
+                        "simulators speak serial, tcp, modbus+tcp, modbus+serial, modbus+rtu+tcp \
+                             and mqtt"
                             .to_owned(),
                 });
             }

@@ -9,8 +9,8 @@ use crate::bus::Framer;
 use crate::delivery::{Late, disturb};
 use crate::lab::{Shared, unit_of};
 use crate::model::Answer;
-use crate::rtu;
 use crate::world::World;
+use crate::{ascii, rtu};
 
 /// Header of Modbus TCP.
 const HEADER: usize = 7;
@@ -126,7 +126,9 @@ where
                 stream.flush().await?;
                 continue;
             };
-            let Some(name) = shared.world().modbus_at(address) else { continue };
+            let Some(name) = shared.world().modbus_at(address, request) else {
+                continue;
+            };
             let raw = pdu(shared, &name, request).await.framed(answer);
             // TCP itself damages nothing: what a bad gateway damages is the header.
             let damage = |bytes: &mut [u8], place: f64| {
@@ -143,6 +145,22 @@ fn with_unit(bytes: &[u8], at: usize) -> Option<Vec<u8>> {
     let unit = bytes.get_mut(at)?;
     *unit = unit.wrapping_add(1);
     Some(bytes)
+}
+
+/// Makes a frame around the PDU of a unit.
+type Frame = fn(u8, &[u8]) -> Vec<u8>;
+
+/// The answer of a line as another unit would give it.
+fn readdressed(bytes: &[u8], unit: u8) -> Option<Vec<u8>> {
+    if bytes.first() == Some(&b':') {
+        let digits = bytes.get(3..bytes.len().checked_sub(4)?)?;
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).unwrap_or(0) as u8;
+        let pdu: Vec<u8> =
+            digits.chunks(2).map(|pair| pair.iter().fold(0, |b, d| b << 4 | digit(d))).collect();
+        return Some(ascii::frame(unit, &pdu));
+    }
+    let pdu = bytes.get(1..bytes.len().checked_sub(2)?)?;
+    Some(rtu::frame(unit, pdu))
 }
 
 /// Units on one RS-485 line, until the other side goes.
@@ -171,17 +189,23 @@ where
             return Ok(());
         }
         arrived.extend(buffer.get(..count).unwrap_or_default());
-        while let Some((unit, request)) = rtu::take_request(&mut arrived) {
+        loop {
+            // A master says by its first frame which of the two framings it speaks.
+            let (unit, request, frame) = match ascii::take_request(&mut arrived) {
+                ascii::Heard::Request(unit, request) => (unit, request, ascii::frame as Frame),
+                ascii::Heard::More => break,
+                ascii::Heard::Else => match rtu::take_request(&mut arrived) {
+                    Some((unit, request)) => (unit, request, rtu::frame as Frame),
+                    None => break,
+                },
+            };
             lines.fetch_add(1, Ordering::SeqCst);
             // Nobody answers for a unit that is not there, nor to what is said to all.
             let address = addresses.iter().find(|a| unit != 0 && unit_of(a) == unit);
-            let name = address.and_then(|address| shared.world().modbus_at(address));
+            let name = address.and_then(|address| shared.world().modbus_at(address, &request));
             let Some(name) = name else { continue };
-            let raw = pdu(shared, &name, &request).await.framed(|bytes| rtu::frame(unit, bytes));
-            let misaddress = |bytes: &[u8]| {
-                let pdu = bytes.get(1..bytes.len().checked_sub(2)?)?;
-                Some(rtu::frame(unit.wrapping_add(1), pdu))
-            };
+            let raw = pdu(shared, &name, &request).await.framed(|bytes| frame(unit, bytes));
+            let misaddress = |bytes: &[u8]| readdressed(bytes, unit.wrapping_add(1));
             late.deliver(raw.mangled(misaddress, disturb), stream).await?;
         }
     }

@@ -224,12 +224,19 @@ impl World {
         }
     }
 
-    /// The instrument at a Modbus address of the lab.
-    pub(crate) fn modbus_at(&self, address: &str) -> Option<String> {
+    /// The instrument at a Modbus address of the lab that a PDU is for: of several the one that
+    /// knows the registers, else the first.
+    pub(crate) fn modbus_at(&self, address: &str, pdu: &[u8]) -> Option<String> {
         let its = |p: &&Placed| {
             p.address == address && { matches!(p.device, Device::Controller(_) | Device::Model(_)) }
         };
-        self.placed.iter().find(its).map(|p| p.name.clone())
+        let knows = |p: &&Placed| match &p.device {
+            Device::Model(model) => model.knows(pdu),
+            _ => true,
+        };
+        let mut all = self.placed.iter().filter(its);
+        let first = all.clone().next();
+        all.find(knows).or(first).map(|p| p.name.clone())
     }
 
     fn advance(&mut self, now: f64) {

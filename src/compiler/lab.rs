@@ -98,7 +98,11 @@ fn wire(instrument: &LabInstrument, definition: &Instrument, report: &mut Report
             }
             all
         }
-        Wire::Modbus(_) => vec!["modbus+tcp", "modbus+serial", "modbus+rtu", "modbus+rtu+tcp"],
+        // A serial server passes on what the device says on its serial side.
+        Wire::Modbus(modbus) if modbus.serial.is_some() => {
+            vec!["modbus+tcp", "modbus+serial", "modbus+rtu+tcp"]
+        }
+        Wire::Modbus(_) => vec!["modbus+tcp"],
         Wire::Mqtt(_) => vec!["mqtt", "mqtts"],
     };
     if scheme != "null" && !speaks.contains(&scheme) {

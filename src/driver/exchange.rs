@@ -10,6 +10,9 @@
 //! Bytes that nobody asked for, such as an answer that comes twice, may have a rest that is still
 //! on its way: after them the line must be silent for a moment before the next question.
 
+mod modbus;
+
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +26,14 @@ use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
 use crate::spec::instrument::{StatusClass, UnsolicitedAction};
-use crate::wire::modbus::{self, Answer, ModbusError, Request};
-use crate::wire::printable::{hex, printable};
+use crate::wire::printable::printable;
 use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
 
 /// Longest time the operating system may take to accept a message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A dirty line that does not fall quiet within this many silences is opened anew.
+/// A dirty line that does not fall quiet within this many silences is opened anew, and so is a
+/// Modbus TCP connection on which this many questions in a row got no answer.
 const MOST_SILENCES: u32 = 5;
 
 /// Silence after bytes that nobody asked for: longer than an adapter holds the rest of them back.
@@ -86,6 +89,10 @@ pub(super) struct Line {
     /// After a message without an answer the line rests until then.
     not_before: Option<Instant>,
     transaction: u16,
+    /// Questions over Modbus TCP in a row that got no answer.
+    silences: u32,
+    /// Modbus units that answered since the line was opened.
+    answered: BTreeSet<u8>,
     /// Work that goes ahead of a long answer, and of every other question.
     pub urgent: Option<Arc<Urgent>>,
     /// What is sent now is a safe state.
@@ -116,6 +123,8 @@ impl Line {
             stray: None,
             not_before: None,
             transaction: 0,
+            silences: 0,
+            answered: BTreeSet::new(),
             urgent: None,
             saves: false,
             listener: None,
@@ -131,6 +140,8 @@ impl Line {
         self.port = None;
         self.arrived.clear();
         self.stray = None;
+        self.silences = 0;
+        self.answered.clear();
         self.port = Some(self.dialer.open(&self.at, &self.serial).await?);
         // What was asked long ago is not answered any more.
         let lately = |asked: Instant| asked.elapsed() < 2 * self.quiet;
@@ -531,67 +542,6 @@ impl Line {
     pub fn is_wanted(&self) -> bool {
         self.urgent.as_ref().is_some_and(|urgent| urgent.is_pending())
     }
-
-    /// Sends a Modbus request and reads its answer.
-    pub async fn modbus(
-        &mut self,
-        unit: u8,
-        rtu: bool,
-        request: &Request,
-        timing: &Timing,
-        trace: &mut Trace,
-    ) -> Result<Answer, Fault> {
-        let pdu = request.pdu();
-        self.transaction = self.transaction.wrapping_add(1);
-        let transaction = self.transaction;
-        let frame = if rtu {
-            modbus::rtu_frame(unit, &pdu)
-        } else {
-            modbus::tcp_frame(transaction, unit, &pdu)
-        };
-        let silence = if rtu { self.serial.rtu_silence() } else { Duration::ZERO };
-        let out = self.send(&frame, timing.gap.max(silence)).await?;
-        trace.add(&self.clock, Way::Out, hex(&[&[unit], pdu.as_slice()].concat()));
-        let deadline = out + timing.reply;
-        loop {
-            let taken = if rtu {
-                modbus::take_rtu(&mut self.arrived, unit)
-            } else {
-                modbus::take_tcp(&mut self.arrived, transaction, unit)
-            };
-            match taken {
-                Ok(Some(answer)) => {
-                    self.left_over(self.arrived.len());
-                    trace.add(&self.clock, Way::In, hex(&[&[unit], answer.as_slice()].concat()));
-                    return request.answer(&answer).map_err(|error| match error {
-                        ModbusError::Exception { code } => exception(code),
-                        other => {
-                            self.spoil();
-                            Fault::new(FailureKind::BadReply, Sent::Unknown, other.to_string())
-                        }
-                    });
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    trace.add(&self.clock, Way::In, hex(&self.arrived));
-                    self.spoil();
-                    return Err(Fault::new(
-                        FailureKind::BadReply,
-                        Sent::Unknown,
-                        error.to_string(),
-                    ));
-                }
-            }
-            if !self.more(deadline).await? {
-                self.spoil();
-                return Err(Fault::new(
-                    FailureKind::Timeout,
-                    Sent::Unknown,
-                    format!("no answer within {} ms", timing.reply.as_millis()),
-                ));
-            }
-        }
-    }
 }
 
 /// What was taken of what has arrived.
@@ -624,22 +574,4 @@ pub(super) struct Message<'a> {
     pub lenient: bool,
     /// The answer is a block of at most so many bytes.
     pub block: Option<usize>,
-}
-
-fn exception(code: u8) -> Fault {
-    let (kind, effect) = match code {
-        // Acknowledge: it has begun something that takes longer.
-        5 => (FailureKind::Busy, Sent::Unknown),
-        6 => (FailureKind::Busy, Sent::NoEffect),
-        4 | 8 => (FailureKind::Alarm, Sent::Unknown),
-        // A gateway without a path sent nothing on; one whose target is silent did.
-        10 => (FailureKind::Link, Sent::NoEffect),
-        11 => (FailureKind::Timeout, Sent::Unknown),
-        // Refused before anything was done; 7 is its old name for a program command.
-        1..=3 | 7 => (FailureKind::Refused, Sent::NoEffect),
-        // A code of the maker's own says nothing about what was done.
-        _ => (FailureKind::Refused, Sent::Unknown),
-    };
-    let text = modbus::exception_text(code);
-    Fault::new(kind, effect, format!("it answers with exception {code}, {text}"))
 }

@@ -303,10 +303,23 @@ fn line_mistakes(members: &[Ready]) -> Vec<SetupError> {
             );
             wrong.push(error(reason));
         }
+        let framing = |plan: &Plan| match &plan.protocol {
+            Protocol::Modbus { framing, .. } => Some(*framing),
+            _ => None,
+        };
+        if framing(&member.plan) != framing(&first.plan) {
+            let reason = format!(
+                "it shares the line {} with `{}` but speaks Modbus in other frames",
+                member.setup.at.line(),
+                first.setup.name
+            );
+            wrong.push(error(reason));
+        }
         let address = match &member.plan.protocol {
             // Answers without an address are told apart by who was asked.
             Protocol::Text { codec, .. } => format!("{}\0{}", codec.prefix, codec.reply_prefix),
-            Protocol::Modbus { unit, .. } => unit.to_string(),
+            // Parts of one unit have registers of their own.
+            Protocol::Modbus { unit, plus, .. } => format!("{unit}+{plus}"),
             Protocol::Mqtt(_) | Protocol::Null => continue,
         };
         if let Some(other) = addresses.insert(address, name) {

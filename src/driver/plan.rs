@@ -19,6 +19,7 @@ use crate::expr::{Expr, Value};
 use crate::spec::instrument::{EffectClass, StatusClass, Wire};
 use crate::spec::{Shape, ValueSpec};
 use crate::units::{Quantity, Unit};
+use crate::wire::modbus::Framing;
 use crate::wire::{self, SerialSettings};
 
 #[derive(Debug, Clone)]
@@ -45,8 +46,17 @@ pub(super) struct Plan {
 
 #[derive(Debug, Clone)]
 pub(super) enum Protocol {
-    Text { codec: Box<TextCodec>, serial: SerialSettings },
-    Modbus { unit: u8, rtu: bool, serial: SerialSettings },
+    Text {
+        codec: Box<TextCodec>,
+        serial: SerialSettings,
+    },
+    Modbus {
+        unit: u8,
+        framing: Framing,
+        serial: SerialSettings,
+        /// Which of several equal parts of the unit it is.
+        plus: i64,
+    },
     Mqtt(MqttPlan),
     Null,
 }
@@ -92,11 +102,15 @@ pub(super) enum Op {
         register: Registers,
         value: Expr,
         unit: Option<Unit>,
+        /// Words that are written as numbers.
+        words: BTreeMap<String, f64>,
         unless_equal: bool,
         verify: bool,
     },
     Read {
         register: Registers,
+        /// Unit of what the action returns.
+        unit: Option<Unit>,
     },
     Publish {
         topic: Template,
@@ -182,7 +196,13 @@ impl Plan {
     /// Compiles a setup. The error lists everything that is wrong with it.
     pub fn new(setup: &InstrumentSetup) -> Result<Plan, Vec<String>> {
         let mut wrong = Vec::new();
-        let plan = Compiler { wrong: &mut wrong, max_age: default_age(setup) }.plan(setup);
+        let mut compiler = Compiler {
+            wrong: &mut wrong,
+            max_age: default_age(setup),
+            scope: Scope::default(),
+            plus: 0,
+        };
+        let plan = compiler.plan(setup);
         match plan {
             Some(plan) if wrong.is_empty() => Ok(plan),
             _ => Err(wrong),

@@ -26,6 +26,7 @@ use super::text::TextCodec;
 use super::types::InstrumentSetup;
 use crate::expr::Expr;
 use crate::wire::Endpoint;
+use crate::wire::modbus::Framing;
 
 /// Bytes of a Modbus RTU request at most: a write of four registers.
 const MODBUS_REQUEST: usize = 17;
@@ -152,7 +153,11 @@ pub(super) fn line_stop(line: String, members: &[Member<'_>]) -> LineStop {
 
 /// Whether answers bear the number of their question, as over Modbus TCP and MQTT they do.
 fn numbered(plan: &Plan) -> bool {
-    !matches!(plan.protocol, Protocol::Text { .. } | Protocol::Modbus { rtu: true, .. })
+    match plan.protocol {
+        Protocol::Text { .. } => false,
+        Protocol::Modbus { framing, .. } => framing == Framing::Tcp,
+        Protocol::Mqtt(_) | Protocol::Null => true,
+    }
 }
 
 /// A safe state whose instrument answers every message just in time.
@@ -353,15 +358,19 @@ fn message_bytes(codec: &TextCodec, template: &Template) -> usize {
 
 /// One Modbus request and its answer.
 fn registers(m: &Member<'_>) -> Duration {
-    let Protocol::Modbus { rtu, serial, .. } = &m.plan.protocol else {
+    let Protocol::Modbus { framing, serial, .. } = &m.plan.protocol else {
         return Duration::ZERO;
     };
-    let (silence, wire) = match (*rtu, m.serial) {
-        (true, true) => {
-            let bytes = u32::try_from(MODBUS_REQUEST).unwrap_or(u32::MAX);
-            (serial.character().mul_f64(3.5), serial.character().saturating_mul(bytes))
-        }
-        _ => (Duration::ZERO, Duration::ZERO),
+    let bytes = u32::try_from(MODBUS_REQUEST).unwrap_or(u32::MAX);
+    let silence = match framing {
+        Framing::Rtu => serial.rtu_silence(),
+        Framing::Tcp | Framing::Ascii => Duration::ZERO,
+    };
+    let wire = match (framing, m.serial) {
+        (Framing::Rtu, true) => serial.character().saturating_mul(bytes),
+        // Two digits for each byte.
+        (Framing::Ascii, true) => serial.character().saturating_mul(2 * bytes + 1),
+        (Framing::Tcp, _) | (_, false) => Duration::ZERO,
     };
     m.plan.gap.max(silence) + wire + m.plan.reply_timeout
 }

@@ -1,10 +1,12 @@
 //! Operations of a definition on a half-duplex line: each becomes one or more questions.
 
+use std::collections::BTreeMap;
+
 use super::bulk::BlockPlan;
 use super::exchange::{Line, Message, Timing, Trace};
 use super::pattern::{Found, Raw};
 use super::plan::{AskPlan, Op, Plan, PropertyPlan, Protocol, UnlessPlan};
-use super::registers::{Reading, Registers};
+use super::registers::{Content, Reading, Registers};
 use super::scope::Scope;
 use super::template::Template;
 use super::text::{Fault, Reply};
@@ -12,7 +14,7 @@ use super::types::{FailureKind, Sent, Way};
 use super::values;
 use crate::expr::{self, Expr, Value};
 use crate::spec::instrument::StatusClass;
-use crate::units::Quantity;
+use crate::units::{Quantity, Unit};
 use crate::wire::modbus::Request;
 
 /// One instrument's voice on its line.
@@ -53,11 +55,11 @@ impl Talk<'_> {
     }
 
     async fn registers(&mut self, request: &Request) -> Result<crate::wire::modbus::Answer, Fault> {
-        let Protocol::Modbus { unit, rtu, .. } = &self.plan.protocol else {
+        let Protocol::Modbus { unit, framing, .. } = &self.plan.protocol else {
             return Err(Fault::not_sent("registers on a line that is not Modbus"));
         };
         let timing = self.timing();
-        self.line.modbus(*unit, *rtu, request, &timing, self.trace).await
+        self.line.modbus(*unit, *framing, request, &timing, self.trace).await
     }
 
     async fn reading(&mut self, register: &Registers) -> Result<Reading, Fault> {
@@ -110,22 +112,19 @@ impl Talk<'_> {
                 }
                 Ok(Heard { sent: true, raw, value: None })
             }
-            Op::Read { register } => {
-                let raw = match self.reading(register).await? {
-                    Reading::Number(number) => Raw::Number(number),
-                    Reading::Bool(on) => Raw::Number(f64::from(u8::from(on))),
-                    Reading::Invalid(raw) => {
-                        return Err(bad_reply(format!("{raw} is no measurement")));
-                    }
-                };
-                Ok(Heard { sent: true, raw: Some(raw), value: None })
+            Op::Read { register, unit } => {
+                let reading = self.reading(register).await?;
+                let raw = values::raw_of(reading, register.unit.as_ref(), unit.as_ref());
+                let raw = Some(raw.map_err(bad_reply)?);
+                Ok(Heard { sent: true, raw, value: None })
             }
-            Op::Write { register, value, unit, unless_equal, verify } => {
-                let number = write_value(value, unit.as_ref(), scope).map_err(Fault::not_sent)?;
-                let request = register.write(number).map_err(Fault::not_sent)?;
+            Op::Write { register, value, unit, words, unless_equal, verify } => {
+                let content = written(value, unit.as_ref(), words, scope);
+                let content = content.map_err(Fault::not_sent)?;
+                let request = register.write(&content).map_err(Fault::not_sent)?;
                 if *unless_equal {
                     let now = self.reading(register).await.map_err(harmless)?;
-                    if register.holds(now, number) {
+                    if register.holds(&now, &content) {
                         return Ok(Heard::default());
                     }
                 }
@@ -141,11 +140,11 @@ impl Talk<'_> {
                         fault.effect = Sent::Unknown;
                         fault
                     })?;
-                    if !register.holds(now, number) {
+                    if !register.holds(&now, &content) {
                         return Err(Fault::new(
                             FailureKind::BadReply,
                             Sent::Unknown,
-                            format!("{number} was written, but it reads back as {now:?}"),
+                            format!("{content} was written, but it reads back as {now:?}"),
                         ));
                     }
                 }
@@ -291,7 +290,8 @@ impl Talk<'_> {
             }
             Some(AskPlan::Register(register)) => {
                 let reading = self.reading(register).await?;
-                Ok((values::of_reading(property, reading).map_err(bad_reply)?, None))
+                let value = values::of_reading(property, reading, register.unit.as_ref());
+                Ok((value.map_err(bad_reply)?, None))
             }
             Some(AskPlan::Topic { .. }) | None => {
                 Err(Fault::not_sent("this property cannot be asked for"))
@@ -339,22 +339,30 @@ pub(super) fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
     names
 }
 
-fn write_value(
+/// What stands for a value in registers.
+fn written(
     value: &Expr,
-    unit: Option<&crate::units::Unit>,
+    unit: Option<&Unit>,
+    words: &BTreeMap<String, f64>,
     scope: &Scope,
-) -> Result<f64, String> {
+) -> Result<Content, String> {
     match (expr::eval(value, scope).map_err(|e| e.message)?, unit) {
-        (Value::Bool(on), _) => Ok(f64::from(u8::from(on))),
+        (Value::Bool(on), _) => Ok(Content::Number(f64::from(u8::from(on)))),
+        (Value::Text(text), _) if words.is_empty() => Ok(Content::Text(text.as_ref().to_owned())),
+        (Value::Text(text), _) => words
+            .get(&*text)
+            .map(|number| Content::Number(*number))
+            .ok_or_else(|| format!("the device has no number for `{text}`")),
         (Value::Quantity(quantity), Some(unit)) => quantity
             .in_unit(unit)
+            .map(Content::Number)
             .ok_or_else(|| format!("the value cannot be given in {}", unit.symbol)),
         (Value::Quantity(quantity), None) if quantity.dim == crate::units::Dimension::default() => {
-            Ok(quantity.value)
+            Ok(Content::Number(quantity.value))
         }
         (Value::Quantity(_), None) => Err("a value with a dimension needs a `unit:`".to_owned()),
         (Value::Missing(reason), _) => Err(format!("the value is missing: {reason}")),
-        _ => Err("the value is no number".to_owned()),
+        _ => Err("the value is neither a number nor a text".to_owned()),
     }
 }
 

@@ -273,23 +273,65 @@ pub(super) fn limited(property: &PropertyPlan, quantity: Quantity) -> Result<Val
     Ok(Value::Quantity(quantity))
 }
 
-/// The value of a property in a register.
-pub(super) fn of_reading(property: &PropertyPlan, reading: Reading) -> Result<Value, String> {
-    match reading {
-        Reading::Invalid(raw) => {
+/// The value of a property in a register, whose number may have a unit of its own.
+pub(super) fn of_reading(
+    property: &PropertyPlan,
+    reading: Reading,
+    unit: Option<&Unit>,
+) -> Result<Value, String> {
+    match (reading, &property.shape) {
+        (Reading::Invalid(raw), _) => {
             Ok(Value::Missing(format!("the register holds {raw}, which is no measurement").into()))
         }
-        Reading::Bool(on) => match property.shape {
-            Shape::Bool => Ok(Value::Bool(on)),
-            _ => Err("a coil is true or false".to_owned()),
+        (Reading::Bool(on), Shape::Bool) => Ok(Value::Bool(on)),
+        (Reading::Bool(_), _) => Err("a coil is true or false".to_owned()),
+        (Reading::Bits(bits), Shape::Bool) => match bits.values().next() {
+            Some(bit) if bits.len() == 1 => Ok(Value::Bool(*bit)),
+            _ => Err("one bit is true or false, not several".to_owned()),
         },
-        Reading::Number(number) => match &property.shape {
-            Shape::Text => {
-                let text = number.to_string();
-                Ok(Value::Text(property.words.get(&text).unwrap_or(&text).as_str().into()))
-            }
-            _ => of_raw(property, Raw::Number(number), None),
+        (Reading::Bits(bits), Shape::Record(fields)) => {
+            let bit = |name: &str| bits.get(name).copied().map(Value::Bool);
+            let fields = fields.iter().map(|field| {
+                let name = field.name.value.as_str();
+                let value = bit(name).ok_or_else(|| format!("there is no bit `{name}`"))?;
+                Ok((name.to_owned(), value))
+            });
+            Ok(Value::Record(fields.collect::<Result<_, String>>()?))
+        }
+        (Reading::Bits(_), _) => Err("bits are true or false".to_owned()),
+        (Reading::Text(text), _) => of_raw(property, Raw::Text(text), None),
+        (Reading::Number(number), Shape::Text) => {
+            let text = number.to_string();
+            Ok(Value::Text(property.words.get(&text).unwrap_or(&text).as_str().into()))
+        }
+        (Reading::Number(number), Shape::Quantity(own)) => {
+            limited(property, Quantity::of(number, unit.unwrap_or(&own.value)))
+        }
+        (Reading::Number(number), _) => of_raw(property, Raw::Number(number), None),
+    }
+}
+
+/// What a register held, as the answer of an action in the unit `wanted`.
+pub(super) fn raw_of(
+    reading: Reading,
+    unit: Option<&Unit>,
+    wanted: Option<&Unit>,
+) -> Result<Raw, String> {
+    match reading {
+        Reading::Number(number) => match (unit, wanted) {
+            (Some(unit), Some(wanted)) => Quantity::of(number, unit)
+                .in_unit(wanted)
+                .map(Raw::Number)
+                .ok_or_else(|| format!("{} is not a unit like {}", unit.symbol, wanted.symbol)),
+            _ => Ok(Raw::Number(number)),
         },
+        Reading::Bool(on) => Ok(Raw::Number(f64::from(u8::from(on)))),
+        Reading::Text(text) => Ok(Raw::Text(text)),
+        Reading::Bits(bits) => match bits.values().next() {
+            Some(bit) if bits.len() == 1 => Ok(Raw::Number(f64::from(u8::from(*bit)))),
+            _ => Err("one bit is an answer, several are not".to_owned()),
+        },
+        Reading::Invalid(raw) => Err(format!("{raw} is no measurement")),
     }
 }
 

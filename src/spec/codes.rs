@@ -298,7 +298,7 @@ codes! {
         "budget: {experiments: 600}" => "budget: {experiments: 60}";
 
     BAD_ADDRESS "LL0501" "an address that cannot be reached"
-        "An address is serial:/dev/..., tcp://host:port, modbus+tcp://host:port?unit=1, modbus+serial:/dev/...?unit=1, mqtt://host:port/base or mqtts://..."
+        "An address is serial:/dev/..., tcp://host:port, modbus+tcp://host:port?unit=1, modbus+serial:/dev/...?unit=1, modbus+rtu+tcp://host:port?unit=1, mqtt://host:port/base or mqtts://..."
         "at: 192.168.4.11" => "at: \"modbus+tcp://192.168.4.11:502?unit=1\"";
     ADDRESS_TWICE "LL0502" "two instruments at one address"
         "Both would answer for each other. Give each its own address or bus number."
@@ -393,6 +393,12 @@ codes! {
     BULK "LL0540" "binary numbers that are not fully described"
         "Bytes mean nothing by themselves: the definition says kind and byte order of the numbers, their unit, and axes with units and steps. A guess gives a curve that looks right and is not."
         "{send: \"CURV?\", block: {type: i16be}}" => "{send: \"CURV?\", block: {type: i16be, scale: 2 mV, axes: {x: {step: 1 us}}}}";
+    REGISTER_OVERLAP "LL0531" "the same registers described in two ways"
+        "Type, order and scale of a register are facts of the device. Where two entries of a definition differ about the same words, one of them reads a wrong number that looks right."
+        "{holding: 24, base: 0, type: i16, scale: 0.1, order: AB}\n{holding: 24, base: 0, type: u16, scale: 1, order: AB}" => "{holding: 24, base: 0, type: i16, scale: 0.1, order: AB}";
+    BLOCK "LL0532" "registers that do not fit into one request"
+        "A request names at most 125 registers to read and 123 to write, many devices take fewer (`max_block`), and a value must lie whole inside the `block` it is read with."
+        "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 2}}" => "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 10}}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

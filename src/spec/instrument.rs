@@ -10,6 +10,8 @@ mod frame;
 mod lint;
 pub(super) mod lower;
 mod operation;
+mod register;
+mod registers;
 mod simulate;
 mod status;
 pub(super) mod tables;
@@ -18,9 +20,9 @@ mod wire;
 pub use bulk::{Binary, BinaryAxis};
 pub use simulate::{Signal, SignalModel, Simulate, SimulatedAction};
 pub use wire::{
-    Bits, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness, Modbus, Mqtt,
-    Parity, Register, RegisterType, ReplyEnd, ReplyFrame, Serial, Silent, Table, Unsolicited,
-    UnsolicitedAction, Wire, WordOrder,
+    Bits, Block, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness,
+    Modbus, Mqtt, Parity, Register, RegisterType, ReplyEnd, ReplyFrame, Sentinel, Serial, Silent,
+    Table, Unsolicited, UnsolicitedAction, Wire, WordOrder,
 };
 
 use std::time::Duration;
@@ -198,7 +200,7 @@ pub enum Ask {
         block: Option<Box<Binary>>,
     },
     /// Read registers.
-    Register(Register),
+    Register(Box<Register>),
     /// A topic the device publishes on.
     Topic {
         /// Topic below the base.
@@ -344,11 +346,13 @@ pub enum Operation {
     /// Write registers.
     Write {
         /// Where.
-        register: Register,
+        register: Box<Register>,
         /// What, over `args` and `config`.
         value: Expression,
         /// Unit of the register's scaled value; must be given when `value` has a dimension.
         unit: Option<Spanned<Unit>>,
+        /// Numbers of the device -> our words, for a value that is a word.
+        map: Vec<Named<Spanned<String>>>,
         /// `unless_equal: true`: read first, and write only a difference (spares an EEPROM).
         unless_equal: bool,
         /// The whole entry.
@@ -357,7 +361,7 @@ pub enum Operation {
     /// Read registers; the answer of the action.
     Read {
         /// Where.
-        register: Register,
+        register: Box<Register>,
         /// The whole entry.
         span: Span,
     },

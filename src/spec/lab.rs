@@ -1,5 +1,6 @@
 //! The lab: which instruments stand where, and what must never happen.
 
+mod address;
 pub(super) mod lower;
 pub(super) mod tables;
 
@@ -74,8 +75,16 @@ pub struct LabInstrument {
 }
 
 /// Schemes an address may have.
-pub const SCHEMES: &[&str] =
-    &["serial:", "tcp://", "modbus+tcp://", "modbus+serial:", "mqtt://", "mqtts://", "null:"];
+pub const SCHEMES: &[&str] = &[
+    "serial:",
+    "tcp://",
+    "modbus+tcp://",
+    "modbus+serial:",
+    "modbus+rtu+tcp://",
+    "mqtt://",
+    "mqtts://",
+    "null:",
+];
 
 /// Where a secret is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

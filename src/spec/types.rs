@@ -154,6 +154,14 @@ pub const TYPES: &[TypeContract] = &[
         stops: &[],
     },
     TypeContract {
+        name: "probe",
+        doc: "Measures one thing of a sample all the time",
+        actions: &[("measure", &[])],
+        properties: &[],
+        starts: &[],
+        stops: &[],
+    },
+    TypeContract {
         name: "spin_coater",
         doc: "Spins a substrate until its film is thin",
         actions: &[

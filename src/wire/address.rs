@@ -5,6 +5,7 @@
 //! tcp://192.168.4.20:10001
 //! modbus+tcp://192.168.4.11:502?unit=1
 //! modbus+serial:/dev/ttyUSB0?unit=2
+//! modbus+rtu+tcp://192.168.4.21:4001?unit=2
 //! mqtt://user@broker.lab:1883/sdl-demo/picow/7
 //! ```
 
@@ -50,6 +51,15 @@ pub enum Endpoint {
         /// Slave address 1 to 247.
         unit: u8,
     },
+    /// Modbus RTU through a serial server: RTU frames in a TCP connection.
+    ModbusRtuTcp {
+        /// Name or number of the host.
+        host: String,
+        /// Port; serial servers have no usual one.
+        port: u16,
+        /// Slave address 1 to 247.
+        unit: u8,
+    },
     /// Topics below a base on an MQTT broker.
     Mqtt {
         /// Name or number of the host.
@@ -83,7 +93,8 @@ pub struct AddressError {
 }
 
 const FORMS: &str = "`serial:/dev/...`, `tcp://host:port`, `modbus+tcp://host:502?unit=1`, \
-                     `modbus+serial:/dev/...?unit=1` or `mqtt://host:1883/base`";
+                     `modbus+serial:/dev/...?unit=1`, `modbus+rtu+tcp://host:port?unit=1` or \
+                     `mqtt://host:1883/base`";
 
 impl Address {
     /// Reads an address.
@@ -119,6 +130,13 @@ impl Address {
                 let (host, port) =
                     host_port(rest, Some(502)).map_err(|reason| fail(reason, try_))?;
                 Endpoint::ModbusTcp { host, port, unit }
+            }
+            "modbus+rtu+tcp" => {
+                let try_ = "`modbus+rtu+tcp://host:port?unit=1`";
+                let rest = rest.strip_prefix("//").ok_or_else(|| fail("`//` is missing", try_))?;
+                let (rest, unit) = unit_of(rest, 1..=247).map_err(|reason| fail(reason, try_))?;
+                let (host, port) = host_port(rest, None).map_err(|reason| fail(reason, try_))?;
+                Endpoint::ModbusRtuTcp { host, port, unit }
             }
             "mqtt" | "mqtts" => {
                 let tls = scheme == "mqtts";
@@ -156,6 +174,9 @@ impl Address {
             Endpoint::ModbusRtu { path, .. } => format!("modbus+serial:{path}"),
             Endpoint::Tcp { host, port } => format!("tcp://{host}:{port}"),
             Endpoint::ModbusTcp { host, port, .. } => format!("modbus+tcp://{host}:{port}"),
+            Endpoint::ModbusRtuTcp { host, port, .. } => {
+                format!("modbus+rtu+tcp://{host}:{port}")
+            }
             Endpoint::Mqtt { host, port, tls, .. } => {
                 format!("mqtt{}://{host}:{port}", if *tls { "s" } else { "" })
             }
@@ -224,6 +245,8 @@ mod tests {
     fn instruments_on_one_port_share_a_line() {
         let line = |text: &str| Address::parse(text).unwrap().line();
         assert_eq!(line("modbus+tcp://h:502?unit=1"), line("modbus+tcp://h?unit=9"));
+        assert_eq!(line("modbus+rtu+tcp://h:4001?unit=1"), line("modbus+rtu+tcp://h:4001?unit=9"));
+        assert_ne!(line("modbus+rtu+tcp://h:4001"), line("modbus+tcp://h:4001"));
         assert_eq!(line("serial:/dev/ttyUSB0"), "serial:/dev/ttyUSB0");
         assert_eq!(line("mqtt://me@b/x/y"), line("mqtt://b:1883/z"));
         assert_ne!(line("tcp://h:1"), line("tcp://h:2"));
@@ -243,6 +266,9 @@ mod tests {
             "tcp://h:70000",
             "modbus+tcp://h?u=1",
             "modbus+serial:/dev/x?unit=0",
+            "modbus+rtu+tcp://h?unit=1",
+            "modbus+rtu+tcp://h:4001?unit=0",
+            "modbus+rtu+tcp:h:4001",
             "mqtt://",
             "mqtt://a:b@h/x",
             "mqtt://h/+/x",

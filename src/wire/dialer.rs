@@ -179,7 +179,9 @@ impl Dialer {
             Endpoint::Serial { path } | Endpoint::ModbusRtu { path, .. } => {
                 open_serial(path, serial).map(Port::Serial)
             }
-            Endpoint::Tcp { host, port } | Endpoint::ModbusTcp { host, port, .. } => {
+            Endpoint::Tcp { host, port }
+            | Endpoint::ModbusTcp { host, port, .. }
+            | Endpoint::ModbusRtuTcp { host, port, .. } => {
                 open_tcp(host, *port).await.map(Port::Tcp)
             }
             #[cfg(not(feature = "tls"))]

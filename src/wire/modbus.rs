@@ -1,14 +1,56 @@
-//! Modbus frames, TCP and RTU: requests out, checked answers in.
+//! Modbus frames, TCP, RTU and ASCII: requests out, checked answers in.
 //!
-//! An RTU answer carries neither address of a register nor a number of its own, so whoever uses
+//! An answer on a serial line carries neither address of a register nor a number of its own, so whoever uses
 //! this must own the line and discard late bytes before each request. Everything that can be
-//! checked is: transaction and protocol (TCP), checksum (RTU), unit, function, byte count, and the
+//! checked is: transaction and protocol (TCP), checksum (RTU, ASCII), unit, function, byte count, and the
 //! echo of a write.
 //!
-//! Source: MODBUS Application Protocol 1.1b3 and MODBUS Messaging on TCP/IP 1.0b.
+//! Source: MODBUS Application Protocol 1.1b3, MODBUS over Serial Line 1.02 and MODBUS Messaging on
+//! TCP/IP 1.0b.
 
-/// Longest frame of either kind: 7 bytes of header and 253 of data.
+mod ascii;
+
+pub use ascii::{ascii_frame, take_ascii};
+
+/// Longest frame of TCP or RTU: 7 bytes of header and 253 of data.
 pub const LONGEST_FRAME: usize = 260;
+
+/// How requests and answers are framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// With the header of Modbus TCP.
+    Tcp,
+    /// In binary, with a CRC.
+    Rtu,
+    /// In hexadecimal digits, from a colon to CR LF, with an LRC.
+    Ascii,
+}
+
+impl Framing {
+    /// A frame; `transaction` stands only in that of TCP.
+    pub fn frame(self, transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
+        match self {
+            Framing::Tcp => tcp_frame(transaction, unit, pdu),
+            Framing::Rtu => rtu_frame(unit, pdu),
+            Framing::Ascii => ascii_frame(unit, pdu),
+        }
+    }
+
+    /// Takes the PDU of one answer from the front of what has arrived; `None` while it is
+    /// incomplete. After an error nothing on the line can be trusted until it was quiet.
+    pub fn take(
+        self,
+        arrived: &mut Vec<u8>,
+        transaction: u16,
+        unit: u8,
+    ) -> Result<Option<Vec<u8>>, ModbusError> {
+        match self {
+            Framing::Tcp => take_tcp(arrived, transaction, unit),
+            Framing::Rtu => take_rtu(arrived, unit),
+            Framing::Ascii => take_ascii(arrived, unit),
+        }
+    }
+}
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +77,13 @@ pub enum Request {
         at: u16,
         /// New content.
         word: u16,
+    },
+    /// Function 15.
+    WriteCoils {
+        /// First, counted from 0.
+        start: u16,
+        /// New states, 1 to 1968.
+        bits: Vec<bool>,
     },
     /// Function 16.
     WriteMultiple {
@@ -93,6 +142,7 @@ impl Request {
             Request::Read { function, .. } => *function,
             Request::WriteCoil { .. } => 5,
             Request::WriteSingle { .. } => 6,
+            Request::WriteCoils { .. } => 15,
             Request::WriteMultiple { .. } => 16,
         }
     }
@@ -112,6 +162,17 @@ impl Request {
             Request::WriteSingle { at, word } => {
                 pdu.extend(at.to_be_bytes());
                 pdu.extend(word.to_be_bytes());
+            }
+            Request::WriteCoils { start, bits } => {
+                let count = u16::try_from(bits.len()).unwrap_or(u16::MAX);
+                pdu.extend(start.to_be_bytes());
+                pdu.extend(count.to_be_bytes());
+                pdu.push(u8::try_from(bits.len().div_ceil(8)).unwrap_or(u8::MAX));
+                pdu.extend(
+                    bits.chunks(8).map(|bits| {
+                        bits.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))
+                    }),
+                );
             }
             Request::WriteMultiple { start, words } => {
                 let count = u16::try_from(words.len()).unwrap_or(u16::MAX);
@@ -174,7 +235,7 @@ impl Request {
                     bad("the echo of the write differs from what was written".to_owned())
                 }
             }
-            Request::WriteMultiple { .. } => {
+            Request::WriteCoils { .. } | Request::WriteMultiple { .. } => {
                 if self.pdu().get(..5) == Some(pdu) {
                     Ok(Answer::Written)
                 } else {
@@ -198,38 +259,39 @@ pub fn tcp_frame(transaction: u16, unit: u8, pdu: &[u8]) -> Vec<u8> {
 }
 
 /// Takes one TCP answer from the front of what has arrived; `None` while it is incomplete. The
-/// PDU is returned; an error means that the stream can no longer be trusted.
+/// PDU is returned; answers to other transactions are late and dropped; an error means that the
+/// stream can no longer be trusted.
 pub fn take_tcp(
     arrived: &mut Vec<u8>,
     transaction: u16,
     unit: u8,
 ) -> Result<Option<Vec<u8>>, ModbusError> {
-    let Some(&[t1, t0, p1, p0, l1, l0, answered]) = arrived.first_chunk::<7>() else {
-        return Ok(None);
-    };
-    let length = usize::from(u16::from_be_bytes([l1, l0]));
-    if [p1, p0] != [0, 0] || !(2..=LONGEST_FRAME - 6).contains(&length) {
-        return Err(ModbusError::Frame("this is not Modbus TCP".to_owned()));
+    while let Some(&[t1, t0, p1, p0, l1, l0, answered]) = arrived.first_chunk::<7>() {
+        let length = usize::from(u16::from_be_bytes([l1, l0]));
+        if [p1, p0] != [0, 0] || !(2..=LONGEST_FRAME - 6).contains(&length) {
+            return Err(ModbusError::Frame("this is not Modbus TCP".to_owned()));
+        }
+        if arrived.len() < 6 + length {
+            return Ok(None);
+        }
+        let frame: Vec<u8> = arrived.drain(..6 + length).collect();
+        if u16::from_be_bytes([t1, t0]) != transaction {
+            continue;
+        }
+        if answered != unit {
+            let what = format!("an answer of unit {answered}, asked was {unit}");
+            return Err(ModbusError::Frame(what));
+        }
+        // What follows can only be the same answer again. Anything else shows that the frame was
+        // made of parts of two.
+        let again = [t1, t0, 0, 0];
+        if arrived.iter().zip(again).any(|(found, expected)| *found != expected) {
+            let what = "the answer is followed by parts of another".to_owned();
+            return Err(ModbusError::Frame(what));
+        }
+        return Ok(Some(frame.get(7..).unwrap_or_default().to_vec()));
     }
-    let Some(frame) = arrived.get(..6 + length) else { return Ok(None) };
-    let found = u16::from_be_bytes([t1, t0]);
-    if found != transaction {
-        return Err(ModbusError::Frame(format!(
-            "an answer to transaction {found}, asked was {transaction}"
-        )));
-    }
-    if answered != unit {
-        return Err(ModbusError::Frame(format!("an answer of unit {answered}, asked was {unit}")));
-    }
-    let pdu = frame.get(7..).unwrap_or_default().to_vec();
-    arrived.drain(..6 + length);
-    // What follows can only be the same answer again. Anything else shows that the frame was made
-    // of parts of two.
-    let again = [t1, t0, 0, 0];
-    if arrived.iter().zip(again).any(|(found, expected)| *found != expected) {
-        return Err(ModbusError::Frame("the answer is followed by parts of another".to_owned()));
-    }
-    Ok(Some(pdu))
+    Ok(None)
 }
 
 /// An RTU frame: unit, PDU, checksum.
@@ -292,9 +354,23 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_an_earlier_transaction_is_refused() {
+    fn coils_are_written_several_at_once() {
+        let write = Request::WriteCoils {
+            start: 19,
+            bits: vec![true, false, true, true, false, false, true, true, true, false],
+        };
+        // The example of function 15 in the application protocol.
+        assert_eq!(write.pdu(), [15, 0, 0x13, 0, 10, 2, 0xcd, 1]);
+        assert_eq!(write.answer(&[15, 0, 0x13, 0, 10]), Ok(Answer::Written));
+        assert!(write.answer(&[15, 0, 0x13, 0, 9]).is_err());
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_transaction_is_passed_over() {
         let mut arrived = tcp_frame(7, 1, &[3, 2, 0, 251]);
-        assert!(take_tcp(&mut arrived.clone(), 8, 1).is_err());
+        let mut late = [arrived.clone(), tcp_frame(8, 1, &[3, 2, 0, 9])].concat();
+        assert_eq!(take_tcp(&mut late, 8, 1), Ok(Some(vec![3, 2, 0, 9])));
+        assert_eq!(take_tcp(&mut arrived.clone(), 8, 1), Ok(None));
         assert!(take_tcp(&mut arrived.clone(), 7, 2).is_err());
         let pdu = take_tcp(&mut arrived, 7, 1).unwrap().unwrap();
         assert_eq!(READ.answer(&pdu), Ok(Answer::Words(vec![251])));
@@ -313,12 +389,12 @@ mod tests {
     #[test]
     fn frames_may_arrive_byte_by_byte() {
         let pdu = [3, 2, 0, 251];
-        for (frame, rtu) in [(tcp_frame(7, 1, &pdu), false), (rtu_frame(1, &pdu), true)] {
+        for framing in [Framing::Tcp, Framing::Rtu, Framing::Ascii] {
+            let frame = framing.frame(7, 1, &pdu);
             let mut arrived = Vec::new();
             for (at, byte) in frame.iter().enumerate() {
                 arrived.push(*byte);
-                let taken =
-                    if rtu { take_rtu(&mut arrived, 1) } else { take_tcp(&mut arrived, 7, 1) };
+                let taken = framing.take(&mut arrived, 7, 1);
                 assert_eq!(taken.unwrap().is_some(), at + 1 == frame.len());
             }
         }
@@ -355,6 +431,9 @@ mod tests {
             let request = Request::Read { function: 3, start: 0, count };
             let _ = request.answer(&bytes);
             let _ = take_rtu(&mut bytes.clone(), 1);
+            let _ = take_ascii(&mut bytes.clone(), 1);
+            bytes.splice(..0, *b":");
+            let _ = take_ascii(&mut bytes.clone(), 1);
             let _ = take_tcp(&mut bytes, 1, 1);
         }
 

@@ -1,6 +1,6 @@
 //! A register map backwards (Modbus Application Protocol V1.1b3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use labloop_simulators::Answer;
@@ -8,12 +8,11 @@ use labloop_simulators::Answer;
 use super::state::State;
 use super::{Mirror, text, value};
 use crate::driver::golden::raw;
-use crate::driver::pattern::Raw;
 use crate::driver::plan::{AskPlan, Op, Plan};
-use crate::driver::registers::{Reading, Registers};
+use crate::driver::registers::{Content, Reading, Registers};
 use crate::driver::values;
-use crate::expr::Value;
-use crate::spec::instrument::{Example, ExampleOf, Instrument};
+use crate::expr::{self, Value};
+use crate::spec::instrument::{Example, ExampleOf, Instrument, Table};
 use crate::units::{Dimension, Quantity, Unit};
 use crate::wire::modbus::Answer as Words;
 
@@ -27,6 +26,8 @@ const DEVICE_FAILURE: u8 = 4;
 pub(super) struct Memory {
     words: BTreeMap<(u8, u16), u16>,
     fresh: BTreeMap<(u8, u16), u16>,
+    /// Registers that are read together or not at all: function, first, how many.
+    blocks: Vec<(u8, u16, u16)>,
 }
 
 impl Memory {
@@ -46,14 +47,19 @@ impl Memory {
                 && let Some(AskPlan::Register(register)) = &property.ask
                 && !state.values.contains_key(&name.value)
                 && let Some(reading) = self.reading(register)
-                && let Ok(value) = values::of_reading(property, reading)
+                && let Ok(value) = values::of_reading(property, reading, register.unit.as_ref())
                 && !matches!(value, Value::Missing(_))
             {
                 state.values.insert(name.value.clone(), value);
             }
         }
-        for (register, _) in written(plan) {
-            let (function, start, count) = register.place();
+        let asked = plan.properties.values().filter_map(|property| match &property.ask {
+            Some(AskPlan::Register(register)) => register.block(),
+            _ => None,
+        });
+        self.blocks = asked.collect();
+        let written = written(plan).into_iter().map(|(register, _)| register.place());
+        for (function, start, count) in written.chain(self.blocks.clone()) {
             for at in 0..count {
                 self.words.entry((function, start.saturating_add(at))).or_insert(0);
             }
@@ -82,7 +88,7 @@ impl Memory {
     }
 
     fn reading(&self, register: &Registers) -> Option<Reading> {
-        let (function, start, count) = register.place();
+        let (function, start, count) = register.block().unwrap_or(register.place());
         let words: Option<Vec<u16>> = (0..count)
             .map(|at| self.words.get(&(function, start.checked_add(at)?)).copied())
             .collect();
@@ -106,33 +112,93 @@ fn written(plan: &Plan) -> Vec<(Registers, Step)> {
     let mut all = Vec::new();
     for (name, action) in &plan.actions {
         for (step, op) in action.operations.iter().enumerate() {
-            push(&mut all, op, Some((name.clone(), step)));
+            push(&mut all, plan, op, Some((name.clone(), step)));
         }
         for op in &action.on_cancel {
-            push(&mut all, op, None);
+            push(&mut all, plan, op, None);
         }
     }
     for op in plan.safe_state.iter().chain(&plan.on_connect) {
-        push(&mut all, op, None);
+        push(&mut all, plan, op, None);
     }
     all
 }
 
 struct Step {
     of: Option<(String, usize)>,
-    argument: Option<(String, Option<Unit>)>,
+    argument: Option<Argument>,
+    /// What is always written; anything else is not this step.
+    constant: Option<Vec<u16>>,
 }
 
-fn push(all: &mut Vec<(Registers, Step)>, op: &Op, of: Option<(String, usize)>) {
-    let Op::Write { register, value, unit, .. } = op else { return };
+/// The argument that a register takes as it is.
+struct Argument {
+    name: String,
+    unit: Option<Unit>,
+    words: BTreeMap<String, f64>,
+}
+
+impl Argument {
+    /// What was said, from what the register now holds.
+    fn of(&self, reading: Reading) -> Option<Value> {
+        Some(match reading {
+            Reading::Number(number) if !self.words.is_empty() => {
+                let (word, _) = self.words.iter().find(|(_, its)| **its == number)?;
+                Value::text(word)
+            }
+            Reading::Number(number) => Value::Quantity(match &self.unit {
+                Some(unit) => Quantity::of(number, unit),
+                None => Quantity { value: number, dim: Dimension::default(), point: false },
+            }),
+            Reading::Bool(on) => Value::Bool(on),
+            Reading::Text(text) => Value::text(&text),
+            Reading::Bits(_) | Reading::Invalid(_) => return None,
+        })
+    }
+}
+
+fn push(all: &mut Vec<(Registers, Step)>, plan: &Plan, op: &Op, of: Option<(String, usize)>) {
+    let Op::Write { register, value, unit, words, .. } = op else { return };
     let argument = match value.as_path() {
-        Some([args, name]) if args == "args" => Some((name.clone(), unit.clone())),
+        Some([args, name]) if args == "args" => {
+            Some(Argument { name: name.clone(), unit: unit.clone(), words: words.clone() })
+        }
         _ => None,
     };
-    all.push((register.clone(), Step { of, argument }));
+    let constant = match (expr::eval(value, &plan.scope()), unit) {
+        (Ok(Value::Quantity(quantity)), Some(unit)) => quantity.in_unit(unit),
+        (Ok(Value::Quantity(quantity)), None) => Some(quantity.value),
+        (Ok(Value::Bool(on)), _) => Some(f64::from(u8::from(on))),
+        _ => None,
+    };
+    let constant = constant.and_then(|number| register.content(&Content::Number(number)).ok());
+    all.push((register.clone(), Step { of, argument, constant }));
 }
 
 impl Mirror {
+    /// Whether the first register that a PDU names is one of its own.
+    pub(super) fn knows_modbus(&self, pdu: &[u8]) -> bool {
+        let [function, high, low, ..] = *pdu else { return false };
+        let first = u16::from_be_bytes([high, low]);
+        let inside = |(_, start, count): (u8, u16, u16)| {
+            (start..start.saturating_add(count)).contains(&first)
+        };
+        let read = self.plan.properties.values().any(|property| match &property.ask {
+            Some(AskPlan::Register(register)) => {
+                let place = register.block().unwrap_or(register.place());
+                place.0 == function && inside(place)
+            }
+            _ => false,
+        });
+        read || self.memory.words.contains_key(&(function, first))
+            || written(&self.plan).iter().any(|(register, _)| {
+                let table = if matches!(function, 5 | 15) { Table::Coil } else { Table::Holding };
+                matches!(function, 5 | 6 | 15 | 16)
+                    && register.is_in(table)
+                    && inside(register.place())
+            })
+    }
+
     /// Answers a PDU.
     pub(super) fn answer_modbus(
         &mut self,
@@ -189,11 +255,11 @@ impl Mirror {
                     0 => 0,
                     _ => return Err(ILLEGAL_VALUE),
                 };
-                self.store(1, start, &[on])?;
+                self.store(Table::Coil, start, &[on])?;
                 Ok(pdu.get(..5).unwrap_or_default().to_vec())
             }
             6 => {
-                self.store(3, start, &[second])?;
+                self.store(Table::Holding, start, &[second])?;
                 Ok(pdu.get(..5).unwrap_or_default().to_vec())
             }
             15 => {
@@ -202,7 +268,7 @@ impl Mirror {
                     Ok(u16::from(byte >> (at % 8) & 1))
                 });
                 let bits: Vec<u16> = bits.collect::<Result<_, u8>>()?;
-                self.store(1, start, &bits)?;
+                self.store(Table::Coil, start, &bits)?;
                 Ok(pdu.get(..5).unwrap_or_default().to_vec())
             }
             16 => {
@@ -214,7 +280,7 @@ impl Mirror {
                 }
                 let words = (0..usize::from(second)).map(|at| word(6 + 2 * at));
                 let words: Vec<u16> = words.collect::<Result<_, u8>>()?;
-                self.store(3, start, &words)?;
+                self.store(Table::Holding, start, &words)?;
                 Ok(pdu.get(..5).unwrap_or_default().to_vec())
             }
             _ => Err(ILLEGAL_FUNCTION),
@@ -235,6 +301,13 @@ impl Mirror {
             return Err(ILLEGAL_VALUE);
         }
         let end = start.checked_add(count - 1).ok_or(ILLEGAL_ADDRESS)?;
+        let torn = |(its, first, length): &(u8, u16, u16)| {
+            let last = first.saturating_add(length.saturating_sub(1));
+            *its == function && *first <= end && last >= start && (*first < start || last > end)
+        };
+        if self.memory.blocks.iter().any(torn) {
+            return Err(ILLEGAL_ADDRESS);
+        }
         let mut image: BTreeMap<u16, u16> = BTreeMap::new();
         for ((_, at), word) in self.memory.words.range((function, start)..=(function, end)) {
             image.insert(*at, *word);
@@ -250,12 +323,8 @@ impl Mirror {
                 register.no_measurement().ok_or(DEVICE_FAILURE)?
             } else {
                 let Some(value) = self.shown(&name, now, noise) else { continue };
-                let number = match value::said(&property, &value) {
-                    Ok((Raw::Number(number), _)) => Some(number),
-                    Ok((Raw::Text(text), _)) => text.parse().ok(),
-                    Err(_) => None,
-                };
-                match number.map(|number| register.words(number)) {
+                let reading = value::held(&property, &value, register.unit.as_ref());
+                match reading.map(|reading| register.shown(&reading)) {
                     Some(Ok(words)) => words,
                     Some(Err(why)) => {
                         self.state.note(format!("{name}: {why}"));
@@ -273,26 +342,44 @@ impl Mirror {
     }
 
     /// Takes what is written.
-    fn store(&mut self, table: u8, start: u16, words: &[u16]) -> Result<(), u8> {
+    fn store(&mut self, table: Table, start: u16, words: &[u16]) -> Result<(), u8> {
         let end = start
             .checked_add(u16::try_from(words.len()).unwrap_or(u16::MAX).saturating_sub(1))
             .ok_or(ILLEGAL_ADDRESS)?;
         let written = written(&self.plan);
-        let inside = |register: &Registers| {
-            let (its, first, length) = register.place();
-            its == table && first >= start && first.saturating_add(length.saturating_sub(1)) <= end
+        let span = |register: &Registers| {
+            let (_, first, length) = register.place();
+            (first, first.saturating_add(length.saturating_sub(1)))
         };
-        if !written.iter().any(|(register, _)| inside(register)) {
+        let inside = |register: &Registers| {
+            let (first, last) = span(register);
+            register.is_in(table) && first >= start && last <= end
+        };
+        // A value of several registers is written whole or not at all.
+        let torn = |register: &Registers| {
+            let (first, last) = span(register);
+            register.is_in(table) && first <= end && last >= start && !inside(register)
+        };
+        if !written.iter().any(|(register, _)| inside(register))
+            || written.iter().any(|(register, _)| torn(register))
+        {
             return Err(ILLEGAL_ADDRESS);
         }
-        for (at, word) in (start..=end).zip(words) {
-            self.memory.words.insert((table, at), *word);
+        let readers: BTreeSet<u8> = written
+            .iter()
+            .filter(|(register, _)| inside(register))
+            .map(|(register, _)| register.place().0)
+            .collect();
+        for reader in readers {
+            for (at, word) in (start..=end).zip(words) {
+                self.memory.words.insert((reader, at), *word);
+            }
         }
         for (name, property) in self.plan.properties.clone() {
             if let Some(AskPlan::Register(register)) = &property.ask
                 && inside(register)
                 && let Some(reading) = self.memory.reading(register)
-                && let Ok(value) = values::of_reading(&property, reading)
+                && let Ok(value) = values::of_reading(&property, reading, register.unit.as_ref())
             {
                 self.state.values.insert(name, value);
             }
@@ -300,15 +387,18 @@ impl Mirror {
         let mut received = Vec::new();
         for (register, step) in written.iter().filter(|(register, _)| inside(register)) {
             let Some((action, number)) = &step.of else { continue };
+            let from = usize::from(register.place().1 - start);
+            let other = |constant: &Vec<u16>| {
+                words.get(from..from + constant.len()) != Some(constant.as_slice())
+            };
+            if step.constant.as_ref().is_some_and(other) {
+                continue;
+            }
             let mut fields = BTreeMap::new();
-            if let Some((name, unit)) = &step.argument
-                && let Some(Reading::Number(number)) = self.memory.reading(register)
+            if let Some(argument) = &step.argument
+                && let Some(value) = self.memory.reading(register).and_then(|r| argument.of(r))
             {
-                let quantity = match unit {
-                    Some(unit) => Quantity::of(number, unit),
-                    None => Quantity { value: number, dim: Dimension::default(), point: false },
-                };
-                fields.insert(name.clone(), Value::Quantity(quantity));
+                fields.insert(argument.name.clone(), value);
             }
             received.push((action.clone(), *number, fields));
         }

@@ -41,6 +41,10 @@ impl Model for Device {
         self.mirror.hear_text(bytes)
     }
 
+    fn knows(&self, pdu: &[u8]) -> bool {
+        self.mirror.knows_modbus(pdu)
+    }
+
     fn answer(&mut self, request: &[u8], now: f64) -> Option<Answer> {
         let rng = &mut self.rng;
         let mut noise = || normal(rng);

@@ -1,7 +1,8 @@
 //! Values as a device would say them.
 
 use crate::driver::pattern::Raw;
-use crate::driver::plan::{Plan, PropertyPlan};
+use crate::driver::plan::{AskPlan, Plan, PropertyPlan};
+use crate::driver::registers::Reading;
 use crate::expr::Value;
 use crate::spec::Shape;
 use crate::units::{Dimension, Quantity, Unit};
@@ -26,6 +27,11 @@ pub(super) fn defaults(plan: &Plan, state: &mut State) {
             Shape::Text => {
                 let word = property.words.values().next().map_or("", String::as_str);
                 Value::Text(word.into())
+            }
+            Shape::Record(fields) if matches!(property.ask, Some(AskPlan::Register(_))) => {
+                let bit =
+                    |field: &crate::spec::Field| (field.name.value.clone(), Value::Bool(false));
+                Value::Record(fields.iter().map(bit).collect())
             }
             Shape::Series { .. } | Shape::Array { .. } | Shape::Record(_) => continue,
         };
@@ -88,6 +94,29 @@ pub(super) fn said(
         }
         (other, _) => Err(format!("{} is nothing an answer can hold", other.show())),
     }
+}
+
+/// What a register holds for a value; `unit` is that of the register.
+pub(super) fn held(property: &PropertyPlan, value: &Value, unit: Option<&Unit>) -> Option<Reading> {
+    Some(match (value, &property.shape) {
+        (Value::Quantity(quantity), Shape::Quantity(own)) => {
+            Reading::Number(quantity.in_unit(unit.unwrap_or(&own.value))?)
+        }
+        (Value::Quantity(quantity), _) => Reading::Number(quantity.value),
+        (Value::Bool(on), _) => Reading::Bool(*on),
+        (Value::Record(fields), _) => {
+            let bit = |(name, value): (&String, &Value)| Some((name.clone(), value.as_bool()?));
+            Reading::Bits(fields.iter().filter_map(bit).collect())
+        }
+        (Value::Text(text), _) => {
+            let word = property.words.iter().find(|(_, means)| means.as_str() == &**text);
+            match word.and_then(|(word, _)| word.parse().ok()) {
+                Some(number) => Reading::Number(number),
+                None => Reading::Text(text.as_ref().to_owned()),
+            }
+        }
+        _ => return None,
+    })
 }
 
 /// A word of the definition: a number where it is one.

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::{codec, *};
 use crate::driver::values;
+use crate::expr;
+use crate::spec::Expression;
 use crate::spec::instrument::{
     self as doc, Ask, Correlate, Operation, Parity, ReplyKind, Serial, Wire,
 };
+use crate::units::Dimension;
 use crate::wire::{self, Endpoint};
 
 /// Reply timeouts above this would let one silent instrument keep a line from all others.
@@ -17,6 +20,10 @@ pub(super) struct Compiler<'a> {
     pub(super) wrong: &'a mut Vec<String>,
     /// Of properties that do not name their own.
     pub(super) max_age: Option<Duration>,
+    /// The configuration.
+    pub(super) scope: Scope,
+    /// Added to every register number.
+    pub(super) plus: i64,
 }
 
 impl Compiler<'_> {
@@ -40,6 +47,11 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        self.scope = Scope::of_config(&config);
+        if let Wire::Modbus(modbus) = &definition.connection.wire {
+            let plus = self.plus(modbus.plus.as_ref());
+            self.plus = self.note(plus.map_err(|why| format!("connection.modbus.plus: {why}")))?;
+        }
         let protocol = self.protocol(setup, &config);
         let single = matches!(&definition.connection.wire, Wire::Modbus(m) if m.write_single);
         let identify = self.ops(&definition.identify, single, "identify");
@@ -145,15 +157,20 @@ impl Compiler<'_> {
             }
             (Wire::Modbus(_), Endpoint::ModbusTcp { unit, .. }) => Some(Protocol::Modbus {
                 unit: *unit,
-                rtu: false,
+                framing: Framing::Tcp,
                 serial: SerialSettings::default(),
+                plus: self.plus,
             }),
-            (Wire::Modbus(modbus), Endpoint::ModbusRtu { unit, .. }) => {
+            (
+                Wire::Modbus(modbus),
+                Endpoint::ModbusRtu { unit, .. } | Endpoint::ModbusRtuTcp { unit, .. },
+            ) => {
                 if modbus.serial.is_none() {
                     self.wrong.push("its definition has no `serial:` settings for RTU".to_owned());
                 }
                 let serial = settings(modbus.serial.as_ref());
-                Some(Protocol::Modbus { unit: *unit, rtu: true, serial })
+                let framing = if modbus.ascii { Framing::Ascii } else { Framing::Rtu };
+                Some(Protocol::Modbus { unit: *unit, framing, serial, plus: self.plus })
             }
             (Wire::Mqtt(mqtt), Endpoint::Mqtt { base, user, .. }) => {
                 let full = |topic: &str| {
@@ -187,7 +204,8 @@ impl Compiler<'_> {
                 let forms = match wire {
                     Wire::Bytes(_) => "`serial:/dev/...` or `tcp://host:port`",
                     Wire::Modbus(_) => {
-                        "`modbus+tcp://host:502?unit=1` or `modbus+serial:/dev/...?unit=1`"
+                        "`modbus+tcp://host:502?unit=1`, `modbus+serial:/dev/...?unit=1` or \
+                         `modbus+rtu+tcp://host:port?unit=1`"
                     }
                     Wire::Mqtt(_) => "`mqtt://host:1883/base`",
                 };
@@ -257,10 +275,26 @@ impl Compiler<'_> {
         single: bool,
         place: &str,
     ) -> Option<Registers> {
-        if register.bits.is_some() {
-            self.wrong.push(format!("{place}: `bits` are not understood by this version"));
+        let plus = self.plus(register.plus.as_ref()).and_then(|own| {
+            let plus = self.plus.saturating_add(own);
+            Registers::new(register, single, plus)
+        });
+        self.note(plus.map_err(|why| format!("{place}: {why}")))
+    }
+
+    /// What is added to register numbers: a whole number.
+    fn plus(&self, plus: Option<&Expression>) -> Result<i64, String> {
+        let Some(plus) = plus else { return Ok(0) };
+        match expr::eval(&plus.expr, &self.scope).map_err(|error| error.message)? {
+            Value::Quantity(number)
+                if number.dim == Dimension::default()
+                    && number.value.fract() == 0.0
+                    && number.value.abs() <= 65_536.0 =>
+            {
+                Ok(number.value as i64)
+            }
+            other => Err(format!("`plus` is {}, not a whole number of registers", other.show())),
         }
-        self.note(Registers::new(register, single).map_err(|why| format!("{place}: {why}")))
     }
 
     fn op(
@@ -301,15 +335,19 @@ impl Compiler<'_> {
                     verify,
                 })
             }
-            Operation::Write { register, value, unit, unless_equal, .. } => Some(Op::Write {
+            Operation::Write { register, value, unit, map, unless_equal, .. } => Some(Op::Write {
                 register: self.register(register, single, place)?,
                 value: value.expr.clone(),
                 unit: unit.as_ref().map(|unit| unit.value.clone()),
+                words: map
+                    .iter()
+                    .filter_map(|n| Some((n.value.value.clone(), n.name.value.parse().ok()?)))
+                    .collect(),
                 unless_equal: *unless_equal,
                 verify: register.verify,
             }),
             Operation::Read { register, .. } => {
-                Some(Op::Read { register: self.register(register, single, place)? })
+                Some(Op::Read { register: self.register(register, single, place)?, unit: None })
             }
             Operation::Publish { topic, payload, reply, .. } => Some(Op::Publish {
                 topic: self.template(&topic.value, place)?,
@@ -394,6 +432,15 @@ impl Compiler<'_> {
             }),
             Some(doc::Done::After(time)) => Some(DonePlan::After(time.expr.clone())),
         };
+        let mut operations =
+            self.ops_for(&action.operations, action.returns.as_ref(), single, place);
+        if let Some(Shape::Quantity(returned)) = &action.returns {
+            for op in &mut operations {
+                if let Op::Read { unit, .. } = op {
+                    *unit = Some(returned.value.clone());
+                }
+            }
+        }
         Some(ActionPlan {
             args: action.args.clone(),
             compute: action
@@ -401,7 +448,7 @@ impl Compiler<'_> {
                 .iter()
                 .map(|entry| (entry.name.value.clone(), entry.value.expr.clone()))
                 .collect(),
-            operations: self.ops_for(&action.operations, action.returns.as_ref(), single, place),
+            operations,
             done,
             returns: action.returns.clone(),
             effect: action.effect.value,

@@ -14,6 +14,7 @@ use crate::units::Dimension;
 
 use super::bulk;
 use super::lint;
+use super::registers;
 use super::{Action, Done, EffectClass, ExampleOf, Instrument, Operation, RegisterType};
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
@@ -113,6 +114,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
     }
     bulk::check_all(r, instrument);
     lint::all(r, instrument);
+    registers::all(r, instrument, &mut |r, value, wanted| expect(r, &none, value, wanted));
     examples(r, instrument, f);
 }
 
@@ -308,8 +310,10 @@ fn action_expressions(r: &mut Reader<'_>, instrument: &Instrument, action: &Acti
 
 fn operation_expressions(r: &mut Reader<'_>, names: &Names, operation: &Operation) {
     match operation {
-        Operation::Write { register, value, unit, .. } => {
+        Operation::Write { register, value, unit, map, .. } => {
             let wanted = match (unit, register.kind.value) {
+                _ if !map.is_empty() => Type::Text,
+                (None, RegisterType::String) => Type::Text,
                 (Some(unit), _) => Type::Quantity { dim: unit.value.dim, point: unit.value.point },
                 (None, RegisterType::Bool) => Type::Unknown,
                 (None, _) => Type::Quantity { dim: Dimension::NONE, point: false },

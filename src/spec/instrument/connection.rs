@@ -195,7 +195,26 @@ fn modbus(r: &mut Reader<'_>, f: &Fields<'_>, serial: Option<Serial>) -> Option<
     let max_block = inner.get("max_block").and_then(|item| r.count32(item, 1, t::MAX_BLOCK));
     let write =
         inner.get("write").and_then(|item| r.word(item, &[("single", true), ("multiple", false)]));
-    Some(Modbus { serial, max_block, write_single: write.is_some_and(|word| word.value) })
+    let framing =
+        inner.get("framing").and_then(|item| r.word(item, &[("rtu", false), ("ascii", true)]));
+    if let (Some(framing), None) = (&framing, &serial) {
+        r.push(
+            Diagnostic::error(
+                codes::NOT_WITH,
+                framing.span,
+                "add `serial` settings, or remove `framing`: Modbus TCP has one framing",
+            )
+            .label("frames of a serial line"),
+        );
+    }
+    let plus = inner.get("plus").and_then(|item| r.value_expression(item));
+    Some(Modbus {
+        serial,
+        max_block,
+        write_single: write.is_some_and(|word| word.value),
+        ascii: framing.is_some_and(|word| word.value),
+        plus,
+    })
 }
 
 fn mqtt(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Mqtt> {

@@ -10,6 +10,7 @@ use crate::spec::source::{SourceFile, Spanned};
 use crate::spec::tree::NodeKind;
 
 use super::operation::{self, Medium};
+use super::register;
 use super::simulate;
 use super::tables as t;
 use super::{
@@ -200,7 +201,7 @@ fn property_source(
         return Some(Ask::Send { text: text?, parse, block });
     }
     if let Some(item) = f.get("register") {
-        return operation::register(r, item, None).map(Ask::Register);
+        return register::register(r, item, None).map(Box::new).map(Ask::Register);
     }
     let topic = f.get("topic").and_then(|item| r.text(item))?;
     let json = f.get("json").and_then(|item| r.text(item));

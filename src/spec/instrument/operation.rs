@@ -3,16 +3,15 @@
 use crate::spec::codes;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::reader::{Fields, Item, NameForm, Reader};
-use crate::spec::source::{Span, Spanned};
+use crate::spec::source::Span;
 use crate::spec::tree::NodeKind;
 
 use super::bulk;
 use super::lower::STATUS_WORDS;
+use super::register::register;
+use super::registers;
 use super::tables as t;
-use super::{
-    Bits, Correlate, Operation, Register, RegisterType, ReplyKind, Table, TopicReply, Unless,
-    WordOrder,
-};
+use super::{Correlate, Operation, ReplyKind, TopicReply, Unless};
 
 /// What kind of wire the definition speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -73,8 +72,8 @@ pub(super) fn list(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -
 /// The words that make an operation, the wire each needs, and the keys that may stand beside it.
 const WORDS: &[(&str, Medium, &[&str])] = &[
     ("send", Medium::Bytes, &["reply", "expect", "parse", "block", "timeout", "unless", "verify"]),
-    ("write", Medium::Modbus, &["value", "unit", "unless_equal", "verify"]),
-    ("read", Medium::Modbus, &["unit"]),
+    ("write", Medium::Modbus, &["value", "unit", "map", "unless_equal", "verify"]),
+    ("read", Medium::Modbus, &[]),
     ("publish", Medium::Mqtt, &["json", "reply"]),
     ("wait", Medium::Unknown, &[]),
 ];
@@ -122,7 +121,7 @@ fn operation(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Opera
         "send" => send(r, &f),
         "write" => write(r, &f),
         "read" => {
-            let register = register(r, f.get("read")?, None)?;
+            let register = Box::new(register(r, f.get("read")?, None)?);
             Some(Operation::Read { register, span: f.span })
         }
         "publish" => publish(r, &f),
@@ -227,7 +226,24 @@ fn write(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
             .fix("value: \"${ args.target }\""),
         );
     }
-    Some(Operation::Write { register: register?, value: value?, unit, unless_equal, span: f.span })
+    let map = r.named(f.get("map"), NameForm::Free, |r, item| r.text(item));
+    registers::words(r, &map);
+    if let (Some(unit), Some(own)) = (&unit, register.as_ref().and_then(|r| r.unit.as_ref())) {
+        r.push(
+            Diagnostic::error(codes::NOT_WITH, unit.span, "remove one of the two units")
+                .label("says it a second time")
+                .also(own.span, "the unit of the register"),
+        );
+    }
+    let unit = unit.or_else(|| register.as_ref().and_then(|register| register.unit.clone()));
+    Some(Operation::Write {
+        register: Box::new(register?),
+        value: value?,
+        unit,
+        map,
+        unless_equal,
+        span: f.span,
+    })
 }
 
 fn publish(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
@@ -277,173 +293,4 @@ fn topic_reply(r: &mut Reader<'_>, item: Item<'_>) -> Option<TopicReply> {
         );
     }
     Some(TopicReply { topic, correlate, json, binary, error, span: f.span })
-}
-
-/// A register. `verify` stands beside the register of a write.
-pub(super) fn register(
-    r: &mut Reader<'_>,
-    item: Item<'_>,
-    verify: Option<bool>,
-) -> Option<Register> {
-    let f = r.object(item, &t::REGISTER)?;
-    let tables = [
-        ("holding", Table::Holding),
-        ("input", Table::Input),
-        ("coil", Table::Coil),
-        ("discrete", Table::Discrete),
-    ];
-    let given: Vec<_> = tables.iter().filter(|(key, _)| f.has(key)).collect();
-    let [(key, table)] = given.as_slice() else {
-        if !f.has_unknown() {
-            r.push(
-                Diagnostic::error(
-                    codes::REGISTER,
-                    f.span,
-                    "say which table the register is in: one of holding, input, coil and discrete",
-                )
-                .label(if given.is_empty() { "none of them" } else { "more than one" })
-                .fix("{holding: 26, base: 0, type: i16, scale: 0.1, order: AB}"),
-            );
-        }
-        return None;
-    };
-    let number = f.get(key).and_then(|item| r.count32(item, 0, 65_536));
-    let single_bit = matches!(table, Table::Coil | Table::Discrete);
-    let needed: &[(&str, &str)] = if single_bit {
-        &[("base", "base: 0")]
-    } else {
-        &[("base", "base: 0"), ("type", "type: i16"), ("order", "order: AB")]
-    };
-    for (name, example) in needed {
-        if !f.has(name) {
-            let at = f.key_span(key).unwrap_or(f.span);
-            r.push(
-                Diagnostic::error(codes::REGISTER, at, format!("add `{name}` to the register"))
-                    .label(format!("`{name}` is missing"))
-                    .reason(match *name {
-                        "base" => "manuals count from 0 or from 1; the wrong one reads the neighbour's value",
-                        "type" => "the same bits are another number as another type",
-                        _ => "makers order bytes and words differently; a guess is a wrong number that looks right",
-                    })
-                    .fix((*example).to_owned()),
-            );
-        }
-    }
-    let base = f.get("base").and_then(|item| r.count32(item, 0, 1));
-    let kind = register_type(r, &f, single_bit);
-    let order = f.get("order").and_then(|item| order(r, item, kind.map(|k| k.value)));
-    let number_of = |r: &mut Reader<'_>, key: &str, default: f64| {
-        f.get(key).and_then(|item| r.number(item)).map_or(default, |n| n.value)
-    };
-    let scale = number_of(r, "scale", 1.0);
-    let offset = number_of(r, "offset", 0.0);
-    if scale == 0.0
-        && let Some(item) = f.get("scale")
-    {
-        r.push(
-            Diagnostic::error(codes::OUT_OF_RANGE, item.span(), "choose a `scale` other than zero")
-                .label("every value would be zero"),
-        );
-    }
-    let invalid = r.list(f.get("invalid"), |r, item| {
-        let n = r.number(item)?;
-        #[expect(clippy::cast_possible_truncation, reason = "checked to be whole and in range")]
-        let whole = (n.value.fract() == 0.0 && n.value.abs() < 9e15).then_some(n.value as i64);
-        whole.map(|whole| Spanned::new(whole, n.span))
-    });
-    let bits = f.get("bits").and_then(|item| bits(r, item));
-    let number = number?;
-    let base = base?;
-    if number.value < base.value {
-        r.push(
-            Diagnostic::error(codes::REGISTER, number.span, "choose a number of at least `base`")
-                .label("counted from 1 there is no register 0"),
-        );
-        return None;
-    }
-    Some(Register {
-        table: Spanned::new(*table, f.key_span(key).unwrap_or(f.span)),
-        number,
-        base: u8::from(base.value == 1),
-        kind: kind?,
-        order,
-        scale,
-        offset,
-        invalid,
-        bits,
-        verify: verify.unwrap_or(false),
-        span: f.span,
-    })
-}
-
-fn register_type(r: &mut Reader<'_>, f: &Fields<'_>, bit: bool) -> Option<Spanned<RegisterType>> {
-    let words = [
-        ("u16", RegisterType::U16),
-        ("i16", RegisterType::I16),
-        ("u32", RegisterType::U32),
-        ("i32", RegisterType::I32),
-        ("u64", RegisterType::U64),
-        ("f32", RegisterType::F32),
-        ("f64", RegisterType::F64),
-        ("bool", RegisterType::Bool),
-    ];
-    let kind = match f.get("type") {
-        Some(item) => r.word(item, &words)?,
-        None if bit => return Some(Spanned::new(RegisterType::Bool, f.span)),
-        None => return None,
-    };
-    if bit != (kind.value == RegisterType::Bool) {
-        r.push(
-            Diagnostic::error(
-                codes::REGISTER,
-                kind.span,
-                if bit {
-                    "write `type: bool`: it is one bit"
-                } else {
-                    "use `bits`, or a coil, for single bits"
-                },
-            )
-            .label("does not fit the table"),
-        );
-        return None;
-    }
-    Some(kind)
-}
-
-/// Byte order; two letters for one register, four for several.
-fn order(r: &mut Reader<'_>, item: Item<'_>, kind: Option<RegisterType>) -> Option<WordOrder> {
-    let words = [
-        ("AB", (WordOrder::Abcd, true)),
-        ("BA", (WordOrder::Badc, true)),
-        ("ABCD", (WordOrder::Abcd, false)),
-        ("CDAB", (WordOrder::Cdab, false)),
-        ("BADC", (WordOrder::Badc, false)),
-        ("DCBA", (WordOrder::Dcba, false)),
-    ];
-    let word = r.word(item, &words)?;
-    let (order, short) = word.value;
-    let one_register = matches!(kind, None | Some(RegisterType::U16 | RegisterType::I16));
-    if short && !one_register {
-        r.push(
-            Diagnostic::error(
-                codes::REGISTER,
-                word.span,
-                "write the order of all four bytes: ABCD, CDAB, BADC or DCBA",
-            )
-            .label("two letters are for a single register"),
-        );
-        return None;
-    }
-    Some(order)
-}
-
-fn bits(r: &mut Reader<'_>, item: Item<'_>) -> Option<Bits> {
-    let f = r.object(item, &t::BITS)?;
-    let numbering =
-        f.get("numbering").and_then(|item| r.word(item, &[("lsb0", true), ("msb0", false)]));
-    let names = r.named(f.get("names"), NameForm::Identifier, |r, item| {
-        let bit = r.count(item, 0, 63)?;
-        u8::try_from(bit.value).ok().map(|n| Spanned::new(n, bit.span))
-    });
-    Some(Bits { lsb0: numbering?.value, names })
 }

@@ -1,25 +1,23 @@
 //! The keys of an instrument definition.
 
+mod modbus;
+
 use crate::spec::shape::{ARRAY_ENTRY, FIELDS, READING_TYPE, RETURNS, SERIES_ENTRY};
 use crate::spec::shared;
-use crate::spec::table::{CONDITION, NUMBER, TEXT, Table, Takes, UNIT, VALUE, key};
+use crate::spec::table::{CONDITION, TEXT, Table, Takes, UNIT, VALUE, key};
+
+pub(super) use modbus::{BITS, BLOCK, FUNCTIONS, MAX_BLOCK, MODBUS, REGISTER};
 
 /// Most bytes of one reply.
 pub(super) const MAX_REPLY: u32 = 1 << 20;
 /// Most bytes of one block of binary numbers.
 pub(super) const MAX_BLOCK_BYTES: u32 = 1 << 24;
-/// Most registers of one request (the Modbus specification).
-pub(super) const MAX_BLOCK: u32 = 125;
 
 pub(super) static STATUS_CLASSES: &[&str] = &["busy", "ready", "error", "alarm"];
 pub(super) static ERROR_CLASSES: &[&str] =
     &["retry", "busy", "refused", "rebooted", "reinit", "operator", "fatal"];
 pub(super) static HAZARDS: &[&str] = &["heats", "pressurises", "pumps", "moves", "powers"];
 pub(super) static EFFECTS: &[&str] = &["read", "repeatable", "verifiable", "once"];
-pub(super) static REGISTER_TYPES: &[&str] =
-    &["u16", "i16", "u32", "i32", "u64", "f32", "f64", "bool"];
-pub(super) static ORDERS: &[&str] = &["AB", "BA", "ABCD", "CDAB", "BADC", "DCBA"];
-
 static STATUS_WORD: Takes = Takes::Word(STATUS_CLASSES);
 static STATUS_WORDS: Takes = Takes::OneOrList(&STATUS_WORD);
 static OPERATION_ENTRY: Takes = Takes::Object(&OPERATION);
@@ -120,19 +118,6 @@ pub(super) static SERIAL: Table = Table {
 };
 
 pub(super) static EMPTY: Table = Table { what: "`tcp`", doc: "No settings: write {}", keys: &[] };
-
-pub(super) static MODBUS: Table = Table {
-    what: "`modbus`",
-    doc: "Modbus settings that hold for the whole device",
-    keys: &[
-        key("max_block", Takes::Count(1, MAX_BLOCK as u64), "Most registers in one request"),
-        key(
-            "write",
-            Takes::Word(&["single", "multiple"]),
-            "Write one register with function 6 or 16; multiple unless given",
-        ),
-    ],
-};
 
 pub(super) static MQTT: Table = Table {
     what: "`mqtt`",
@@ -310,41 +295,6 @@ pub(super) static ERROR: Table = Table {
     ],
 };
 
-static REGISTER_KEYS: &[crate::spec::table::Key] = &[
-    key("holding", Takes::Count(0, 65_536), "Number of a holding register"),
-    key("input", Takes::Count(0, 65_536), "Number of an input register"),
-    key("coil", Takes::Count(0, 65_536), "Number of a coil"),
-    key("discrete", Takes::Count(0, 65_536), "Number of a discrete input"),
-    key("base", Takes::Count(0, 1), "What the manual counts from"),
-    key("type", Takes::Word(REGISTER_TYPES), "Type of the value"),
-    key("order", Takes::Word(ORDERS), "Order of its bytes, A the most significant"),
-    key("scale", Takes::Number, "value = raw * scale + offset"),
-    key("offset", Takes::Number, "See scale"),
-    key("invalid", Takes::List(&NUMBER), "Raw numbers that are no measurements"),
-    key("bits", Takes::Object(&BITS), "Bits by name"),
-];
-
-pub(super) static REGISTER: Table = Table {
-    what: "a register",
-    doc: "A Modbus register; base, type and order have no default, because makers differ",
-    keys: REGISTER_KEYS,
-};
-
-static BIT: Takes = Takes::Count(0, 63);
-pub(super) static BITS: Table = Table {
-    what: "`bits`",
-    doc: "Bits of a register by name",
-    keys: &[
-        key(
-            "numbering",
-            Takes::Word(&["lsb0", "msb0"]),
-            "Whether bit 0 is the least or the most significant",
-        )
-        .required("lsb0"),
-        key("names", Takes::Map(&BIT), "Bit of each name").required("{running: 0}"),
-    ],
-};
-
 pub(super) static OPERATION: Table = Table {
     what: "an operation",
     doc: "One of send, write, read, publish and wait",
@@ -380,6 +330,7 @@ pub(super) static OPERATION: Table = Table {
         key("read", Takes::Object(&REGISTER), "Register to read; the answer"),
         key("value", Takes::Value, "What is written"),
         key("unit", Takes::Unit, "Unit of the register's scaled value"),
+        key("map", Takes::Map(&TEXT), "Numbers of the device, and the words that are written"),
         key("unless_equal", Takes::Bool, "Read first, write only a difference"),
         key(
             "verify",

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::spec::source::{Span, Spanned};
-use crate::spec::value::Named;
+use crate::spec::value::{Expression, Named};
+use crate::units::Unit;
 
 use super::Unless;
 
@@ -228,6 +229,10 @@ pub struct Modbus {
     pub max_block: Option<Spanned<u32>>,
     /// Write one register with function 6 or 16.
     pub write_single: bool,
+    /// ASCII frames on a serial line, instead of RTU.
+    pub ascii: bool,
+    /// Added to every register number, over `config`.
+    pub plus: Option<Expression>,
 }
 
 /// MQTT settings that hold for the whole device.
@@ -267,18 +272,30 @@ pub struct Register {
     pub number: Spanned<u32>,
     /// What the manual counts from: 0 or 1.
     pub base: u8,
+    /// Added to the number, over `config`: one of several equal parts of the device.
+    pub plus: Option<Expression>,
     /// Type of the value.
     pub kind: Spanned<RegisterType>,
+    /// Registers of a string.
+    pub length: Option<Spanned<u32>>,
     /// Order of the bytes; `None` only for coils and discrete inputs.
     pub order: Option<WordOrder>,
     /// value = raw * scale + offset.
     pub scale: f64,
     /// See `scale`.
     pub offset: f64,
-    /// Raw numbers that are not measurements.
-    pub invalid: Vec<Spanned<i64>>,
+    /// Unit of the scaled value where it is not that of the property.
+    pub unit: Option<Spanned<Unit>>,
+    /// What is no measurement.
+    pub invalid: Vec<Spanned<Sentinel>>,
     /// Bits by name.
     pub bits: Option<Bits>,
+    /// Registers that the device gives only together.
+    pub block: Option<Block>,
+    /// Function that reads it, where it is not that of its table.
+    pub read_function: Option<u8>,
+    /// Function that writes it, where it is not that of the device.
+    pub write_function: Option<u8>,
     /// Read back after a write and compared.
     pub verify: bool,
     /// The whole entry.
@@ -311,12 +328,70 @@ pub enum RegisterType {
     I32,
     /// 64 bits, unsigned.
     U64,
+    /// 64 bits, signed.
+    I64,
     /// IEEE single.
     F32,
     /// IEEE double.
     F64,
     /// One bit (coils, discrete inputs).
     Bool,
+    /// Characters, two in each register; always read and written whole.
+    String,
+}
+
+impl RegisterType {
+    /// Registers of one value; those of a string are declared.
+    pub fn registers(self, length: Option<u32>) -> u32 {
+        match self {
+            RegisterType::U16 | RegisterType::I16 | RegisterType::Bool => 1,
+            RegisterType::U32 | RegisterType::I32 | RegisterType::F32 => 2,
+            RegisterType::U64 | RegisterType::I64 | RegisterType::F64 => 4,
+            RegisterType::String => length.unwrap_or(1),
+        }
+    }
+
+    /// Least and greatest whole number; `None` for what holds no whole number.
+    pub fn range(self) -> Option<(i128, i128)> {
+        Some(match self {
+            RegisterType::U16 => (0, u16::MAX.into()),
+            RegisterType::I16 => (i16::MIN.into(), i16::MAX.into()),
+            RegisterType::U32 => (0, u32::MAX.into()),
+            RegisterType::I32 => (i32::MIN.into(), i32::MAX.into()),
+            RegisterType::U64 => (0, u64::MAX.into()),
+            RegisterType::I64 => (i64::MIN.into(), i64::MAX.into()),
+            RegisterType::F32 | RegisterType::F64 | RegisterType::Bool | RegisterType::String => {
+                return None;
+            }
+        })
+    }
+}
+
+/// Something a register holds when there is no measurement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sentinel {
+    /// These bits, written in hexadecimal.
+    Bits(u64),
+    /// This number, before scale and offset.
+    Number(f64),
+}
+
+impl std::fmt::Display for Sentinel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Sentinel::Bits(bits) => write!(f, "0x{bits:04X}"),
+            Sentinel::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+/// Registers that a device gives only together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// First, counted like the register.
+    pub start: Spanned<u32>,
+    /// How many.
+    pub count: Spanned<u32>,
 }
 
 /// Order of the bytes of a value, A the most significant. `AB` and `BA` of single registers are

@@ -13,13 +13,14 @@ use crate::spec::source::{SourceFile, Span, Spanned};
 use crate::spec::tree::NodeKind;
 use crate::units::{Dimension, Quantity};
 
+use super::address::address;
 use super::tables::{
     BATCH, ESTOP, INSTRUMENT, INTERLOCK, LAB, LIMIT, MAX_CAPACITY, NOTIFY, PLACE, PLANTS,
     SEVERITIES, SIMULATION, STOCK,
 };
 use super::{
     Estop, Interlock, InterlockAction, InterlockKind, Lab, LabInstrument, Limit, Notify, PlaceDecl,
-    SCHEMES, Secret, Simulation, Stock,
+    Secret, Simulation, Stock,
 };
 
 impl Lab {
@@ -106,55 +107,6 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
         });
     }
     out
-}
-
-fn address(r: &mut Reader<'_>, item: Item<'_>) -> Option<Spanned<String>> {
-    let text = r.text(item)?;
-    let scheme = SCHEMES.iter().find(|scheme| text.value.starts_with(**scheme));
-    let rest = scheme.and_then(|scheme| text.value.strip_prefix(*scheme)).unwrap_or("");
-    let problem = match scheme {
-        None => Some("no scheme that labloop knows"),
-        Some(&"null:") => None,
-        Some(_) if rest.is_empty() || rest.starts_with(['?', ':']) => {
-            Some("nothing after the scheme")
-        }
-        Some(_) if text.value.contains(char::is_whitespace) => Some("a space inside"),
-        Some(scheme) if scheme.ends_with("//") => bad_host(rest),
-        Some(_) => None,
-    };
-    let Some(problem) = problem else { return Some(text) };
-    let fix = if text.value.starts_with("/dev/") {
-        format!("at: \"serial:{}\"", text.value)
-    } else if text.value.parse::<std::net::IpAddr>().is_ok() {
-        format!("at: \"modbus+tcp://{}:502?unit=1\"", text.value)
-    } else {
-        "at: \"serial:/dev/ttyUSB0\"".to_owned()
-    };
-    r.push(
-        Diagnostic::error(
-            codes::BAD_ADDRESS,
-            text.span,
-            "write the address with its scheme, such as serial:/dev/... or modbus+tcp://host:502?unit=1",
-        )
-        .label(problem)
-        .reason(format!("the schemes are: {}", SCHEMES.join(" ")))
-        .fix(fix),
-    );
-    None
-}
-
-fn bad_host(rest: &str) -> Option<&'static str> {
-    let host = rest.split(['/', '?']).next().unwrap_or("");
-    let (host, port) = match host.rsplit_once(':') {
-        // The colons of an IPv6 address stand inside brackets.
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (host, None),
-    };
-    if host.is_empty() {
-        return Some("no host");
-    }
-    let bad_port = port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0));
-    bad_port.then_some("the port is no number from 1 to 65535")
 }
 
 fn limits(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Limit> {
