@@ -25,6 +25,12 @@ built_in![
     "ph_meter/atlas-ezo-ph.yaml",
     "plate_reader/mqtt5-plate-reader.yaml",
     "power_supply/scpi-power-supply.yaml",
+    "power_switch/esphome-relay.yaml",
+    "power_switch/shelly-gen2-switch.yaml",
+    "power_switch/sparkplug-switch.yaml",
+    "power_switch/tasmota-plug.yaml",
+    "probe/esphome-temperature.yaml",
+    "probe/sparkplug-temperature.yaml",
     "sample_arm/mqtt5-sample-arm.yaml",
     "selector_valve/knauer-azura-injection.yaml",
     "selector_valve/knauer-azura-valve.yaml",
@@ -46,6 +52,7 @@ built_in![
     "thermostat/huber-unistat.yaml",
     "thermostat/julabo.yaml",
     "thermostat/lauda.yaml",
+    "thermostat/sparkplug-thermostat.yaml",
     "vacuum_controller/vacuubrand-cvc3000.yaml",
 ];
 

@@ -14,7 +14,7 @@ pub(super) struct Line {
     /// The instrument publishes it.
     pub inward: bool,
     pub topic: String,
-    pub payload: String,
+    pub payload: Vec<u8>,
 }
 
 /// What a client sends.
@@ -60,7 +60,7 @@ pub(super) async fn play(
                 }
                 // Streams speak before they are asked.
                 while let Some(line) = script.next_if(|line| line.inward) {
-                    send(version, &mut out, &line.topic, line.payload.as_bytes(), false, None)?;
+                    send(version, &mut out, &line.topic, &line.payload, false, None)?;
                 }
             }
             Some(Packet::Publish { id, topic, payload, reply }) => {
@@ -72,7 +72,7 @@ pub(super) async fn play(
                     return Err(format!(
                         "message {number} should be `{} {}`, it is `{topic} {}`",
                         expected.topic,
-                        expected.payload,
+                        show_payload(&expected.payload),
                         show_payload(&payload)
                     ));
                 }
@@ -83,7 +83,7 @@ pub(super) async fn play(
                 while let Some(line) = script.next_if(|line| line.inward) {
                     let data = reply.as_ref().filter(|(topic, _)| *topic == line.topic);
                     let data = data.and_then(|(_, data)| data.clone());
-                    send(version, &mut out, &line.topic, line.payload.as_bytes(), false, data)?;
+                    send(version, &mut out, &line.topic, &line.payload, false, data)?;
                 }
             }
             Some(Packet::Other) => {}
@@ -93,7 +93,7 @@ pub(super) async fn play(
         }
     }
     match script.next() {
-        Some(line) => Err(format!("`{} {}` was not sent", line.topic, line.payload)),
+        Some(line) => Err(format!("`{} {}` was not sent", line.topic, show_payload(&line.payload))),
         None => Ok(()),
     }
 }

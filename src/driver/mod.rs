@@ -26,6 +26,7 @@ mod plan;
 mod registers;
 mod scope;
 mod session;
+mod sparkplug;
 mod talk;
 mod template;
 mod text;

@@ -11,6 +11,7 @@ use super::json::Payload;
 use super::pattern::Pattern;
 use super::registers::Registers;
 use super::scope::Scope;
+use super::sparkplug::Place;
 use super::template::Template;
 use super::text::TextCodec;
 use super::types::InstrumentSetup;
@@ -56,10 +57,20 @@ pub(super) struct MqttPlan {
     pub confirmed: bool,
     pub keep_alive: Duration,
     pub expiry: Option<u32>,
-    pub base: String,
     pub user: Option<String>,
-    /// Full topic, word for online, word for offline.
-    pub liveness: Option<(String, String, String)>,
+    pub liveness: Option<LivenessPlan>,
+    /// Group, node and device, where it speaks Sparkplug B.
+    pub sparkplug: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct LivenessPlan {
+    /// Whole topic.
+    pub topic: String,
+    pub online: String,
+    pub offline: String,
+    /// Lab time without a live message after which it counts as gone.
+    pub max_age: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -94,9 +105,19 @@ pub(super) enum Op {
         register: Registers,
     },
     Publish {
+        /// Whole topic.
         topic: Template,
-        payload: Payload,
+        body: Body,
+        /// QoS 1, where it is not that of the connection.
+        confirmed: Option<bool>,
+        /// Seconds, where it is not that of the connection.
+        expiry: Option<u32>,
         reply: Option<ReplyPlan>,
+    },
+    SetMetric {
+        metric: Template,
+        value: Expr,
+        unit: Option<Unit>,
     },
     Pause(Duration),
 }
@@ -112,10 +133,34 @@ pub(super) struct UnlessPlan {
     pub settle: Duration,
 }
 
+/// What a message of MQTT holds.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Json(Payload),
+    Text(Template),
+}
+
+impl Body {
+    /// Fills it in.
+    pub fn render(&self, scope: &Scope) -> Result<Vec<u8>, String> {
+        Ok(match self {
+            Body::Json(payload) => payload.render(scope)?.to_string().into_bytes(),
+            Body::Text(template) => {
+                template.render(&|name| scope.look_up(name)).map(|(text, _)| text.into_bytes())?
+            }
+        })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct ReplyPlan {
-    pub topic: String,
+    /// Whole topic.
+    pub topic: Template,
     pub correlate: CorrelatePlan,
+    /// Messages without one of these fields are no answer.
+    pub has: Vec<String>,
+    /// Fields with the words that say that more is to come.
+    pub progress: Vec<(String, Vec<String>)>,
     pub json: Option<String>,
     pub error: Option<String>,
 }
@@ -146,9 +191,20 @@ pub(super) struct PropertyPlan {
 
 #[derive(Debug, Clone)]
 pub(super) enum AskPlan {
-    Text { template: Template, parse: Option<Pattern> },
+    Text {
+        template: Template,
+        parse: Option<Pattern>,
+    },
     Register(Registers),
-    Topic { topic: String, json: Option<String> },
+    Topic {
+        /// Whole topics.
+        topics: Vec<Template>,
+        json: Option<String>,
+        /// Makes the instrument say it.
+        query: Option<Box<Op>>,
+    },
+    /// A metric of Sparkplug B.
+    Metric(Template),
 }
 
 #[derive(Debug, Clone)]
@@ -175,18 +231,15 @@ impl Plan {
     /// Compiles a setup. The error lists everything that is wrong with it.
     pub fn new(setup: &InstrumentSetup) -> Result<Plan, Vec<String>> {
         let mut wrong = Vec::new();
-        let plan = Compiler { wrong: &mut wrong, max_age: default_age(setup) }.plan(setup);
+        let base = match &setup.at.endpoint {
+            wire::Endpoint::Mqtt { base, .. } => base.clone(),
+            _ => String::new(),
+        };
+        let (max_age, config) = (default_age(setup), BTreeMap::new());
+        let plan = Compiler { wrong: &mut wrong, max_age, base, config }.plan(setup);
         match plan {
             Some(plan) if wrong.is_empty() => Ok(plan),
             _ => Err(wrong),
-        }
-    }
-
-    /// Topics below the base become full ones.
-    pub fn topic(&self, below: &str) -> String {
-        match &self.protocol {
-            Protocol::Mqtt(mqtt) if !mqtt.base.is_empty() => format!("{}/{below}", mqtt.base),
-            _ => below.to_owned(),
         }
     }
 

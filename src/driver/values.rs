@@ -264,7 +264,7 @@ fn plain_quantity(value: f64) -> Quantity {
 }
 
 /// Outside of its limits a sensor is broken, not the world.
-fn limited(property: &PropertyPlan, quantity: Quantity) -> Result<Value, String> {
+pub(super) fn limited(property: &PropertyPlan, quantity: Quantity) -> Result<Value, String> {
     let low = property.min.is_some_and(|min| quantity.value < min.value);
     let high = property.max.is_some_and(|max| quantity.value > max.value);
     if !quantity.value.is_finite() || low || high {

@@ -366,6 +366,12 @@ codes! {
     PROPERTY_SOURCE "LL0524" "a property with no source, or with two"
         "A property is asked for (`ask`), read from a `register`, taken from a `topic`, or computed (`value`)."
         "temperature: {unit: degC}" => "temperature: {unit: degC, ask: IN_PV_1, parse: \"{value:f}\"}";
+    RETAINED_COMMAND "LL0525" "a command that the broker would keep"
+        "A retained command is carried out again each time the device connects, perhaps days later."
+        "{publish: do/start, json: {}, retain: true}" => "{publish: do/start, json: {}}";
+    UNPROVEN_ANSWER "LL0526" "an answer that may be somebody else's taken as proof"
+        "The next message on a topic may answer another client, or an earlier question; only the state shows that the command was taken."
+        "reply: {topic: RESULT, correlate: next}" => "done: {when: on, every: 200 ms}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

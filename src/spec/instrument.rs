@@ -194,12 +194,19 @@ pub enum Ask {
     },
     /// Read registers.
     Register(Register),
-    /// A topic the device publishes on.
+    /// Topics the device publishes on, and perhaps a message that asks for it.
     Topic {
-        /// Topic below the base.
-        topic: Spanned<String>,
+        /// Topics below the base, or whole ones with `{base}`; none where only `query` is given.
+        topics: Vec<Spanned<String>>,
         /// Path in the JSON; `None`: the payload is the value (or, for records, each field says).
         json: Option<Spanned<String>>,
+        /// A `publish` that makes the device say it; its reply, if it has one, holds the value.
+        query: Option<Box<Operation>>,
+    },
+    /// A metric of Sparkplug B.
+    Metric {
+        /// Name, a template over `config`.
+        name: Spanned<String>,
     },
 }
 
@@ -354,13 +361,27 @@ pub enum Operation {
     },
     /// Publish a message.
     Publish {
-        /// Topic below the base; template.
+        /// Topic below the base, or a whole one with `{base}` in it; template.
         topic: Spanned<String>,
-        /// JSON with expressions over `args`, `config` and `command.id`; plain numbers and
-        /// true/false stay what they are, quoted ones are texts.
-        payload: Written,
+        /// What is published.
+        payload: Payload,
+        /// Quality of service, where it is not that of the connection.
+        qos: Option<u8>,
+        /// The broker drops it after this, where it is not that of the connection.
+        expiry: Option<Spanned<Duration>>,
         /// The message that answers it.
         reply: Option<TopicReply>,
+        /// The whole entry.
+        span: Span,
+    },
+    /// Write a metric of Sparkplug B.
+    SetMetric {
+        /// Name, a template over `config`.
+        metric: Spanned<String>,
+        /// What, over `args` and `config`.
+        value: Expression,
+        /// Unit of the metric; must be given when `value` has a dimension.
+        unit: Option<Spanned<Unit>>,
         /// The whole entry.
         span: Span,
     },
@@ -399,6 +420,16 @@ pub enum ReplyKind {
     None,
 }
 
+/// What a message of MQTT holds.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Payload {
+    /// JSON with expressions over `args`, `config` and `command`; plain numbers and true/false
+    /// stay what they are, quoted ones are texts.
+    Json(Written),
+    /// A template; may be empty.
+    Text(Spanned<String>),
+}
+
 /// The message that answers a published one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopicReply {
@@ -406,6 +437,10 @@ pub struct TopicReply {
     pub topic: Spanned<String>,
     /// How the answer is known to be ours.
     pub correlate: Correlate,
+    /// Messages without one of these fields are no answer.
+    pub has: Vec<Spanned<String>>,
+    /// A field and the words in it that say that more is to come: accepted, at work...
+    pub progress: Vec<Named<Vec<Spanned<String>>>>,
     /// Path in the JSON of the value; records and series say it per field.
     pub json: Option<Spanned<String>>,
     /// Path in the JSON of a field whose presence means that the device refused or failed.

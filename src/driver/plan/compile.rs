@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{codec, *};
 use crate::driver::values;
+use crate::spec::Spanned;
 use crate::spec::instrument::{
     self as doc, Ask, Correlate, Operation, Parity, ReplyKind, Serial, Wire,
 };
@@ -17,6 +18,10 @@ pub(super) struct Compiler<'a> {
     pub(super) wrong: &'a mut Vec<String>,
     /// Of properties that do not name their own.
     pub(super) max_age: Option<Duration>,
+    /// First levels of all topics.
+    pub(super) base: String,
+    /// Of the unit, complete.
+    pub(super) config: BTreeMap<String, Value>,
 }
 
 impl Compiler<'_> {
@@ -40,6 +45,7 @@ impl Compiler<'_> {
                 return None;
             }
         };
+        self.config.clone_from(&config);
         let protocol = self.protocol(setup, &config);
         let single = matches!(&definition.connection.wire, Wire::Modbus(m) if m.write_single);
         let identify = self.ops(&definition.identify, single, "identify");
@@ -116,9 +122,36 @@ impl Compiler<'_> {
         };
         refuse(definition.heartbeat.is_some(), "`heartbeat:` (MQTT has a last will for that)");
         refuse(!definition.identify.is_empty(), "`identify:`");
-        refuse(!definition.on_connect.is_empty(), "`on_connect:`");
         let polls = |action: &doc::Action| matches!(action.done, Some(doc::Done::Poll { .. }));
         refuse(definition.actions.iter().any(polls), "`done: {poll: ...}`");
+        self.only_its_payload(definition);
+    }
+
+    /// Metrics need Sparkplug, and Sparkplug has nothing but metrics.
+    fn only_its_payload(&mut self, definition: &doc::Instrument) {
+        let sparkplug = matches!(&definition.connection.wire, Wire::Mqtt(mqtt) if mqtt.sparkplug);
+        let actions = definition.actions.iter();
+        let operations = actions
+            .flat_map(|action| action.operations.iter().chain(&action.on_cancel))
+            .chain(&definition.on_connect)
+            .chain(definition.safe_state.iter().flat_map(|safe| &safe.operations));
+        let (mut publishes, mut sets) = (false, false);
+        for operation in operations {
+            publishes |= matches!(operation, Operation::Publish { .. });
+            sets |= matches!(operation, Operation::SetMetric { .. });
+        }
+        for property in &definition.properties {
+            publishes |= matches!(property.ask, Some(Ask::Topic { .. }));
+            sets |= matches!(property.ask, Some(Ask::Metric { .. }));
+        }
+        if sparkplug && publishes {
+            let why = "`publish` and `topic` are not for Sparkplug B: write `set_metric`, `metric`";
+            self.wrong.push(why.to_owned());
+        }
+        if !sparkplug && sets {
+            let why = "`set_metric` and `metric` need `mqtt: {sparkplug: true}`";
+            self.wrong.push(why.to_owned());
+        }
     }
 
     fn protocol(
@@ -152,8 +185,13 @@ impl Compiler<'_> {
                 Some(Protocol::Modbus { unit: *unit, rtu: true, serial })
             }
             (Wire::Mqtt(mqtt), Endpoint::Mqtt { base, user, .. }) => {
-                let full = |topic: &str| {
-                    if base.is_empty() { topic.to_owned() } else { format!("{base}/{topic}") }
+                let liveness = match &mqtt.liveness {
+                    Some(liveness) => Some(self.liveness(liveness, config)?),
+                    None => None,
+                };
+                let sparkplug = match mqtt.sparkplug {
+                    true => Some(self.note(Place::parse(base))?),
+                    false => None,
                 };
                 Some(Protocol::Mqtt(MqttPlan {
                     version: if mqtt.v5 {
@@ -161,20 +199,16 @@ impl Compiler<'_> {
                     } else {
                         wire::mqtt::Version::V3
                     },
-                    confirmed: mqtt.qos > 0,
+                    // Commands of Sparkplug are QoS 0 by its specification.
+                    confirmed: mqtt.qos > 0 && !mqtt.sparkplug,
                     keep_alive: mqtt
                         .keep_alive
                         .as_ref()
                         .map_or(Duration::from_secs(30), |k| k.value),
-                    expiry: mqtt
-                        .expiry
-                        .as_ref()
-                        .map(|e| u32::try_from(e.value.as_secs().max(1)).unwrap_or(u32::MAX)),
-                    base: base.clone(),
+                    expiry: mqtt.expiry.as_ref().map(|expiry| seconds(expiry.value)),
                     user: user.clone(),
-                    liveness: mqtt.liveness.as_ref().map(|l| {
-                        (full(&l.topic.value), l.online.value.clone(), l.offline.value.clone())
-                    }),
+                    liveness,
+                    sparkplug,
                 }))
             }
             (wire, _) => {
@@ -192,6 +226,39 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    /// The template of a whole topic: one with `{base}` or `{command.client}` stands as it is, any
+    /// other is below the base.
+    fn topic(&mut self, source: &str, place: &str) -> Option<Template> {
+        if self.base.contains(['{', '}']) {
+            self.wrong.push("the base topic of its address has braces".to_owned());
+            return None;
+        }
+        let whole = if source.contains("{base}") {
+            source.replace("{base}", &self.base)
+        } else if self.base.is_empty() || source.contains("{command.client}") {
+            source.to_owned()
+        } else {
+            format!("{}/{source}", self.base)
+        };
+        self.template(&whole, place)
+    }
+
+    fn liveness(
+        &mut self,
+        liveness: &doc::Liveness,
+        config: &BTreeMap<String, Value>,
+    ) -> Option<LivenessPlan> {
+        let topic = self.topic(&liveness.topic.value, "connection.liveness")?;
+        let scope = Scope::of_config(config);
+        let topic = topic.render(&|name| scope.look_up(name)).map(|(topic, _)| topic);
+        Some(LivenessPlan {
+            topic: self.note(topic.map_err(|why| format!("connection.liveness: {why}")))?,
+            online: liveness.online.value.clone(),
+            offline: liveness.offline.value.clone(),
+            max_age: liveness.max_age.as_ref().map(|age| age.value),
+        })
     }
 
     fn question(&mut self, question: &doc::Unless, place: &str) -> Option<UnlessPlan> {
@@ -268,24 +335,56 @@ impl Compiler<'_> {
             Operation::Read { register, .. } => {
                 Some(Op::Read { register: self.register(register, single, place)? })
             }
-            Operation::Publish { topic, payload, reply, .. } => Some(Op::Publish {
-                topic: self.template(&topic.value, place)?,
-                payload: Payload::new(payload),
-                reply: reply.as_ref().map(|reply| ReplyPlan {
-                    topic: reply.topic.value.clone(),
-                    correlate: match &reply.correlate {
-                        Correlate::Property => CorrelatePlan::Data,
-                        Correlate::Field(paths) => {
-                            CorrelatePlan::Field(paths.iter().map(|p| p.value.clone()).collect())
-                        }
-                        Correlate::Next => CorrelatePlan::Next,
-                    },
-                    json: reply.json.as_ref().map(|path| path.value.clone()),
-                    error: reply.error.as_ref().map(|path| path.value.clone()),
-                }),
+            Operation::Publish { topic, payload, qos, expiry, reply, .. } => Some(Op::Publish {
+                topic: self.topic(&topic.value, place)?,
+                body: match payload {
+                    doc::Payload::Json(json) => Body::Json(Payload::new(json)),
+                    doc::Payload::Text(text) => Body::Text(self.template(&text.value, place)?),
+                },
+                confirmed: qos.map(|qos| qos > 0),
+                expiry: expiry.as_ref().map(|expiry| seconds(expiry.value)),
+                reply: match reply {
+                    Some(reply) => Some(self.reply(reply, place)?),
+                    None => None,
+                },
+            }),
+            Operation::SetMetric { metric, value, unit, .. } => Some(Op::SetMetric {
+                metric: self.template(&metric.value, place)?,
+                value: value.expr.clone(),
+                unit: unit.as_ref().map(|unit| unit.value.clone()),
             }),
             Operation::Pause { time } => Some(Op::Pause(time.value)),
         }
+    }
+
+    /// A path in JSON, a template over the configuration.
+    fn path(&mut self, path: Option<&Spanned<String>>, place: &str) -> Option<Option<String>> {
+        let Some(path) = path else { return Some(None) };
+        let template = self.template(&path.value, place)?;
+        let scope = Scope::of_config(&self.config);
+        let path = template.render(&|name| scope.look_up(name)).map(|(path, _)| Some(path));
+        self.note(path.map_err(|why| format!("{place}: json: {why}")))
+    }
+
+    fn reply(&mut self, reply: &doc::TopicReply, place: &str) -> Option<ReplyPlan> {
+        let words =
+            |all: &[Spanned<String>]| all.iter().map(|word| word.value.clone()).collect::<Vec<_>>();
+        Some(ReplyPlan {
+            topic: self.topic(&reply.topic.value, place)?,
+            correlate: match &reply.correlate {
+                Correlate::Property => CorrelatePlan::Data,
+                Correlate::Field(paths) => CorrelatePlan::Field(words(paths)),
+                Correlate::Next => CorrelatePlan::Next,
+            },
+            has: words(&reply.has),
+            progress: reply
+                .progress
+                .iter()
+                .map(|entry| (entry.name.value.clone(), words(&entry.value)))
+                .collect(),
+            json: self.path(reply.json.as_ref(), place)?,
+            error: reply.error.as_ref().map(|path| path.value.clone()),
+        })
     }
 
     fn property(
@@ -306,10 +405,18 @@ impl Compiler<'_> {
             Some(Ask::Register(register)) => {
                 Some(AskPlan::Register(self.register(register, single, place)?))
             }
-            Some(Ask::Topic { topic, json }) => Some(AskPlan::Topic {
-                topic: topic.value.clone(),
-                json: json.as_ref().map(|path| path.value.clone()),
+            Some(Ask::Topic { topics, json, query }) => Some(AskPlan::Topic {
+                topics: topics
+                    .iter()
+                    .map(|topic| self.topic(&topic.value, place))
+                    .collect::<Option<_>>()?,
+                json: self.path(json.as_ref(), place)?,
+                query: match query {
+                    Some(query) => Some(Box::new(self.op(query, single, place)?)),
+                    None => None,
+                },
             }),
+            Some(Ask::Metric { name }) => Some(AskPlan::Metric(self.template(&name.value, place)?)),
         };
         Some(PropertyPlan {
             shape: property.shape.clone(),
@@ -363,6 +470,11 @@ impl Compiler<'_> {
             require: action.require.iter().map(|c| (c.expr.clone(), c.text.clone())).collect(),
         })
     }
+}
+
+/// Whole seconds, as MQTT counts an expiry.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX)
 }
 
 fn settings(serial: Option<&Serial>) -> SerialSettings {

@@ -12,7 +12,10 @@ use crate::spec::types::contract;
 use crate::spec::value::Expression;
 use crate::units::Dimension;
 
-use super::{Action, Done, EffectClass, ExampleOf, Instrument, Operation, RegisterType};
+use super::{
+    Action, Ask, Correlate, Done, EffectClass, ExampleOf, Instrument, Operation, Payload,
+    RegisterType,
+};
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
 
@@ -78,6 +81,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
     for action in &instrument.actions {
         witness(r, instrument, action, f);
         action_expressions(r, instrument, action);
+        proven(r, action);
         if matches!(action.done, Some(Done::Poll { .. })) && instrument.status.is_none() {
             r.push(
                 Diagnostic::error(
@@ -107,6 +111,9 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
     for property in &instrument.properties {
         if let Some(value) = &property.value {
             expect(r, &none, value, &property.shape.expr_type());
+        }
+        if let Some(Ask::Topic { query: Some(query), .. }) = &property.ask {
+            operation_expressions(r, &none, query);
         }
     }
     examples(r, instrument, f);
@@ -298,6 +305,32 @@ fn action_expressions(r: &mut Reader<'_>, instrument: &Instrument, action: &Acti
     }
 }
 
+/// Reports an action that would end with an answer nobody can tell from somebody else's.
+fn proven(r: &mut Reader<'_>, action: &Action) {
+    if action.effect.value == EffectClass::Read || matches!(action.done, Some(Done::Until { .. })) {
+        return;
+    }
+    let next = action.operations.iter().find_map(|operation| match operation {
+        Operation::Publish { reply: Some(reply), .. } if reply.correlate == Correlate::Next => {
+            Some((reply.span, "the next message may be somebody else's"))
+        }
+        Operation::SetMetric { span, .. } => Some((*span, "Sparkplug answers no command")),
+        _ => None,
+    });
+    if let Some((span, label)) = next {
+        r.push(
+            Diagnostic::error(
+                codes::UNPROVEN_ANSWER,
+                span,
+                format!("add `done: {{when: ..., every: ...}}` to `{}`", action.name.value),
+            )
+            .label(label)
+            .reason("only a state that shows the effect proves that this command was taken")
+            .fix("done: {when: switched_on, every: 200 ms}"),
+        );
+    }
+}
+
 fn operation_expressions(r: &mut Reader<'_>, names: &Names, operation: &Operation) {
     match operation {
         Operation::Write { register, value, unit, .. } => {
@@ -308,7 +341,17 @@ fn operation_expressions(r: &mut Reader<'_>, names: &Names, operation: &Operatio
             };
             expect(r, names, value, &wanted);
         }
-        Operation::Publish { payload, .. } => payload_expressions(r, names, payload),
+        Operation::Publish { payload: Payload::Json(payload), .. } => {
+            payload_expressions(r, names, payload);
+        }
+        Operation::Publish { payload: Payload::Text(_), .. } => {}
+        Operation::SetMetric { value, unit, .. } => {
+            let wanted = match unit {
+                Some(unit) => Type::Quantity { dim: unit.value.dim, point: unit.value.point },
+                None => Type::Unknown,
+            };
+            expect(r, names, value, &wanted);
+        }
         Operation::Send { unless, verify, .. } => {
             for question in unless.iter().chain(verify) {
                 let wanted = match &question.unit {
@@ -442,8 +485,13 @@ impl Names {
         );
         types.insert("status".to_owned(), Type::Text);
         types.insert("config".to_owned(), record(&instrument.config));
-        let id = BTreeMap::from([("id".to_owned(), Type::Text)]);
-        types.insert("command".to_owned(), Type::Record(id));
+        let number = Type::Quantity { dim: Dimension::NONE, point: false };
+        let command = BTreeMap::from([
+            ("id".to_owned(), Type::Text),
+            ("client".to_owned(), Type::Text),
+            ("number".to_owned(), number),
+        ]);
+        types.insert("command".to_owned(), Type::Record(command));
         if let Some(action) = action {
             types.insert("args".to_owned(), record(&action.args));
         }

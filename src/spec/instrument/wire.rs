@@ -245,6 +245,8 @@ pub struct Mqtt {
     pub max_age: Option<Spanned<Duration>>,
     /// Commands expire at the broker after this.
     pub expiry: Option<Spanned<Duration>>,
+    /// Payloads are those of Sparkplug B; the base is `GROUP/NODE` or `GROUP/NODE/DEVICE`.
+    pub sparkplug: bool,
 }
 
 /// Birth and last will of a device.
@@ -256,6 +258,8 @@ pub struct Liveness {
     pub online: Spanned<String>,
     /// Payload of the last will.
     pub offline: Spanned<String>,
+    /// It counts as gone when nothing live was heard of it for so long.
+    pub max_age: Option<Spanned<Duration>>,
 }
 
 /// Registers of a Modbus device. Base, type and order have no default: makers differ.
