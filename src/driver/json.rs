@@ -69,7 +69,7 @@ impl Payload {
     }
 }
 
-fn json_of(value: &Value) -> Result<Json, String> {
+pub(super) fn json_of(value: &Value) -> Result<Json, String> {
     match value {
         Value::Missing(reason) => Err(format!("has no value: {reason}")),
         Value::Bool(on) => Ok(Json::Bool(*on)),

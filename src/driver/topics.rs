@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub(super) use self::hear::operations;
+pub(super) use self::hear::{heard_value, metric_value, operations, value_in};
 
 use self::act::{Active, Step};
 use self::ask::{Asking, Question, Waiting};

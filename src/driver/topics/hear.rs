@@ -257,7 +257,11 @@ pub(in crate::driver) fn operations(plan: &Plan) -> impl Iterator<Item = &Op> {
 }
 
 /// The value of a property in a message; `None` when the message says nothing about it.
-fn heard_value(property: &PropertyPlan, payload: &[u8], path: Option<&str>) -> Option<Value> {
+pub(in crate::driver) fn heard_value(
+    property: &PropertyPlan,
+    payload: &[u8],
+    path: Option<&str>,
+) -> Option<Value> {
     let json = match (serde_json::from_slice::<Json>(payload), std::str::from_utf8(payload)) {
         (Ok(json), _) => json,
         (Err(_), Ok(text)) if path.is_none() => Json::from(text),
@@ -269,7 +273,11 @@ fn heard_value(property: &PropertyPlan, payload: &[u8], path: Option<&str>) -> O
 }
 
 /// The value of a property in a message that is JSON.
-pub(super) fn value_in(property: &PropertyPlan, json: &Json, path: Option<&str>) -> Option<Value> {
+pub(in crate::driver) fn value_in(
+    property: &PropertyPlan,
+    json: &Json,
+    path: Option<&str>,
+) -> Option<Value> {
     let found = match path {
         Some(path) => json::at(json, path)?,
         None => json,
@@ -305,7 +313,7 @@ fn value_of(property: &PropertyPlan, found: &Json) -> Value {
     }
 }
 
-fn metric_value(property: &PropertyPlan, reading: &Reading) -> Value {
+pub(in crate::driver) fn metric_value(property: &PropertyPlan, reading: &Reading) -> Value {
     match reading {
         Ok(Datum::Number(number)) => value_of(property, &Json::from(*number)),
         Ok(Datum::Bool(on)) => value_of(property, &Json::Bool(*on)),
