@@ -18,8 +18,8 @@ use tokio::time::Instant;
 
 use crate::lab::{Shared, broker_and_base};
 use crate::mqtt::{self, Incoming, Message, Outgoing, Version};
-use crate::post;
-use crate::world::{Placed, Publication};
+use crate::post::{self, Outbox, Post};
+use crate::world::{Device, Placed, Publication};
 
 /// Messages that wait for a slow client before it is dropped.
 const QUEUE: usize = 1_024;
@@ -50,8 +50,10 @@ pub(crate) struct Broker {
     shared: Shared,
     /// Base topic -> instrument.
     bases: Arc<Vec<(String, String)>>,
-    /// What instruments that are described elsewhere listen to.
-    models: Arc<Vec<(String, Vec<String>)>>,
+    /// Instruments that are described elsewhere, and what they listen to.
+    models: Arc<Vec<(Post, Vec<String>)>>,
+    /// What they have to say, until somebody listens.
+    unread: Arc<Mutex<Vec<Outbox>>>,
     /// Instruments have begun to publish their state.
     publishing: Arc<AtomicBool>,
 }
@@ -61,7 +63,7 @@ impl Broker {
     pub(crate) fn new(shared: Shared, host: &str) -> Broker {
         let mut bases = Vec::new();
         let mut retained = BTreeMap::new();
-        let mut models = Vec::new();
+        let (mut models, mut unread) = (Vec::new(), Vec::new());
         let its = |placed: &&Placed| {
             placed.address.starts_with("mqtt") && broker_and_base(&placed.address).0 == host
         };
@@ -72,12 +74,14 @@ impl Broker {
                 // Nobody is there yet to hear a birth that is not kept.
                 let births = presence.births.into_iter().filter(|birth| birth.retain);
                 retained.extend(births.map(post::message).map(|m| (m.topic.clone(), m)));
-                models.push((name, presence.filters));
+                let (post, outbox) = Post::new(shared.clone(), &name);
+                models.push((post, presence.filters));
+                unread.push(outbox);
             }
         }
         for placed in shared.world().placed.iter().filter(its) {
             let (_, base) = broker_and_base(&placed.address);
-            if models.iter().any(|(name, _)| *name == placed.name) {
+            if matches!(placed.device, Device::Model(_)) {
                 continue;
             }
             bases.push((base.to_owned(), placed.name.clone()));
@@ -93,7 +97,8 @@ impl Broker {
         let state = State { retained, ..State::default() };
         let state = Arc::new(Mutex::new(state));
         let (bases, models) = (Arc::new(bases), Arc::new(models));
-        Broker { state, shared, bases, models, publishing: Arc::default() }
+        let unread = Arc::new(Mutex::new(unread));
+        Broker { state, shared, bases, models, unread, publishing: Arc::default() }
     }
 
     /// Lets instruments publish their state from the first client on, for as long as the runtime
@@ -102,10 +107,12 @@ impl Broker {
         if self.publishing.swap(true, Ordering::SeqCst) {
             return;
         }
-        for (name, _) in self.models.iter() {
+        for outbox in self.unread.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let broker = self.clone();
-            let publish = move |outward| broker.route(&post::message(outward));
-            tokio::spawn(post::stream(self.shared.clone(), name.clone(), publish));
+            tokio::spawn(outbox.run(move |outward| broker.route(&post::message(outward))));
+        }
+        for (post, _) in self.models.iter() {
+            tokio::spawn(post.clone().stream());
         }
         for name in self.shared.world().publishers() {
             let base = self.bases.iter().find(|(_, its)| *its == name).map(|(base, _)| base);
@@ -146,11 +153,8 @@ impl Broker {
         }
         let listens = |filters: &[String]| filters.iter().any(|f| matches(f, &message.topic));
         let models = self.models.iter().filter(|(_, filters)| listens(filters) && !message.retain);
-        for (name, _) in models {
-            let broker = self.clone();
-            let publish = move |outward| broker.route(&post::message(outward));
-            let (shared, name) = (self.shared.clone(), name.clone());
-            tokio::spawn(post::take(shared, name, post::inward(message), publish));
+        for (post, _) in models {
+            tokio::spawn(post.clone().take(post::inward(message)));
         }
         let found = self.bases.iter().find_map(|(base, name)| {
             let below = message.topic.strip_prefix(base.as_str())?.strip_prefix('/')?;

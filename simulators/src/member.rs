@@ -8,7 +8,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 
 use crate::lab::Shared;
 use crate::model::{Inward, Outward, Presence};
-use crate::post;
+use crate::post::Post;
 use crate::serve::Open;
 
 /// Messages that wait for the broker; further ones are lost.
@@ -48,7 +48,8 @@ async fn session(shared: &Shared, host: &str, name: &str, open: &Open, presence:
         let client = client.clone();
         move |outward| send(&client, outward)
     };
-    let (mut guard, mut stream) = (None, None);
+    let (post, outbox) = Post::new(shared.clone(), name);
+    let (mut guard, mut outbox, mut running) = (None, Some(outbox), Vec::new());
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -57,22 +58,24 @@ async fn session(shared: &Shared, host: &str, name: &str, open: &Open, presence:
                     let _ = client.try_subscribe(filter.clone(), QoS::AtLeastOnce);
                 }
                 presence.births.iter().cloned().for_each(&publish);
-                let running = post::stream(shared.clone(), name.to_owned(), publish.clone());
-                stream = Some(tokio::spawn(running));
+                if let Some(outbox) = outbox.take() {
+                    running.push(tokio::spawn(outbox.run(publish.clone())));
+                    running.push(tokio::spawn(post.clone().stream()));
+                }
             }
             // A command that the broker kept is none.
             Ok(Event::Incoming(Packet::Publish(message))) if !message.retain => {
                 open.heard();
                 // The loop that must go on polling neither measures nor waits.
-                let (shared, name) = (shared.clone(), name.to_owned());
-                tokio::spawn(post::take(shared, name, inward(message), publish.clone()));
+                tokio::spawn(post.clone().take(inward(message)));
             }
             Ok(_) => {}
+            // Another connection is another session: with another will, and from its birth.
             Err(_) => break,
         }
     }
-    if let Some(stream) = stream {
-        stream.abort();
+    for task in running {
+        task.abort();
     }
     drop(guard);
 }

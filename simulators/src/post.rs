@@ -3,8 +3,15 @@
 //! MQTT runs over TCP: what arrives is whole and undamaged, or does not arrive. So damage here is that
 //! of a gateway, and is such that a reader can see it: a truncated or corrupt message breaks off, and a
 //! text without any form, which could break off unseen, is lost instead.
+//!
+//! What an instrument says keeps its order, as on the one connection it has.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::faults::{Fate, Mangled};
 use crate::lab::{STATE_LEAST, Shared, pause};
@@ -13,6 +20,129 @@ use crate::mqtt::Message;
 
 /// Wall time for which an instrument that lost its broker is away.
 const AWAY: Duration = Duration::from_millis(200);
+/// Messages that wait to be published; further ones are lost.
+const QUEUE: usize = 1_024;
+
+/// One instrument at its broker.
+#[derive(Clone)]
+pub(crate) struct Post {
+    shared: Shared,
+    name: Arc<str>,
+    queue: mpsc::Sender<(Instant, Outward)>,
+    away: Arc<AtomicBool>,
+}
+
+/// What it has to say, in order.
+pub(crate) struct Outbox(mpsc::Receiver<(Instant, Outward)>);
+
+impl Outbox {
+    /// Publishes until the instrument is gone.
+    pub(crate) async fn run(mut self, publish: impl Fn(Outward) + Send) {
+        while let Some((due, outward)) = self.0.recv().await {
+            if due > Instant::now() {
+                tokio::time::sleep_until(due).await;
+            }
+            publish(outward);
+        }
+    }
+}
+
+impl Post {
+    pub(crate) fn new(shared: Shared, name: &str) -> (Post, Outbox) {
+        let (queue, outbox) = mpsc::channel(QUEUE);
+        (Post { shared, name: name.into(), queue, away: Arc::default() }, Outbox(outbox))
+    }
+
+    /// Takes a message, and publishes what follows from it.
+    pub(crate) async fn take(self, inward: Inward) {
+        let fate = self.shared.fate(&self.name);
+        if fate.cut || restarts(&fate) {
+            return self.relink().await;
+        }
+        if fate.deaf || self.away.load(Ordering::SeqCst) {
+            return;
+        }
+        pause(fate.before).await;
+        let now = self.shared.now();
+        let later = {
+            // Posted before anybody else can make it say something.
+            let mut world = self.shared.world();
+            let outwards = world.tell(&self.name, &inward, now);
+            let (now, later): (Vec<_>, Vec<_>) =
+                outwards.into_iter().partition(|outward| outward.after_s <= 0.0);
+            self.post(now, &fate);
+            later
+        };
+        for outward in later {
+            self.shared.lab_pause(outward.after_s).await;
+            self.post(vec![outward], &fate);
+        }
+    }
+
+    /// Publishes by itself, for as long as the runtime lives.
+    pub(crate) async fn stream(self) {
+        loop {
+            let now = self.shared.now();
+            let mut fate = None;
+            let next_s = {
+                let mut world = self.shared.world();
+                let (outwards, next_s) = world.stream(&self.name, now);
+                if !outwards.is_empty() {
+                    let its = world.fate(&self.name);
+                    for (upset, on) in &its.upset {
+                        world.upset(&self.name, *upset, *on, now);
+                    }
+                    if !its.deaf && !its.cut && !self.away.load(Ordering::SeqCst) {
+                        self.post(outwards, &its);
+                    }
+                    fate = Some(its);
+                }
+                next_s
+            };
+            if fate.is_some_and(|fate| fate.cut || restarts(&fate)) {
+                self.relink().await;
+            }
+            if !next_s.is_finite() {
+                return;
+            }
+            let wait = Duration::try_from_secs_f64(next_s.max(0.0) / self.shared.speed);
+            tokio::time::sleep(wait.unwrap_or(STATE_LEAST).max(STATE_LEAST)).await;
+        }
+    }
+
+    /// Loses its broker and comes back: will and birth.
+    async fn relink(&self) {
+        if self.away.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let will = self.shared.world().vanish(&self.name);
+        self.post(will.into_iter().collect(), &Fate::default());
+        tokio::time::sleep(AWAY).await;
+        let now = self.shared.now();
+        let mut world = self.shared.world();
+        let births = world.appear(&self.name, now).unwrap_or_default().births;
+        self.post(births, &Fate::default());
+        self.away.store(false, Ordering::SeqCst);
+    }
+
+    fn post(&self, outwards: Vec<Outward>, fate: &Fate) {
+        if fate.mute {
+            return;
+        }
+        let due = Instant::now() + fate.latency + fate.late;
+        let twice = fate.mangled.contains(&Mangled::Duplicated);
+        for outward in outwards.into_iter().filter_map(|one| mangled(one, &fate.mangled)) {
+            if twice {
+                let _ = self.queue.try_send((due, outward.clone()));
+            }
+            let _ = self.queue.try_send((due, outward));
+        }
+    }
+}
+
+fn restarts(fate: &Fate) -> bool {
+    fate.upset.iter().any(|(upset, on)| *on && *upset == Upset::Reboot)
+}
 
 /// A message as the instrument takes it.
 pub(crate) fn inward(message: &Message) -> Inward {
@@ -35,88 +165,6 @@ pub(crate) fn message(outward: Outward) -> Message {
     };
     message.properties.correlation_data = outward.correlation.map(Into::into);
     message
-}
-
-/// An instrument takes a message, and publishes what follows from it.
-pub(crate) async fn take(
-    shared: Shared,
-    name: String,
-    inward: Inward,
-    publish: impl Fn(Outward) + Send,
-) {
-    let fate = shared.fate(&name);
-    if fate.cut || restarts(&fate) {
-        return relink(&shared, &name, &publish).await;
-    }
-    if fate.deaf {
-        return;
-    }
-    pause(fate.before).await;
-    let now = shared.now();
-    let outwards = shared.world().tell(&name, &inward, now);
-    pause(fate.latency).await;
-    deliver(&shared, outwards, &fate, &publish).await;
-}
-
-/// An instrument publishes by itself, for as long as the runtime lives.
-pub(crate) async fn stream(shared: Shared, name: String, publish: impl Fn(Outward) + Send) {
-    loop {
-        let now = shared.now();
-        let (outwards, next_s) = shared.world().stream(&name, now);
-        if !outwards.is_empty() {
-            let fate = shared.fate(&name);
-            if fate.cut || restarts(&fate) {
-                relink(&shared, &name, &publish).await;
-            } else if !fate.deaf {
-                deliver(&shared, outwards, &fate, &publish).await;
-            }
-        }
-        if !next_s.is_finite() {
-            return;
-        }
-        let wait = Duration::try_from_secs_f64(next_s.max(0.0) / shared.speed);
-        tokio::time::sleep(wait.unwrap_or(STATE_LEAST).max(STATE_LEAST)).await;
-    }
-}
-
-fn restarts(fate: &Fate) -> bool {
-    fate.upset.iter().any(|(upset, on)| *on && *upset == Upset::Reboot)
-}
-
-/// The instrument loses its broker and comes back: will and birth.
-async fn relink(shared: &Shared, name: &str, publish: &(impl Fn(Outward) + Send)) {
-    let will = shared.world().vanish(name);
-    if let Some(will) = will {
-        publish(will);
-    }
-    tokio::time::sleep(AWAY).await;
-    let now = shared.now();
-    let presence = shared.world().appear(name, now);
-    for birth in presence.into_iter().flat_map(|presence| presence.births) {
-        publish(birth);
-    }
-}
-
-async fn deliver(
-    shared: &Shared,
-    outwards: Vec<Outward>,
-    fate: &Fate,
-    publish: &(impl Fn(Outward) + Send),
-) {
-    if fate.mute {
-        return;
-    }
-    for outward in outwards {
-        shared.lab_pause(outward.after_s).await;
-        pause(fate.late).await;
-        let twice = fate.mangled.contains(&Mangled::Duplicated);
-        if let Some(outward) = mangled(outward, &fate.mangled) {
-            if twice {
-                publish(outward.clone());
-            }
-            publish(outward);
-        }
-    }
 }
 
 /// A message after its faults; `None` when it is lost.

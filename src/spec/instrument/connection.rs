@@ -14,7 +14,7 @@ pub(super) fn lower(r: &mut Reader<'_>, item: Item<'_>) -> Option<Connection> {
     let serial = f.get("serial").and_then(|item| serial(r, item));
     let wire = match (f.has("modbus"), f.has("mqtt"), f.has("serial") || f.has("tcp")) {
         (true, false, _) => modbus(r, &f, serial).map(Wire::Modbus),
-        (false, true, false) => mqtt(r, &f).map(Wire::Mqtt),
+        (false, true, false) => mqtt(r, &f).map(|mqtt| Wire::Mqtt(Box::new(mqtt))),
         (false, false, true) => bytes(r, &f, serial).map(|bytes| Wire::Bytes(Box::new(bytes))),
         (false, false, false) => {
             if !f.has_unknown() {

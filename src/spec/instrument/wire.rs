@@ -28,7 +28,7 @@ pub enum Wire {
     /// Modbus TCP or RTU.
     Modbus(Modbus),
     /// MQTT topics.
-    Mqtt(Mqtt),
+    Mqtt(Box<Mqtt>),
 }
 
 /// Lines or frames of bytes.
