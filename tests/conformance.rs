@@ -8,6 +8,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod bench;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -238,6 +240,49 @@ async fn over_wire(definition: Arc<Definition>, at: &'static str, ready: PathBuf
     let driven = drive(setup, Clock::scaled(speed, Tick(0)), Dialer::real()).await;
     served.abort();
     driven.into_iter().map(|why| format!("{at}: {why}")).collect()
+}
+
+/// Drives one simulator as both are clients of a mosquitto of their own.
+async fn over_mosquitto(definition: Arc<Definition>, port: u16) -> Vec<String> {
+    let bench = bench::Bench::new("conformance");
+    let program = bench::mosquitto().expect("mosquitto is not installed; ./test installs it");
+    let _broker = bench::Broker::start(&program, port, bench.folder());
+    let at = address(&definition).replace("broker:1883", &format!("127.0.0.1:{port}"));
+    let setup = setups(&definition, &at).remove(0);
+    let speed = 50.0;
+    let served = tokio::spawn(serve(lab(&at, speed), models(&setup), ServeOptions::default()));
+    // Without a sign of life the driver does not wait for the instrument to listen.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!served.is_finished(), "{at} is not served");
+    let driven = drive(setup, Clock::scaled(speed, Tick(0)), Dialer::real()).await;
+    served.abort();
+    driven.into_iter().map(|why| format!("mosquitto: {why}")).collect()
+}
+
+/// Through a broker nobody here wrote.
+#[test]
+fn every_mqtt_simulator_works_over_mosquitto() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let wrong = runtime.block_on(async {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut running = JoinSet::new();
+        let all = definitions().into_iter();
+        let all: Vec<_> = all.filter(|d| matches!(d.connection.wire, Wire::Mqtt(_))).collect();
+        assert!(all.len() >= 17, "only {}", all.len());
+        for (definition, port) in all.iter().zip(bench::free_ports(all.len())) {
+            let (definition, turns) = (Arc::clone(definition), Arc::clone(&turns));
+            running.spawn(async move {
+                let _turn = turns.acquire_owned().await.unwrap();
+                over_mosquitto(definition, port).await
+            });
+        }
+        let mut wrong = Vec::new();
+        while let Some(driven) = running.join_next().await {
+            wrong.extend(driven.unwrap());
+        }
+        wrong
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 /// On real terminals and sockets, several at a time: they mostly wait.

@@ -371,6 +371,6 @@ async fn a_question_and_a_command_are_never_out_together() {
     assert!(is_done(&lab.run(command("a", "p", "switch_on", &[])).await));
     assert!(begun.elapsed() >= Duration::from_secs(2));
     let sent = received.lock().unwrap().clone();
-    assert_eq!(text(&sent[0]).1, "");
+    assert_eq!(text(&sent[0]).1, "10");
     assert_eq!(text(&sent[1]).1, "ON");
 }
