@@ -256,6 +256,7 @@ impl Topics {
                     let out = active.touched || active.flight.is_some();
                     if out && fault.kind == FailureKind::Timeout {
                         self.clean_up(&mut active);
+                        self.doubt("a command was not echoed");
                     }
                     self.outbox.failed(active.attempt, fault, active.trace);
                 }
@@ -283,7 +284,7 @@ impl Topics {
             }
             _ => None,
         };
-        ages.chain(action).chain(polls).chain(silence).min()
+        ages.chain(action).chain(polls).chain(silence).chain(self.silent_until()).min()
     }
 
     /// Wall time of the next thing that happens by itself.

@@ -307,6 +307,12 @@ impl Node {
         Heard::Died(why.to_owned())
     }
 
+    /// What is known may be wrong: a node reports what changes and nothing else, so that a message
+    /// lost at the end shows only when the next one comes.
+    pub fn doubt(&mut self, why: &str) -> Heard {
+        self.lose(why.to_owned())
+    }
+
     fn lose(&mut self, why: String) -> Heard {
         (self.born, self.seq) = (false, None);
         Heard::Lost(why)

@@ -116,7 +116,23 @@ impl Topics {
     fn note_births(&mut self, message: &Message) {
         // A birth that the broker kept is not the state of a live session (6.4.3).
         let Some(node) = self.state.node.as_mut().filter(|_| !message.retain) else { return };
-        match node.hear(&message.topic, &message.payload) {
+        let heard = node.hear(&message.topic, &message.payload);
+        if heard != Heard::Nothing {
+            self.state.heard = Some(self.clock.now());
+        }
+        self.take(heard);
+    }
+
+    /// Doubts all that is known of a Sparkplug instrument, and asks for its birth.
+    pub(super) fn doubt(&mut self, why: &str) {
+        if let Some(node) = self.state.node.as_mut().filter(|node| node.is_born()) {
+            let heard = node.doubt(why);
+            self.take(heard);
+        }
+    }
+
+    fn take(&mut self, heard: Heard) {
+        match heard {
             Heard::Nothing => {}
             Heard::Born { values, again } => {
                 self.state.rebirth_at = None;
@@ -144,14 +160,35 @@ impl Topics {
         }
     }
 
+    /// Asks a Sparkplug instrument that has said nothing for long enough whether all is as it was.
+    pub(super) fn ask_the_silent(&mut self) {
+        let (Some(due), now) = (self.silent_until(), self.clock.now()) else { return };
+        if now >= due {
+            self.state.heard = Some(now);
+            self.send_rebirth();
+        }
+    }
+
+    /// When a Sparkplug instrument has been silent for as long as its properties may be.
+    pub(super) fn silent_until(&self) -> Option<Tick> {
+        let born = self.state.node.as_ref().is_some_and(|node| node.is_born());
+        let every = self.plan.properties.values().filter_map(|property| property.every).min()?;
+        self.state.heard.filter(|_| born).map(|heard| heard.plus(every))
+    }
+
     /// Asks for the birth certificates; harmless, and necessary to understand anything else.
     pub(super) fn ask_for_birth(&mut self) {
-        self.state.rebirth_at = Some(Instant::now() + REBIRTH_EVERY);
-        let now = self.milliseconds();
-        let Some(node) = self.state.node.as_ref().filter(|node| !node.is_born()) else {
+        if self.state.node.as_ref().is_none_or(|node| node.is_born()) {
             self.state.rebirth_at = None;
             return;
-        };
+        }
+        self.state.rebirth_at = Some(Instant::now() + REBIRTH_EVERY);
+        self.send_rebirth();
+    }
+
+    pub(super) fn send_rebirth(&mut self) {
+        let now = self.milliseconds();
+        let Some(node) = &self.state.node else { return };
         let (topic, payload) = node.rebirth(now);
         let Some(session) = &mut self.state.session else { return };
         let message = Message { topic, payload, ..Message::default() };
@@ -221,6 +258,7 @@ impl Topics {
             self.state.heard = None;
             self.go_down("nothing was heard of it for too long");
         }
+        self.ask_the_silent();
     }
 
     /// Puts the live values of all properties into a scope; those without one are missing.

@@ -135,6 +135,8 @@ impl Topics {
                 self.state.values.remove(name);
             }
         }
+        // A node reports changes only: what was known before, its next birth shows anew.
+        self.doubt("its safe state was sent");
         self.ask_for(confirm, trace);
         loop {
             if matches!(self.holds(confirm, &self.scope()), Ok(true)) {
