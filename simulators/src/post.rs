@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::faults::{Fate, Mangled};
 use crate::lab::{STATE_LEAST, Shared, pause};
-use crate::model::{Inward, Outward, Upset};
+use crate::model::{Inward, Outward, Presence, Upset};
 use crate::mqtt::Message;
+use crate::world::{Device, Placed, World};
 
 /// Wall time for which an instrument that lost its broker is away.
 const AWAY: Duration = Duration::from_millis(200);
@@ -142,6 +143,34 @@ impl Post {
 
 fn restarts(fate: &Fate) -> bool {
     fate.upset.iter().any(|(upset, on)| *on && *upset == Upset::Reboot)
+}
+
+impl World {
+    /// Whether an instrument is described elsewhere.
+    pub(crate) fn is_model(&self, name: &str) -> bool {
+        let its = |p: &Placed| p.name == name && matches!(p.device, Device::Model(_));
+        self.placed.iter().any(its)
+    }
+
+    /// One of them connects to its broker; `None` where it is no such instrument.
+    pub(crate) fn appear(&mut self, name: &str, now: f64) -> Option<Presence> {
+        self.model(name, |model| model.appear(now))
+    }
+
+    /// One of them loses its broker.
+    pub(crate) fn vanish(&mut self, name: &str) -> Option<Outward> {
+        self.model(name, |model| model.vanish()).flatten()
+    }
+
+    /// One of them takes a message.
+    pub(crate) fn tell(&mut self, name: &str, message: &Inward, now: f64) -> Vec<Outward> {
+        self.model(name, |model| model.message(message, now)).unwrap_or_default()
+    }
+
+    /// What one of them publishes by itself, and the lab time until the next, s.
+    pub(crate) fn stream(&mut self, name: &str, now: f64) -> (Vec<Outward>, f64) {
+        self.model(name, |model| model.stream(now)).unwrap_or((Vec::new(), f64::INFINITY))
+    }
 }
 
 /// A message as the instrument takes it.

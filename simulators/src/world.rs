@@ -14,7 +14,7 @@ use crate::controller::Controller;
 use crate::faults::spec::{Fault, Kind};
 use crate::faults::{Fate, Faults};
 use crate::light::LightBox;
-use crate::model::{Answer, Inward, Model, Outward, Presence, Upset};
+use crate::model::{Answer, Model, Upset};
 use crate::plants::{self, Plant};
 use crate::pump::Pump;
 use crate::text::Text;
@@ -267,12 +267,6 @@ impl World {
         self.placed.iter().filter(its).map(|p| p.name.clone()).collect()
     }
 
-    /// Whether an instrument is described elsewhere.
-    pub(crate) fn is_model(&self, name: &str) -> bool {
-        let its = |p: &Placed| p.name == name && matches!(p.device, Device::Model(_));
-        self.placed.iter().any(its)
-    }
-
     /// The requests to one of them in bytes of its line.
     pub(crate) fn hear(&mut self, name: &str, bytes: &[u8]) -> Vec<Vec<u8>> {
         match self.device(name) {
@@ -288,7 +282,11 @@ impl World {
     }
 
     /// Does something with an instrument that is described elsewhere, and keeps its complaints.
-    fn model<T>(&mut self, name: &str, act: impl FnOnce(&mut dyn Model) -> T) -> Option<T> {
+    pub(crate) fn model<T>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut dyn Model) -> T,
+    ) -> Option<T> {
         let Some(Device::Model(model)) = self.device(name) else { return None };
         let done = act(model.as_mut());
         for complaint in model.complaints() {
@@ -299,26 +297,6 @@ impl World {
             }
         }
         Some(done)
-    }
-
-    /// One of them connects to its broker; `None` where it is no such instrument.
-    pub(crate) fn appear(&mut self, name: &str, now: f64) -> Option<Presence> {
-        self.model(name, |model| model.appear(now))
-    }
-
-    /// One of them loses its broker.
-    pub(crate) fn vanish(&mut self, name: &str) -> Option<Outward> {
-        self.model(name, |model| model.vanish()).flatten()
-    }
-
-    /// One of them takes a message.
-    pub(crate) fn tell(&mut self, name: &str, message: &Inward, now: f64) -> Vec<Outward> {
-        self.model(name, |model| model.message(message, now)).unwrap_or_default()
-    }
-
-    /// What one of them publishes by itself, and the lab time until the next, s.
-    pub(crate) fn stream(&mut self, name: &str, now: f64) -> (Vec<Outward>, f64) {
-        self.model(name, |model| model.stream(now)).unwrap_or((Vec::new(), f64::INFINITY))
     }
 
     /// Upsets an instrument; `false` when it cannot be.

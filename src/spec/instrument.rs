@@ -11,9 +11,11 @@ mod operation;
 mod simulate;
 mod status;
 pub(super) mod tables;
+mod topic;
 mod wire;
 
 pub use simulate::{Signal, SignalModel, Simulate, SimulatedAction};
+pub use topic::{Correlate, Payload, TopicReply};
 pub use wire::{
     Bits, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness, Modbus, Mqtt,
     Parity, Register, RegisterType, ReplyEnd, ReplyFrame, Serial, Silent, Table, Unsolicited,
@@ -418,46 +420,6 @@ pub enum ReplyKind {
     Yes,
     /// None, ever.
     None,
-}
-
-/// What a message of MQTT holds.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Payload {
-    /// JSON with expressions over `args`, `config` and `command`; plain numbers and true/false
-    /// stay what they are, quoted ones are texts.
-    Json(Written),
-    /// A template; may be empty.
-    Text(Spanned<String>),
-}
-
-/// The message that answers a published one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TopicReply {
-    /// Topic below the base.
-    pub topic: Spanned<String>,
-    /// How the answer is known to be ours.
-    pub correlate: Correlate,
-    /// Messages without one of these fields are no answer.
-    pub has: Vec<Spanned<String>>,
-    /// A field and the words in it that say that more is to come: accepted, at work...
-    pub progress: Vec<Named<Vec<Spanned<String>>>>,
-    /// Path in the JSON of the value; records and series say it per field.
-    pub json: Option<Spanned<String>>,
-    /// Path in the JSON of a field whose presence means that the device refused or failed.
-    pub error: Option<Spanned<String>>,
-    /// The whole entry.
-    pub span: Span,
-}
-
-/// How an answer is known to be ours.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Correlate {
-    /// Correlation data of MQTT 5.
-    Property,
-    /// A field of the JSON (one of these paths, for firmwares that differ) equals `command.id`.
-    Field(Vec<Spanned<String>>),
-    /// The next message on the topic.
-    Next,
 }
 
 /// How it is known that an action has ended.

@@ -124,34 +124,6 @@ impl Compiler<'_> {
         refuse(!definition.identify.is_empty(), "`identify:`");
         let polls = |action: &doc::Action| matches!(action.done, Some(doc::Done::Poll { .. }));
         refuse(definition.actions.iter().any(polls), "`done: {poll: ...}`");
-        self.only_its_payload(definition);
-    }
-
-    /// Metrics need Sparkplug, and Sparkplug has nothing but metrics.
-    fn only_its_payload(&mut self, definition: &doc::Instrument) {
-        let sparkplug = matches!(&definition.connection.wire, Wire::Mqtt(mqtt) if mqtt.sparkplug);
-        let actions = definition.actions.iter();
-        let operations = actions
-            .flat_map(|action| action.operations.iter().chain(&action.on_cancel))
-            .chain(&definition.on_connect)
-            .chain(definition.safe_state.iter().flat_map(|safe| &safe.operations));
-        let (mut publishes, mut sets) = (false, false);
-        for operation in operations {
-            publishes |= matches!(operation, Operation::Publish { .. });
-            sets |= matches!(operation, Operation::SetMetric { .. });
-        }
-        for property in &definition.properties {
-            publishes |= matches!(property.ask, Some(Ask::Topic { .. }));
-            sets |= matches!(property.ask, Some(Ask::Metric { .. }));
-        }
-        if sparkplug && publishes {
-            let why = "`publish` and `topic` are not for Sparkplug B: write `set_metric`, `metric`";
-            self.wrong.push(why.to_owned());
-        }
-        if !sparkplug && sets {
-            let why = "`set_metric` and `metric` need `mqtt: {sparkplug: true}`";
-            self.wrong.push(why.to_owned());
-        }
     }
 
     fn protocol(

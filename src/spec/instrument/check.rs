@@ -13,8 +13,7 @@ use crate::spec::value::Expression;
 use crate::units::Dimension;
 
 use super::{
-    Action, Ask, Correlate, Done, EffectClass, ExampleOf, Instrument, Operation, Payload,
-    RegisterType,
+    Action, Ask, Done, EffectClass, ExampleOf, Instrument, Operation, Payload, RegisterType, topic,
 };
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
@@ -81,7 +80,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
     for action in &instrument.actions {
         witness(r, instrument, action, f);
         action_expressions(r, instrument, action);
-        proven(r, action);
+        topic::proven(r, action);
         if matches!(action.done, Some(Done::Poll { .. })) && instrument.status.is_none() {
             r.push(
                 Diagnostic::error(
@@ -116,6 +115,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
             operation_expressions(r, &none, query);
         }
     }
+    topic::of_their_kind(r, instrument);
     examples(r, instrument, f);
 }
 
@@ -302,32 +302,6 @@ fn action_expressions(r: &mut Reader<'_>, instrument: &Instrument, action: &Acti
     }
     for operation in action.operations.iter().chain(&action.on_cancel) {
         operation_expressions(r, &names, operation);
-    }
-}
-
-/// Reports an action that would end with an answer nobody can tell from somebody else's.
-fn proven(r: &mut Reader<'_>, action: &Action) {
-    if action.effect.value == EffectClass::Read || matches!(action.done, Some(Done::Until { .. })) {
-        return;
-    }
-    let next = action.operations.iter().find_map(|operation| match operation {
-        Operation::Publish { reply: Some(reply), .. } if reply.correlate == Correlate::Next => {
-            Some((reply.span, "the next message may be somebody else's"))
-        }
-        Operation::SetMetric { span, .. } => Some((*span, "Sparkplug answers no command")),
-        _ => None,
-    });
-    if let Some((span, label)) = next {
-        r.push(
-            Diagnostic::error(
-                codes::UNPROVEN_ANSWER,
-                span,
-                format!("add `done: {{when: ..., every: ...}}` to `{}`", action.name.value),
-            )
-            .label(label)
-            .reason("only a state that shows the effect proves that this command was taken")
-            .fix("done: {when: switched_on, every: 200 ms}"),
-        );
     }
 }
 
