@@ -209,3 +209,125 @@ fn same(own: &Json, found: &Json) -> bool {
         (own, found) => own == found,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::driver::values;
+    use crate::spec::Sources;
+    use crate::spec::instrument::Instrument;
+
+    fn definition(file: &str) -> Instrument {
+        let path = Path::new("instruments").join(file);
+        let mut sources = Sources::new();
+        let id = sources.add(file, std::fs::read_to_string(path).unwrap());
+        Instrument::lower(sources.get(id).unwrap()).value.unwrap()
+    }
+
+    /// What the arguments of an action become in its first message, and back.
+    fn there_and_back(file: &str, action: &str, args: &[(&str, &str)]) {
+        let definition = definition(file);
+        let action = definition.action(action).unwrap();
+        let quantity = |text: &str| Value::Quantity(Quantity::parse(text).unwrap());
+        let given = args.iter().map(|(name, text)| {
+            let value = match *text {
+                "true" => Value::Bool(true),
+                text if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
+                    quantity(text)
+                }
+                text => Value::Text(text.into()),
+            };
+            ((*name).to_owned(), value)
+        });
+        let args = values::complete(&action.args, &given.collect(), "arguments").unwrap();
+        let scope = Scope { args: args.clone(), command: "id".to_owned(), ..Scope::default() };
+        let crate::spec::instrument::Operation::Publish {
+            payload: crate::spec::instrument::Payload::Json(json),
+            ..
+        } = &action.operations[0]
+        else {
+            panic!("{action:?}");
+        };
+        let pattern = Payload::new(json);
+        let said = pattern.render(&scope).unwrap();
+        let reader = Reader { config: &BTreeMap::new(), args: &action.args };
+        let mut heard = Heard::default();
+        assert!(reader.json(&pattern, &said, &mut heard), "{said}");
+        for (name, value) in &args {
+            match (value, heard.fields.get(name)) {
+                (Value::Quantity(sent), Some(Value::Quantity(back))) => {
+                    assert_eq!((sent.dim, sent.point), (back.dim, back.point), "{name}");
+                    let near = (sent.value - back.value).abs() <= 1e-9 * sent.value.abs().max(1.0);
+                    assert!(near, "{name}: {sent:?} {back:?}");
+                }
+                (sent, back) => assert_eq!(Some(sent), back, "{name}"),
+            }
+        }
+    }
+
+    #[test]
+    fn arguments_come_back_out_of_the_message_they_make() {
+        there_and_back(
+            "hplc/mqtt5-hplc.yaml",
+            "run",
+            &[
+                ("volume", "10 uL"),
+                ("start", "5 %"),
+                ("end", "95 %"),
+                ("gradient", "15 min"),
+                ("temperature", "40 degC"),
+                ("ph", "3"),
+            ],
+        );
+        there_and_back(
+            "spin_coater/mqtt5-spin-coater.yaml",
+            "spin",
+            &[("speed", "3000 rpm"), ("time", "45 s"), ("ramp", "250 rpm/s")],
+        );
+        there_and_back("spectrometer/mqtt5-spectrometer.yaml", "lamp", &[("lit", "true")]);
+        there_and_back(
+            "spectrometer/as7341-picow.yaml",
+            "measure",
+            &[("red", "10"), ("green", "0"), ("blue", "255")],
+        );
+    }
+
+    #[test]
+    fn other_messages_are_not_taken_for_it() {
+        let definition = definition("spectrometer/mqtt5-spectrometer.yaml");
+        let action = definition.action("lamp").unwrap();
+        let crate::spec::instrument::Operation::Publish {
+            payload: crate::spec::instrument::Payload::Json(json),
+            ..
+        } = &action.operations[0]
+        else {
+            panic!("{action:?}");
+        };
+        let (pattern, config) = (Payload::new(json), BTreeMap::new());
+        let reader = Reader { config: &config, args: &action.args };
+        for other in [
+            serde_json::json!({"on": "yes"}),
+            serde_json::json!({"on": true, "more": 1}),
+            serde_json::json!({}),
+            serde_json::json!([true]),
+            serde_json::json!({"on": 1}),
+        ] {
+            assert!(!reader.json(&pattern, &other, &mut Heard::default()), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_put_into_a_message_is_found_there() {
+        let mut json = serde_json::json!({"a": [1, {"b": 2}], "c": 3});
+        put(&mut json, "a.1.b", Json::from(5));
+        put(&mut json, "x.y", Json::from("new"));
+        put(&mut json, "c.d", Json::Null);
+        assert_eq!(
+            json,
+            serde_json::json!({"a": [1, {"b": 5}], "c": {"d": null}, "x": {"y": "new"}})
+        );
+        assert_eq!(json::at(&json, "a.1.b"), Some(&Json::from(5)));
+    }
+}
