@@ -374,3 +374,23 @@ async fn a_question_and_a_command_are_never_out_together() {
     assert_eq!(text(&sent[0]).1, "10");
     assert_eq!(text(&sent[1]).1, "ON");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_safe_state_of_a_node_that_was_never_born_is_said_all_the_same() {
+    let received = Received::default();
+    let dialer = broker(&received, vec![], |_| Do::Send(vec![]));
+    let switch = definition("power_switch/sparkplug-switch.yaml", &[]);
+    let mut lab = Lab::start(vec![setup("x", switch, "mqtt://b/lab/edge/relay", &[])], dialer);
+    assert!(lab.fleet.ready(Duration::from_secs(5)).await["x"].is_err());
+    assert_eq!(failure(&lab.run(short("a", "x", "switch_on")).await).1, "NotSent");
+    lab.fleet.safe_state("x").unwrap();
+    let confirmed = lab
+        .wait(|notice| match notice {
+            Notice::SafeState { confirmed, .. } => Some(*confirmed),
+            _ => None,
+        })
+        .await;
+    assert!(!confirmed, "nothing has shown it");
+    assert_eq!(topics(&received, "spBv1.0/lab/DCMD/edge/relay"), 1);
+    assert!(topics(&received, "spBv1.0/lab/NCMD/edge") >= 2, "its births were asked for");
+}

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use labloop::driver::mirror::{Device, Mirror};
-use labloop::driver::{Command, Fleet, InstrumentSetup, Notice, Outcome};
+use labloop::driver::{Command, Definition, Fleet, InstrumentSetup, Notice, Outcome};
 use labloop::expr::Value;
 use labloop::wire::{Address, Clock, Dialer, Tick};
 use labloop_simulators::{
@@ -188,10 +188,16 @@ fn config(at: &str, seed: u64) -> LabConfig {
 }
 
 /// One run; how many commands were done, or what must not be.
-async fn run(file: &str, at: &str, fault: &str, lies: bool, seed: u64) -> Result<usize, String> {
+async fn run(
+    definition: Arc<Definition>,
+    at: &str,
+    fault: &str,
+    lies: bool,
+    seed: u64,
+) -> Result<usize, String> {
     let setup = InstrumentSetup {
         name: NAME.to_owned(),
-        definition: peer::definition(file, &[]),
+        definition,
         at: Address::parse(at).unwrap(),
         config: BTreeMap::new(),
         secret: None,
@@ -256,16 +262,17 @@ async fn run(file: &str, at: &str, fault: &str, lies: bool, seed: u64) -> Result
 #[test]
 fn no_fault_at_a_broker_makes_a_command_twice_or_a_value_false() {
     let mut wrong = Vec::new();
+    let devices = DEVICES.map(|(file, at)| (file, peer::definition(file, &[]), at));
     for (fault, lies) in FAULTS {
         let mut done = 0;
-        for (file, at) in DEVICES {
+        for (file, definition, at) in &devices {
             for seed in 0..SEEDS {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_time()
                     .start_paused(true)
                     .build()
                     .unwrap();
-                match runtime.block_on(run(file, at, fault, lies, seed)) {
+                match runtime.block_on(run(Arc::clone(definition), at, fault, lies, seed)) {
                     Ok(count) => done += count,
                     Err(why) => wrong.push(format!("{file} {fault} seed {seed}: {why}")),
                 }

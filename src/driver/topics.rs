@@ -82,6 +82,8 @@ pub(super) struct State {
     waiting: Vec<Waiting>,
     /// Messages so far, for their numbers.
     messages: u32,
+    /// The safe state is being sent: it is said even to an instrument of which nothing is known.
+    making_safe: bool,
     /// Safe states sent so far, for their ids.
     safe_states: u64,
 }

@@ -157,31 +157,7 @@ impl Compiler<'_> {
                 Some(Protocol::Modbus { unit: *unit, rtu: true, serial })
             }
             (Wire::Mqtt(mqtt), Endpoint::Mqtt { base, user, .. }) => {
-                let liveness = match &mqtt.liveness {
-                    Some(liveness) => Some(self.liveness(liveness, config)?),
-                    None => None,
-                };
-                let sparkplug = match mqtt.sparkplug {
-                    true => Some(self.note(Place::parse(base))?),
-                    false => None,
-                };
-                Some(Protocol::Mqtt(MqttPlan {
-                    version: if mqtt.v5 {
-                        wire::mqtt::Version::V5
-                    } else {
-                        wire::mqtt::Version::V3
-                    },
-                    // Commands of Sparkplug are QoS 0 by its specification.
-                    confirmed: mqtt.qos > 0 && !mqtt.sparkplug,
-                    keep_alive: mqtt
-                        .keep_alive
-                        .as_ref()
-                        .map_or(Duration::from_secs(30), |k| k.value),
-                    expiry: mqtt.expiry.as_ref().map(|expiry| seconds(expiry.value)),
-                    user: user.clone(),
-                    liveness,
-                    sparkplug,
-                }))
+                self.mqtt(mqtt, base, user.as_ref(), config).map(Protocol::Mqtt)
             }
             (wire, _) => {
                 let forms = match wire {
@@ -198,6 +174,34 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    fn mqtt(
+        &mut self,
+        mqtt: &doc::Mqtt,
+        base: &str,
+        user: Option<&String>,
+        config: &BTreeMap<String, Value>,
+    ) -> Option<MqttPlan> {
+        let liveness = match &mqtt.liveness {
+            Some(liveness) => Some(self.liveness(liveness, config)?),
+            None => None,
+        };
+        let sparkplug = match mqtt.sparkplug {
+            true => Some(self.note(Place::parse(base))?),
+            false => None,
+        };
+        let keep_alive = mqtt.keep_alive.as_ref();
+        Some(MqttPlan {
+            version: if mqtt.v5 { wire::mqtt::Version::V5 } else { wire::mqtt::Version::V3 },
+            // Commands of Sparkplug are QoS 0 by its specification.
+            confirmed: mqtt.qos > 0 && !mqtt.sparkplug,
+            keep_alive: keep_alive.map_or(Duration::from_secs(30), |keep_alive| keep_alive.value),
+            expiry: mqtt.expiry.as_ref().map(|expiry| seconds(expiry.value)),
+            user: user.cloned(),
+            liveness,
+            sparkplug,
+        })
     }
 
     /// The template of a whole topic: one with `{base}` or `{command.client}` stands as it is, any

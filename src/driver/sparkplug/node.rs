@@ -106,14 +106,16 @@ pub(in crate::driver) struct Node {
     /// Its node connected anew since its last birth.
     again: bool,
     types: BTreeMap<String, u32>,
+    /// Types of the last birth, kept when nothing else is believed any more.
+    known: BTreeMap<String, u32>,
     aliases: BTreeMap<u64, String>,
 }
 
 impl Node {
     /// A node nothing was heard of yet.
     pub fn new(place: Place) -> Node {
-        let (types, aliases) = (BTreeMap::new(), BTreeMap::new());
-        Node { place, bd_seq: None, seq: None, born: false, again: false, types, aliases }
+        let (types, known, aliases) = Default::default();
+        Node { place, bd_seq: None, seq: None, born: false, again: false, types, known, aliases }
     }
 
     /// Whether its birth is known.
@@ -151,12 +153,40 @@ impl Node {
         })?;
         let kind = DataType::of_code(*code)
             .ok_or_else(|| format!("`{name}` has the data type {code}, which is not understood"))?;
+        self.command(name, kind, datum, now_ms)
+    }
+
+    /// The message that writes a metric whatever is known: of the type of the last birth, else of
+    /// the value's own. Only for a safe state, which is better said blindly than not at all.
+    pub fn write_blindly(
+        &self,
+        name: &str,
+        datum: &Datum,
+        now_ms: u64,
+    ) -> Result<(String, Vec<u8>), String> {
+        let known = self.types.get(name).or_else(|| self.known.get(name));
+        let kind = match (known.and_then(|code| DataType::of_code(*code)), datum) {
+            (Some(kind), _) => kind,
+            (None, Datum::Bool(_)) => DataType::Boolean,
+            (None, Datum::Text(_)) => DataType::String,
+            (None, Datum::Number(_)) => DataType::Double,
+        };
+        self.command(name, kind, datum, now_ms)
+    }
+
+    fn command(
+        &self,
+        name: &str,
+        kind: DataType,
+        datum: &Datum,
+        now_ms: u64,
+    ) -> Result<(String, Vec<u8>), String> {
         let value = kind.write(datum).map_err(|why| format!("`{name}`: {why}"))?;
         // By name: aliases may change with any birth, and a birth may be on its way.
         let metric = Metric {
             name: Some(name.to_owned()),
             timestamp: Some(now_ms),
-            datatype: Some(*code),
+            datatype: Some(kind.code()),
             value: Some(value),
             ..Metric::default()
         };
@@ -252,6 +282,7 @@ impl Node {
                 self.aliases.insert(alias, name.clone());
             }
         }
+        self.known.clone_from(&self.types);
         self.born = true;
         match self.values(payload) {
             Ok(values) => Heard::Born { values, again: std::mem::take(&mut self.again) },

@@ -166,6 +166,19 @@ fn a_command_names_its_metric_and_has_the_type_of_the_birth() {
 }
 
 #[test]
+fn a_safe_state_is_said_even_when_nothing_is_known() {
+    let mut node = born();
+    let safe = Datum::Number(5.0);
+    let typed = node.write("T", &safe, 300).unwrap();
+    assert!(matches!(node.doubt("?"), Heard::Lost(_)));
+    assert!(node.write("T", &safe, 300).is_err());
+    assert_eq!(node.write_blindly("T", &safe, 300), Ok(typed));
+    let unknown = Node::new(Place::parse("lab/edge/oven").unwrap());
+    let (_, payload) = unknown.write_blindly("on", &Datum::Bool(false), 300).unwrap();
+    assert!(payload.ends_with(&[0x20, 0x0b, 0x70, 0x00]), "{payload:02x?}");
+}
+
+#[test]
 fn places_are_two_or_three_levels() {
     for base in ["", "lab", "lab/", "a/b/c/d", "/edge"] {
         assert!(Place::parse(base).is_err(), "{base}");

@@ -98,6 +98,37 @@ impl Topics {
         }
     }
 
+    /// The next message of an action, or the next pause.
+    fn send_step(&mut self, active: &mut Active, now: Tick) -> Result<Step, Fault> {
+        match active.action.operations.get(active.next).cloned() {
+            None => Ok(Step::Again),
+            Some(Op::Pause(pause)) => {
+                active.next += 1;
+                active.resume_at = now.plus(pause);
+                Ok(Step::Again)
+            }
+            // One message at a time: the answer to a question could be taken for this one's.
+            Some(_) if self.state.asking.is_some() => Ok(Step::Wait),
+            Some(op) => {
+                // SAFETY(lab): the last thing before the wire.
+                if active.action.effect != EffectClass::Read {
+                    self.gate
+                        .check()
+                        .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
+                }
+                active.next += 1;
+                let tag = format!("{}/{}", active.attempt, active.next);
+                // Each message has an id of its own: the answer to the first, delivered twice,
+                // must not answer the second.
+                if active.next > 1 {
+                    active.scope.command.clone_from(&tag);
+                }
+                active.flight = Some(self.publish(&op, &active.scope, &tag, &mut active.trace)?);
+                Ok(Step::Wait)
+            }
+        }
+    }
+
     pub(super) fn advance(&mut self, active: &mut Active) -> Result<Step, Fault> {
         let now = self.clock.now();
         if now >= active.deadline {
@@ -114,40 +145,8 @@ impl Topics {
         if active.flight.is_some() || now < active.resume_at {
             return Ok(Step::Wait);
         }
-        if let Some(op) = active.action.operations.get(active.next).cloned() {
-            active.next += 1;
-            return match op {
-                Op::Pause(pause) => {
-                    active.resume_at = now.plus(pause);
-                    Ok(Step::Again)
-                }
-                Op::Publish { .. } | Op::SetMetric { .. } => {
-                    if self.state.asking.is_some() {
-                        // One message at a time: its answer could be taken for this one's.
-                        active.next -= 1;
-                        active.resume_at = now;
-                        return Ok(Step::Wait);
-                    }
-                    // SAFETY(lab): the last thing before the wire.
-                    if active.action.effect != EffectClass::Read {
-                        self.gate
-                            .check()
-                            .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
-                    }
-                    let tag = format!("{}/{}", active.attempt, active.next);
-                    // Each message has an id of its own: the answer to the first, delivered
-                    // twice, must not answer the second.
-                    if active.next > 1 {
-                        active.scope.command.clone_from(&tag);
-                    }
-                    active.flight =
-                        Some(self.publish(&op, &active.scope, &tag, &mut active.trace)?);
-                    Ok(Step::Wait)
-                }
-                Op::Text { .. } | Op::Write { .. } | Op::Read { .. } => {
-                    Err(Fault::not_sent("this message cannot be sent over MQTT"))
-                }
-            };
+        if active.next < active.action.operations.len() {
+            return self.send_step(active, now);
         }
         match &active.action.done {
             None => Ok(Step::Done),

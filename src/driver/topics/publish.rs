@@ -106,7 +106,12 @@ impl Topics {
         let (name, _) = metric.render(&|name| scope.look_up(name))?;
         let value = expr::eval(value, scope).map_err(|error| error.message)?;
         let datum = datum_of(&value, unit)?;
-        let (topic, payload) = node.write(&name, &datum, self.milliseconds())?;
+        let now = self.milliseconds();
+        let (topic, payload) = if self.state.making_safe {
+            node.write_blindly(&name, &datum, now)?
+        } else {
+            node.write(&name, &datum, now)?
+        };
         Ok(Message { topic, payload, expiry: self.mqtt.expiry, ..Message::default() })
     }
 

@@ -31,6 +31,7 @@ impl Topics {
             self.lost(&error);
         }
         self.await_birth().await;
+        self.state.making_safe = true;
         for op in &plan.safe_state {
             if let Op::Pause(pause) = op {
                 self.clock.sleep(*pause).await;
@@ -38,6 +39,7 @@ impl Topics {
                 troubles.push(why);
             }
         }
+        self.state.making_safe = false;
         if let (Some(confirm), true) = (&plan.confirm, troubles.is_empty())
             && let Err(why) = self.confirm(confirm, &mut trace).await
         {
@@ -49,8 +51,11 @@ impl Topics {
         self.outbox.put(Notice::SafeState { instrument, confirmed, detail, trace: trace.all });
     }
 
-    /// Without its birth certificate nothing can be said to a Sparkplug instrument.
+    /// Without its birth certificate a Sparkplug instrument can only be spoken to blindly.
     async fn await_birth(&mut self) {
+        if self.state.node.as_ref().is_some_and(|node| !node.is_born()) {
+            self.send_rebirth();
+        }
         let deadline = Instant::now() + self.plan.reply_timeout;
         while self.state.node.as_ref().is_some_and(|node| !node.is_born())
             && self.step(deadline).await.is_ok()
