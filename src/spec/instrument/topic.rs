@@ -77,6 +77,22 @@ pub(super) fn proven(r: &mut Reader<'_>, action: &Action) {
 /// Reports metrics without Sparkplug, and anything else with it.
 pub(super) fn of_their_kind(r: &mut Reader<'_>, instrument: &Instrument) {
     let Wire::Mqtt(mqtt) = &instrument.connection.wire else { return };
+    for property in &instrument.properties {
+        if let (Some(Ask::Topic { query: None, .. }), Some(every)) =
+            (&property.ask, &property.every)
+        {
+            r.push(
+                Diagnostic::error(
+                    codes::NOT_WITH,
+                    every.span,
+                    format!("add a `query` to `{}`, or remove `every`", property.name.value),
+                )
+                .label("would do nothing here")
+                .reason("the device says it by itself; only a `query` can ask for it")
+                .fix("query: {publish: get, json: {}}"),
+            );
+        }
+    }
     let actions = instrument.actions.iter();
     let operations = actions
         .flat_map(|action| action.operations.iter().chain(&action.on_cancel))
