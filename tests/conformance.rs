@@ -1,5 +1,5 @@
-//! Every definition of an instrument on a line or with registers, driven against the simulator
-//! made from the same file: each property is read, each action done, the safe state taken.
+//! Every definition, driven against the simulator made from the same file: each property is read,
+//! each action done, the safe state taken.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,7 +8,10 @@
     reason = "a test fails by panicking"
 )]
 
+mod bench;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,21 +25,22 @@ use labloop::spec::Sources;
 use labloop::spec::instrument::{ExampleOf, Wire};
 use labloop::wire::{Address, Clock, Dialer, Tick};
 use labloop_simulators::{DeviceConfig, LabConfig, Models, ServeOptions, in_memory, serve};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
 
 const NAME: &str = "device";
 
-/// All built-in definitions that are not MQTT.
+/// Simulators that are driven at the same time over real wires.
+const AT_ONCE: usize = 16;
+
+/// All built-in definitions.
 fn definitions() -> Vec<Arc<Definition>> {
     let mut all = Vec::new();
     for name in built_in::names() {
         let (path, text) = built_in::text(name).unwrap();
         let mut sources = Sources::new();
         let id = sources.add(path.to_owned(), text);
-        let definition = Definition::lower(sources.get(id).unwrap()).value.unwrap();
-        if !matches!(definition.connection.wire, Wire::Mqtt(_)) {
-            all.push(Arc::new(definition));
-        }
+        all.push(Arc::new(Definition::lower(sources.get(id).unwrap()).value.unwrap()));
     }
     all
 }
@@ -166,7 +170,8 @@ fn address(definition: &Definition) -> &'static str {
         Wire::Bytes(_) => "tcp://device:1",
         Wire::Modbus(modbus) if modbus.serial.is_some() => "modbus+serial:/dev/device?unit=1",
         Wire::Modbus(_) => "modbus+tcp://device:502?unit=1",
-        Wire::Mqtt(_) => panic!("not on a line"),
+        Wire::Mqtt(mqtt) if mqtt.sparkplug => "mqtt://broker:1883/lab/node/device",
+        Wire::Mqtt(_) => "mqtt://broker:1883/lab/device",
     }
 }
 
@@ -175,7 +180,7 @@ fn address(definition: &Definition) -> &'static str {
 fn every_definition_is_its_own_simulator() {
     let mut wrong = Vec::new();
     let all = definitions();
-    assert!(all.len() >= 9, "only {} definitions", all.len());
+    assert!(all.len() >= 46, "only {} definitions", all.len());
     for definition in &all {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -199,50 +204,109 @@ fn every_definition_is_its_own_simulator() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
-/// On real terminals and sockets.
+/// Places on real wires where a definition is driven: each kind of wire it speaks.
+fn places(definition: &Definition) -> Vec<&'static str> {
+    let mut places = vec![address(definition)];
+    match &definition.connection.wire {
+        Wire::Bytes(bytes) if bytes.serial.is_some() && bytes.tcp => places.push("tcp://device:1"),
+        Wire::Modbus(modbus) if modbus.serial.is_some() => {
+            places.push("modbus+tcp://device:502?unit=1");
+        }
+        _ => {}
+    }
+    places
+}
+
+/// Serves one simulator on its real wire and drives it there.
+async fn over_wire(definition: Arc<Definition>, at: &'static str, ready: PathBuf) -> Vec<String> {
+    let setup = setups(&definition, at).remove(0);
+    let options = ServeOptions {
+        anywhere: true,
+        broker: true,
+        ready_file: Some(ready.clone()),
+        ..ServeOptions::default()
+    };
+    // At a broker what is seconds old is stale, so lab time must not outrun the sockets.
+    let speed = if at.starts_with("mqtt") { 50.0 } else { 1000.0 };
+    let served = tokio::spawn(serve(lab(at, speed), models(&setup), options));
+    while !ready.exists() {
+        assert!(!served.is_finished(), "{at} is not served");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let text = std::fs::read_to_string(&ready).unwrap();
+    let text: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let actual = text["endpoints"][at].as_str().unwrap();
+    let setup = InstrumentSetup { at: Address::parse(actual).unwrap(), ..setup };
+    let driven = drive(setup, Clock::scaled(speed, Tick(0)), Dialer::real()).await;
+    served.abort();
+    driven.into_iter().map(|why| format!("{at}: {why}")).collect()
+}
+
+/// Drives one simulator as both are clients of a mosquitto of their own.
+async fn over_mosquitto(definition: Arc<Definition>, port: u16) -> Vec<String> {
+    let bench = bench::Bench::new("conformance");
+    let program = bench::mosquitto().expect("mosquitto is not installed; ./test installs it");
+    let _broker = bench::Broker::start(&program, port, bench.folder());
+    let at = address(&definition).replace("broker:1883", &format!("127.0.0.1:{port}"));
+    let setup = setups(&definition, &at).remove(0);
+    let speed = 50.0;
+    let served = tokio::spawn(serve(lab(&at, speed), models(&setup), ServeOptions::default()));
+    // Without a sign of life the driver does not wait for the instrument to listen.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!served.is_finished(), "{at} is not served");
+    let driven = drive(setup, Clock::scaled(speed, Tick(0)), Dialer::real()).await;
+    served.abort();
+    driven.into_iter().map(|why| format!("mosquitto: {why}")).collect()
+}
+
+/// Through a broker nobody here wrote.
+#[test]
+fn every_mqtt_simulator_works_over_mosquitto() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let wrong = runtime.block_on(async {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut running = JoinSet::new();
+        let all = definitions().into_iter();
+        let all: Vec<_> = all.filter(|d| matches!(d.connection.wire, Wire::Mqtt(_))).collect();
+        assert!(all.len() >= 17, "only {}", all.len());
+        for (definition, port) in all.iter().zip(bench::free_ports(all.len())) {
+            let (definition, turns) = (Arc::clone(definition), Arc::clone(&turns));
+            running.spawn(async move {
+                let _turn = turns.acquire_owned().await.unwrap();
+                over_mosquitto(definition, port).await
+            });
+        }
+        let mut wrong = Vec::new();
+        while let Some(driven) = running.join_next().await {
+            wrong.extend(driven.unwrap());
+        }
+        wrong
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// On real terminals and sockets, several at a time: they mostly wait.
 #[test]
 fn every_simulator_works_over_its_wire() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let folder = std::env::temp_dir().join(format!("labloop-conformance-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let wrong = runtime.block_on(async {
-        let mut wrong = Vec::new();
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut running = JoinSet::new();
         for definition in definitions() {
-            let mut places = vec![address(&definition)];
-            match &definition.connection.wire {
-                Wire::Bytes(bytes) if bytes.serial.is_some() && bytes.tcp => {
-                    places.push("tcp://device:1")
-                }
-                Wire::Modbus(modbus) if modbus.serial.is_some() => {
-                    places.push("modbus+tcp://device:502?unit=1");
-                    places.push("modbus+rtu+tcp://device:4001?unit=1");
-                }
-                _ => {}
+            for (number, at) in places(&definition).into_iter().enumerate() {
+                let (definition, turns) = (Arc::clone(&definition), Arc::clone(&turns));
+                let ready = folder.join(format!("{}-{number}.json", definition.name.value));
+                running.spawn(async move {
+                    let _turn = turns.acquire_owned().await.unwrap();
+                    over_wire(definition, at, ready).await
+                });
             }
-            for at in places {
-                let setup = setups(&definition, at).remove(0);
-                let ready = folder.join(format!("{}.json", definition.name.value));
-                let options = ServeOptions {
-                    anywhere: true,
-                    ready_file: Some(ready.clone()),
-                    ..ServeOptions::default()
-                };
-                let speed = 1000.0;
-                let served = tokio::spawn(serve(lab(at, speed), models(&setup), options));
-                while !ready.exists() {
-                    assert!(!served.is_finished(), "{at} is not served");
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-                let text = std::fs::read_to_string(&ready).unwrap();
-                let text: serde_json::Value = serde_json::from_str(&text).unwrap();
-                let actual = text["endpoints"][at].as_str().unwrap();
-                let setup = InstrumentSetup { at: Address::parse(actual).unwrap(), ..setup };
-                let clock = Clock::scaled(speed, Tick(0));
-                let driven = drive(setup, clock, Dialer::real()).await;
-                wrong.extend(driven.into_iter().map(|why| format!("{at}: {why}")));
-                served.abort();
-                let _ = std::fs::remove_file(&ready);
-            }
+        }
+        let mut wrong = Vec::new();
+        while let Some(driven) = running.join_next().await {
+            wrong.extend(driven.unwrap());
         }
         wrong
     });

@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::lab::{Shared, broker_and_base};
 use crate::mqtt::{self, Incoming, Message, Outgoing, Version};
-use crate::world::Publication;
+use crate::post::{self, Outbox, Post};
+use crate::world::{Device, Placed, Publication};
 
 /// Messages that wait for a slow client before it is dropped.
 const QUEUE: usize = 1_024;
@@ -49,6 +50,10 @@ pub(crate) struct Broker {
     shared: Shared,
     /// Base topic -> instrument.
     bases: Arc<Vec<(String, String)>>,
+    /// Instruments that are described elsewhere, and what they listen to.
+    models: Arc<Vec<(Post, Vec<String>)>>,
+    /// What they have to say, until somebody listens.
+    unread: Arc<Mutex<Vec<Outbox>>>,
     /// Instruments have begun to publish their state.
     publishing: Arc<AtomicBool>,
 }
@@ -58,9 +63,25 @@ impl Broker {
     pub(crate) fn new(shared: Shared, host: &str) -> Broker {
         let mut bases = Vec::new();
         let mut retained = BTreeMap::new();
-        for placed in &shared.world().placed {
-            let (its_host, base) = broker_and_base(&placed.address);
-            if !placed.address.starts_with("mqtt") || its_host != host {
+        let (mut models, mut unread) = (Vec::new(), Vec::new());
+        let its = |placed: &&Placed| {
+            placed.address.starts_with("mqtt") && broker_and_base(&placed.address).0 == host
+        };
+        let names: Vec<String> =
+            shared.world().placed.iter().filter(its).map(|placed| placed.name.clone()).collect();
+        for name in names {
+            if let Some(presence) = shared.world().appear(&name, 0.0) {
+                // Nobody is there yet to hear a birth that is not kept.
+                let births = presence.births.into_iter().filter(|birth| birth.retain);
+                retained.extend(births.map(post::message).map(|m| (m.topic.clone(), m)));
+                let (post, outbox) = Post::new(shared.clone(), &name);
+                models.push((post, presence.filters));
+                unread.push(outbox);
+            }
+        }
+        for placed in shared.world().placed.iter().filter(its) {
+            let (_, base) = broker_and_base(&placed.address);
+            if matches!(placed.device, Device::Model(_)) {
                 continue;
             }
             bases.push((base.to_owned(), placed.name.clone()));
@@ -75,7 +96,9 @@ impl Broker {
         }
         let state = State { retained, ..State::default() };
         let state = Arc::new(Mutex::new(state));
-        Broker { state, shared, bases: Arc::new(bases), publishing: Arc::default() }
+        let (bases, models) = (Arc::new(bases), Arc::new(models));
+        let unread = Arc::new(Mutex::new(unread));
+        Broker { state, shared, bases, models, unread, publishing: Arc::default() }
     }
 
     /// Lets instruments publish their state from the first client on, for as long as the runtime
@@ -83,6 +106,13 @@ impl Broker {
     fn publish_states(&self) {
         if self.publishing.swap(true, Ordering::SeqCst) {
             return;
+        }
+        for outbox in self.unread.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            let broker = self.clone();
+            tokio::spawn(outbox.run(move |outward| broker.route(&post::message(outward))));
+        }
+        for (post, _) in self.models.iter() {
+            tokio::spawn(post.clone().stream());
         }
         for name in self.shared.world().publishers() {
             let base = self.bases.iter().find(|(_, its)| *its == name).map(|(base, _)| base);
@@ -120,6 +150,11 @@ impl Broker {
                 let Some(quality) = fitting.map(|(_, quality)| *quality).max() else { return true };
                 client.outbox.try_send((quality.min(message.qos), passed.clone())).is_ok()
             });
+        }
+        let listens = |filters: &[String]| filters.iter().any(|f| matches(f, &message.topic));
+        let models = self.models.iter().filter(|(_, filters)| listens(filters) && !message.retain);
+        for (post, _) in models {
+            tokio::spawn(post.clone().take(post::inward(message)));
         }
         let found = self.bases.iter().find_map(|(base, name)| {
             let below = message.topic.strip_prefix(base.as_str())?.strip_prefix('/')?;

@@ -62,7 +62,7 @@ pub(crate) fn disturb(bytes: &mut [u8], place: f64) {
 }
 
 /// Turns one bit of an answer, at a share of its length.
-fn flip(bytes: &mut [u8], place: f64) {
+pub(crate) fn flip(bytes: &mut [u8], place: f64) {
     let bits = place.clamp(0.0, 1.0) * 8.0 * bytes.len() as f64;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in it")]
     let bit = bits as usize;

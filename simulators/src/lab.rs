@@ -12,7 +12,7 @@ use crate::model::Answer;
 use crate::world::{Models, Publication, World};
 
 /// States follow each other no faster (wall time), whatever the speed.
-const STATE_LEAST: Duration = Duration::from_millis(10);
+pub(crate) const STATE_LEAST: Duration = Duration::from_millis(10);
 
 /// An answer before its faults.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Raw {
 pub(crate) struct Shared {
     world: Arc<Mutex<World>>,
     start: Instant,
-    speed: f64,
+    pub(crate) speed: f64,
 }
 
 impl Shared {
@@ -93,7 +93,7 @@ impl Shared {
 
     /// What happens to the next request to an instrument; what upsets the instrument itself has
     /// begun when this returns.
-    fn fate(&self, name: &str) -> Fate {
+    pub(crate) fn fate(&self, name: &str) -> Fate {
         let now = self.now();
         let mut world = self.world();
         let fate = world.fate(name);
@@ -143,7 +143,7 @@ impl Shared {
 }
 
 /// Wall time; no timer for none.
-async fn pause(time: Duration) {
+pub(crate) async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }

@@ -2,8 +2,6 @@
 
 use std::fmt::Debug;
 
-use crate::world::Publication;
-
 /// What an instrument answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -32,6 +30,45 @@ pub enum Upset {
     Reboot,
 }
 
+/// A message an instrument at a broker takes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Inward {
+    /// Whole topic.
+    pub topic: String,
+    /// As it came.
+    pub payload: Vec<u8>,
+    /// Where an answer goes, with MQTT 5.
+    pub response_topic: Option<String>,
+    /// What an answer repeats, with MQTT 5.
+    pub correlation: Option<Vec<u8>>,
+}
+
+/// A message an instrument at a broker publishes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outward {
+    /// Whole topic.
+    pub topic: String,
+    /// As it goes.
+    pub payload: Vec<u8>,
+    /// The broker keeps it.
+    pub retain: bool,
+    /// Of the message it answers, with MQTT 5.
+    pub correlation: Option<Vec<u8>>,
+    /// Lab time until it is published, s.
+    pub after_s: f64,
+}
+
+/// How an instrument appears at a broker.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Presence {
+    /// What it listens to.
+    pub filters: Vec<String>,
+    /// What it says first.
+    pub births: Vec<Outward>,
+    /// What the broker says when it has gone.
+    pub will: Option<Outward>,
+}
+
 /// An instrument as its wire sees it. Calls come in order of time; `now` is lab time in s.
 pub trait Model: Debug + Send {
     /// Hears bytes of its line, whoever they are for; gives the requests that are for it.
@@ -52,8 +89,18 @@ pub trait Model: Debug + Send {
         None
     }
 
-    /// Takes a message below its base topic.
-    fn message(&mut self, below: &str, payload: &[u8], now: f64) -> Vec<Publication>;
+    /// Connects to its broker.
+    fn appear(&mut self, now: f64) -> Presence;
+
+    /// Loses its broker; what that says in its name.
+    fn vanish(&mut self) -> Option<Outward>;
+
+    /// Takes a message it listens to; what it publishes then, in this order.
+    fn message(&mut self, message: &Inward, now: f64) -> Vec<Outward>;
+
+    /// What it publishes by itself now, and the lab time in s until it wants to be asked again;
+    /// for ever when that is infinite.
+    fn stream(&mut self, now: f64) -> (Vec<Outward>, f64);
 
     /// What was wrong with its description since the last call.
     fn complaints(&mut self) -> Vec<String>;

@@ -17,6 +17,7 @@ use crate::broker::Broker;
 use crate::config::{Error, LabConfig, ServeOptions};
 use crate::control;
 use crate::lab::{Shared, broker_and_base, split};
+use crate::member;
 use crate::wires;
 use crate::world::Models;
 
@@ -65,12 +66,18 @@ impl Speaks {
 
 /// Counts open connections and talk on terminals, for `linger`.
 #[derive(Clone, Default)]
-struct Open(Arc<AtomicUsize>, Arc<AtomicUsize>);
+pub(crate) struct Open(Arc<AtomicUsize>, Arc<AtomicUsize>);
 
-struct Guard(Open);
+/// One open connection, for as long as it lives.
+pub(crate) struct Guard(Open);
 
 impl Open {
-    fn one(&self) -> Guard {
+    /// Something was said.
+    pub(crate) fn heard(&self) {
+        self.1.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn one(&self) -> Guard {
         self.0.fetch_add(1, Ordering::SeqCst);
         Guard(self.clone())
     }
@@ -134,13 +141,14 @@ pub async fn serve(config: LabConfig, models: Models, options: ServeOptions) -> 
             }
             "mqtt" if options.broker => continue_with(&endpoints, host),
             "mqtt" => {
-                tokio::spawn(client(
-                    shared.clone(),
-                    host.to_owned(),
-                    base.to_owned(),
-                    device.name.clone(),
-                    open.clone(),
-                ));
+                let (shared, name, open) = (shared.clone(), device.name.clone(), open.clone());
+                let is_model = shared.world().is_model(&name);
+                if is_model {
+                    tokio::spawn(member::join(shared, host.to_owned(), name, open));
+                } else {
+                    let (host, base) = (host.to_owned(), base.to_owned());
+                    tokio::spawn(client(shared, host, base, name, open));
+                }
                 host.to_owned()
             }
             _ => {

@@ -285,8 +285,17 @@ impl World {
     /// What one of them answers.
     pub(crate) fn answer(&mut self, name: &str, request: &[u8], now: f64) -> Option<Answer> {
         self.advance(now);
-        let Device::Model(model) = self.device(name)? else { return None };
-        let answer = model.answer(request, now);
+        self.model(name, |model| model.answer(request, now)).flatten()
+    }
+
+    /// Does something with an instrument that is described elsewhere, and keeps its complaints.
+    pub(crate) fn model<T>(
+        &mut self,
+        name: &str,
+        act: impl FnOnce(&mut dyn Model) -> T,
+    ) -> Option<T> {
+        let Some(Device::Model(model)) = self.device(name) else { return None };
+        let done = act(model.as_mut());
         for complaint in model.complaints() {
             let complaint = format!("{name}: {complaint}");
             tracing::warn!("{complaint}");
@@ -294,7 +303,7 @@ impl World {
                 self.complaints.push(complaint);
             }
         }
-        answer
+        Some(done)
     }
 
     /// The answer of one of them under another address.

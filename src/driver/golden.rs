@@ -2,8 +2,10 @@
 //!
 //! The messages of an example stand in turn: sent, received, sent, received. Text stands as it is,
 //! binary after `hex:`. For Modbus they hold unit and PDU, which are the same on TCP and RTU. For
-//! MQTT each is `topic payload`, the payload as text or after `hex:`, with topics below the base; those the instrument publishes are
-//! known by their topic, so several may follow each other.
+//! MQTT each is `topic payload`, the payload as text or after `hex:`; topics are those below the base, or whole ones
+//! with the base `golden` where the definition says `{base}` (for Sparkplug `golden/node/device`). Those the
+//! instrument publishes are known by their topic, so several may follow each other. What is sent
+//! after a connect and polled by itself is left out; our session is `labloop-golden-0`.
 //!
 //! The bytes must come from a manual or a capture. Otherwise definition and simulator share one
 //! misreading.
@@ -19,12 +21,14 @@ use super::exchange::Line;
 use super::golden_broker;
 use super::json;
 use super::line::{Gate, Lamp, Outbox, Readiness};
-use super::plan::{Op, Plan, Protocol};
+use super::plan::{AskPlan, MqttPlan, Op, Plan, Protocol};
+use super::scope::Scope;
 use super::session::{Session, World};
+use super::template::Template;
 use super::types::{Command, InstrumentSetup, Notice, Outcome};
 use super::{Definition, Fleet, written_values};
 use crate::expr::Value;
-use crate::spec::instrument::{Example, ExampleOf, Wire};
+use crate::spec::instrument::{Ask, Example, ExampleOf, Operation, Wire};
 use crate::spec::{Shape, Span, Written};
 use crate::units::Quantity;
 use crate::wire::printable::{bytes_of, hex, printable};
@@ -82,7 +86,7 @@ async fn run_example(definition: &Arc<Definition>, example: &Example) -> Result<
         Wire::Bytes(bytes) if bytes.serial.is_some() => "serial:/dev/golden",
         Wire::Bytes(_) => "tcp://golden:1",
         Wire::Modbus(_) => "modbus+tcp://golden:502?unit=1",
-        Wire::Mqtt(_) => "mqtt://golden:1883",
+        Wire::Mqtt(mqtt) => mqtt_address(definition, mqtt),
     };
     let setup = InstrumentSetup {
         name: "golden".to_owned(),
@@ -239,12 +243,11 @@ async fn over_mqtt(
         script.push(golden_broker::Line {
             inward: from_instrument(plan, topic),
             topic: topic.to_owned(),
-            payload: match payload.strip_prefix("hex:") {
-                Some(_) => raw(payload)?,
-                None => payload.as_bytes().to_vec(),
-            },
+            payload: raw_payload(payload)?,
         });
     }
+    let mut setup = setup;
+    setup.definition = Arc::new(without_polls(&setup.definition));
     let (near, far) = tokio::io::duplex(1 << 16);
     let near = Mutex::new(Some(near));
     let dialer = Dialer::memory(move |_| {
@@ -252,7 +255,8 @@ async fn over_mqtt(
         pipe.ok_or_else(|| std::io::ErrorKind::ConnectionRefused.into())
     });
     let Protocol::Mqtt(mqtt) = &plan.protocol else { return Err("this is not MQTT".to_owned()) };
-    let alive = mqtt.liveness.as_ref().map(|(topic, online, _)| (topic.clone(), online.clone()));
+    let alive = mqtt.liveness.as_ref();
+    let alive = alive.map(|liveness| (liveness.topic.clone(), liveness.online.clone()));
     let broker = tokio::spawn(golden_broker::play(far, script, mqtt.version, alive));
     let (sender, mut notices) = mpsc::channel(64);
     let name = setup.name.clone();
@@ -289,22 +293,69 @@ async fn over_mqtt(
     result.ok_or_else(|| "it did not come to an end".to_owned())
 }
 
+/// The address of examples: with a base only where whole topics are written.
+pub(super) fn mqtt_address(
+    definition: &Definition,
+    mqtt: &crate::spec::instrument::Mqtt,
+) -> &'static str {
+    let whole = |operation: &Operation| match operation {
+        Operation::Publish { topic, reply, .. } => {
+            topic.value.contains("{base}")
+                || reply.as_ref().is_some_and(|reply| reply.topic.value.contains("{base}"))
+        }
+        _ => false,
+    };
+    let streamed = |property: &crate::spec::instrument::Property| match &property.ask {
+        Some(Ask::Topic { topics, query, .. }) => {
+            topics.iter().any(|topic| topic.value.contains("{base}"))
+                || query.as_deref().is_some_and(whole)
+        }
+        _ => false,
+    };
+    if mqtt.sparkplug {
+        "mqtt://golden:1883/golden/node/device"
+    } else if definition.actions.iter().any(|action| action.operations.iter().any(whole))
+        || definition.properties.iter().any(streamed)
+    {
+        "mqtt://golden:1883/golden"
+    } else {
+        "mqtt://golden:1883"
+    }
+}
+
+/// A definition that says nothing by itself: examples show one thing each.
+fn without_polls(definition: &Definition) -> Definition {
+    let mut definition = definition.clone();
+    definition.on_connect.clear();
+    for property in &mut definition.properties {
+        property.every = None;
+    }
+    definition
+}
+
 /// Whether the instrument, not we, publishes on a topic.
-fn from_instrument(plan: &Plan, topic: &str) -> bool {
-    let ops = plan
-        .actions
-        .values()
-        .flat_map(|action| action.operations.iter().chain(&action.on_cancel))
-        .chain(&plan.safe_state);
+pub(super) fn from_instrument(plan: &Plan, topic: &str) -> bool {
+    if let Protocol::Mqtt(MqttPlan { sparkplug: Some(_), .. }) = &plan.protocol {
+        let kind = topic.split('/').nth(2).unwrap_or_default();
+        return !kind.ends_with("CMD");
+    }
+    let scope = Scope { client: format!("labloop-{ATTEMPT}-0"), ..plan.scope() };
+    let is =
+        |own: &Template| own.render(&|name| scope.look_up(name)).is_ok_and(|(own, _)| own == topic);
     let streamed = plan.properties.values().any(|property| match &property.ask {
-        Some(super::plan::AskPlan::Topic { topic: own, .. }) => own == topic,
+        Some(AskPlan::Topic { topics, .. }) => topics.iter().any(is),
         _ => false,
     });
     streamed
-        || ops.into_iter().any(|op| match op {
-            Op::Publish { reply: Some(reply), .. } => reply.topic == topic,
+        || super::topics::operations(plan).any(|op| match op {
+            Op::Publish { reply: Some(reply), .. } => is(&reply.topic),
             _ => false,
         })
+}
+
+/// A payload as written: text, or bytes after `hex:`.
+pub(super) fn raw_payload(text: &str) -> Result<Vec<u8>, String> {
+    if text.starts_with("hex:") { raw(text) } else { Ok(text.as_bytes().to_vec()) }
 }
 
 pub(super) fn raw(text: &str) -> Result<Vec<u8>, String> {
@@ -435,8 +486,9 @@ fn same_json(found: &serde_json::Value, expected: &serde_json::Value) -> bool {
 
 /// For messages to people.
 pub(super) fn show_payload(payload: &[u8]) -> String {
-    match serde_json::from_slice(payload) {
-        Ok(parsed) => json::short(&parsed),
-        Err(_) => printable(payload),
+    match (serde_json::from_slice(payload), std::str::from_utf8(payload)) {
+        (Ok(parsed), _) => json::short(&parsed),
+        (Err(_), Ok(text)) if !text.contains(char::is_control) => printable(payload),
+        (Err(_), _) => format!("hex:{}", hex(payload)),
     }
 }

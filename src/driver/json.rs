@@ -70,7 +70,7 @@ impl Payload {
     }
 }
 
-fn json_of(value: &Value) -> Result<Json, String> {
+pub(super) fn json_of(value: &Value) -> Result<Json, String> {
     match value {
         Value::Missing(reason) => Err(format!("has no value: {reason}")),
         Value::Bool(on) => Ok(Json::Bool(*on)),
@@ -94,12 +94,21 @@ fn json_of(value: &Value) -> Result<Json, String> {
 
 /// Whole numbers without a decimal point: firmware on small boards often reads only those.
 fn number(value: f64) -> Result<Number, String> {
-    // Dividing by a unit leaves noise in the last bits.
-    let tidy: f64 = format!("{value:.14e}").parse().unwrap_or(value);
+    let tidy = tidy(value);
     if tidy.fract() == 0.0 && tidy.abs() < 9e15 {
         return Ok(Number::from(tidy as i64));
     }
     Number::from_f64(tidy).ok_or_else(|| format!("is {value}, which JSON cannot say"))
+}
+
+/// A number without the noise that dividing by a unit leaves in its last bits.
+pub(super) fn tidy(value: f64) -> f64 {
+    format!("{value:.14e}").parse().unwrap_or(value)
+}
+
+/// A value as one word: texts without their quotes, everything else as JSON.
+pub(super) fn word(json: &Json) -> String {
+    json.as_str().map_or_else(|| short(json), str::to_owned)
 }
 
 /// The part of a message at a path such as `a.b.0`.

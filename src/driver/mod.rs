@@ -27,6 +27,7 @@ mod plan;
 mod registers;
 mod scope;
 mod session;
+mod sparkplug;
 mod stop;
 mod talk;
 mod template;

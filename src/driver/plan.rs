@@ -12,6 +12,7 @@ use super::json::Payload;
 use super::pattern::Pattern;
 use super::registers::Registers;
 use super::scope::Scope;
+use super::sparkplug::Place;
 use super::template::Template;
 use super::text::TextCodec;
 use super::types::InstrumentSetup;
@@ -67,10 +68,20 @@ pub(super) struct MqttPlan {
     pub confirmed: bool,
     pub keep_alive: Duration,
     pub expiry: Option<u32>,
-    pub base: String,
     pub user: Option<String>,
-    /// Full topic, word for online, word for offline.
-    pub liveness: Option<(String, String, String)>,
+    pub liveness: Option<LivenessPlan>,
+    /// Group, node and device, where it speaks Sparkplug B.
+    pub sparkplug: Option<Place>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct LivenessPlan {
+    /// Whole topic.
+    pub topic: String,
+    pub online: String,
+    pub offline: String,
+    /// Lab time without a live message after which it counts as gone.
+    pub max_age: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -113,9 +124,19 @@ pub(super) enum Op {
         unit: Option<Unit>,
     },
     Publish {
+        /// Whole topic.
         topic: Template,
-        payload: Payload,
+        body: Body,
+        /// QoS 1, where it is not that of the connection.
+        confirmed: Option<bool>,
+        /// Seconds, where it is not that of the connection.
+        expiry: Option<u32>,
         reply: Option<ReplyPlan>,
+    },
+    SetMetric {
+        metric: Template,
+        value: Expr,
+        unit: Option<Unit>,
     },
     Pause(Duration),
 }
@@ -131,10 +152,34 @@ pub(super) struct UnlessPlan {
     pub settle: Duration,
 }
 
+/// What a message of MQTT holds.
+#[derive(Debug, Clone)]
+pub(super) enum Body {
+    Json(Payload),
+    Text(Template),
+}
+
+impl Body {
+    /// Fills it in.
+    pub fn render(&self, scope: &Scope) -> Result<Vec<u8>, String> {
+        Ok(match self {
+            Body::Json(payload) => payload.render(scope)?.to_string().into_bytes(),
+            Body::Text(template) => {
+                template.render(&|name| scope.look_up(name)).map(|(text, _)| text.into_bytes())?
+            }
+        })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct ReplyPlan {
-    pub topic: String,
+    /// Whole topic.
+    pub topic: Template,
     pub correlate: CorrelatePlan,
+    /// Messages without one of these fields are no answer.
+    pub has: Vec<String>,
+    /// Fields with the words that say that more is to come.
+    pub progress: Vec<(String, Vec<String>)>,
     pub json: Option<String>,
     /// The payload is bytes of numbers; with `json` as base64 at that path.
     pub binary: Option<Box<BlockPlan>>,
@@ -167,9 +212,23 @@ pub(super) struct PropertyPlan {
 
 #[derive(Debug, Clone)]
 pub(super) enum AskPlan {
-    Text { template: Template, parse: Option<Pattern>, block: Option<Box<BlockPlan>> },
+    Text {
+        template: Template,
+        parse: Option<Pattern>,
+        block: Option<Box<BlockPlan>>,
+    },
     Register(Registers),
-    Topic { topic: String, json: Option<String>, binary: Option<Box<BlockPlan>> },
+    Topic {
+        /// Whole topics.
+        topics: Vec<Template>,
+        json: Option<String>,
+        /// The payload is bytes of numbers; with `json` as base64 at that path.
+        binary: Option<Box<BlockPlan>>,
+        /// Makes the instrument say it.
+        query: Option<Box<Op>>,
+    },
+    /// A metric of Sparkplug B.
+    Metric(Template),
 }
 
 #[derive(Debug, Clone)]
@@ -196,24 +255,15 @@ impl Plan {
     /// Compiles a setup. The error lists everything that is wrong with it.
     pub fn new(setup: &InstrumentSetup) -> Result<Plan, Vec<String>> {
         let mut wrong = Vec::new();
-        let mut compiler = Compiler {
-            wrong: &mut wrong,
-            max_age: default_age(setup),
-            scope: Scope::default(),
-            plus: 0,
+        let base = match &setup.at.endpoint {
+            wire::Endpoint::Mqtt { base, .. } => base.clone(),
+            _ => String::new(),
         };
-        let plan = compiler.plan(setup);
+        let (max_age, scope) = (default_age(setup), Scope::default());
+        let plan = Compiler { wrong: &mut wrong, max_age, base, scope, plus: 0 }.plan(setup);
         match plan {
             Some(plan) if wrong.is_empty() => Ok(plan),
             _ => Err(wrong),
-        }
-    }
-
-    /// Topics below the base become full ones.
-    pub fn topic(&self, below: &str) -> String {
-        match &self.protocol {
-            Protocol::Mqtt(mqtt) if !mqtt.base.is_empty() => format!("{}/{below}", mqtt.base),
-            _ => below.to_owned(),
         }
     }
 

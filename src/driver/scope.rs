@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::json::plain;
 use crate::expr::{Env, Value};
 
 /// Arguments, configuration, the id of the attempt and, for conditions, properties just read.
@@ -10,6 +11,10 @@ pub(super) struct Scope {
     pub args: BTreeMap<String, Value>,
     pub config: BTreeMap<String, Value>,
     pub command: String,
+    /// Number of the message, unlike that of others of this session.
+    pub number: u32,
+    /// Name of our session with the broker.
+    pub client: String,
     pub properties: BTreeMap<String, Value>,
 }
 
@@ -35,6 +40,8 @@ impl Env for Scope {
             ["args", name] => self.args.get(*name).cloned(),
             ["config", name] => self.config.get(*name).cloned(),
             ["command", "id"] => Some(Value::Text(self.command.as_str().into())),
+            ["command", "client"] => Some(Value::Text(self.client.as_str().into())),
+            ["command", "number"] => Some(plain(f64::from(self.number))),
             [name] => self.properties.get(*name).cloned(),
             _ => None,
         }

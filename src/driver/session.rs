@@ -336,7 +336,7 @@ impl Session {
     }
 }
 
-fn next_turn(clock: &Clock, now: Tick, every: Duration) -> Tick {
+pub(in crate::driver) fn next_turn(clock: &Clock, now: Tick, every: Duration) -> Tick {
     let least =
         if clock.speed().is_finite() { clock.lab_span(SHORTEST_POLL) } else { SHORTEST_POLL };
     now.plus(every.max(least))

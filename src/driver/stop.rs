@@ -274,7 +274,7 @@ fn asking(m: &Member<'_>, property: &PropertyPlan) -> Duration {
             before + question(m, template)
         }
         Some(AskPlan::Register(_)) => registers(m),
-        Some(AskPlan::Topic { .. }) | None => Duration::ZERO,
+        Some(AskPlan::Topic { .. } | AskPlan::Metric(_)) | None => Duration::ZERO,
     }
 }
 
@@ -313,7 +313,7 @@ fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
         }
         Op::Read { .. } => registers(m),
         // Over MQTT each message waits for its answer, or for the broker's.
-        Op::Publish { .. } => m.plan.reply_timeout,
+        Op::Publish { .. } | Op::SetMetric { .. } => m.plan.reply_timeout,
         Op::Pause(pause) if whose == Whose::Own => *pause,
         Op::Pause(_) => Duration::ZERO,
     }

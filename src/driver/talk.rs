@@ -151,7 +151,7 @@ impl Talk<'_> {
                 Ok(Heard { sent: true, ..Heard::default() })
             }
             Op::Pause(_) => Ok(Heard::default()),
-            Op::Publish { .. } => {
+            Op::Publish { .. } | Op::SetMetric { .. } => {
                 Err(Fault::not_sent("an MQTT message on a line that is not MQTT"))
             }
         }
@@ -293,7 +293,7 @@ impl Talk<'_> {
                 let value = values::of_reading(property, reading, register.unit.as_ref());
                 Ok((value.map_err(bad_reply)?, None))
             }
-            Some(AskPlan::Topic { .. }) | None => {
+            Some(AskPlan::Topic { .. } | AskPlan::Metric(_)) | None => {
                 Err(Fault::not_sent("this property cannot be asked for"))
             }
         }
@@ -321,7 +321,7 @@ pub(super) fn shared(property: &PropertyPlan, reply: &Reply) -> Option<Value> {
         Some(AskPlan::Text { block: Some(_), .. }) => return None,
         Some(AskPlan::Text { parse: Some(pattern), .. }) => Some(pattern.find(&reply.data).ok()?),
         Some(AskPlan::Text { parse: None, .. }) | None => None::<Found>,
-        Some(AskPlan::Register(_) | AskPlan::Topic { .. }) => return None,
+        Some(AskPlan::Register(_) | AskPlan::Topic { .. } | AskPlan::Metric(_)) => return None,
     };
     values::of_reply(property, reply, found).ok()
 }

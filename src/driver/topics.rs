@@ -4,30 +4,35 @@
 //! A command is published once. Its answer is told from all other messages by correlation data or
 //! by a field that repeats the id of the attempt; duplicates, retained messages and answers to
 //! somebody else are passed over. A retained message is old: it counts for liveness and for
-//! nothing else.
+//! nothing else. At most one message of ours is out at a time, a question or a command.
 
 mod act;
+mod ask;
+mod hear;
+mod publish;
+mod safe;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::act::{Active, Flight, Step};
-use super::bulk::BlockPlan;
-use super::json;
+pub(super) use self::hear::{heard_value, metric_value, operations, value_in};
+
+use self::act::{Active, Step};
+use self::ask::{Asking, Question, Waiting};
+use self::publish::Flight;
 use super::line::{Gate, Lamp, Outbox, Request, Urgent};
-use super::plan::{AskPlan, MqttPlan, Op, Plan};
+use super::plan::{MqttPlan, Plan};
 use super::scope::Scope;
+use super::sparkplug::Node;
 use super::text::Fault;
-use super::types::{FailureKind, Notice, Secret, Sent};
-use super::values;
+use super::types::{FailureKind, Secret, Sent};
 use crate::expr::Value;
-use crate::wire::mqtt::{Login, Message, Options, Session};
+use crate::wire::mqtt::{Event, Login, Message, Options, Session};
 use crate::wire::printable::printable;
 use crate::wire::{Address, Backoff, Clock, Dialer, SerialSettings, Tick};
 
@@ -55,12 +60,33 @@ pub(super) struct State {
     session: Option<Session>,
     /// What the instrument's liveness topic said last.
     online: Option<bool>,
+    /// It can be talked to.
+    up: bool,
+    /// When something live was heard of it last; `None` while it is silent for too long.
+    heard: Option<Tick>,
+    /// What is known of its births, with Sparkplug.
+    node: Option<Node>,
+    /// When its birth may be asked for again, wall time.
+    rebirth_at: Option<Instant>,
     /// Last live value of each streamed property.
     values: BTreeMap<String, (Value, Tick)>,
+    /// What the broker had kept of properties: old, and of unknown age.
+    kept: BTreeMap<String, Value>,
     active: Option<Active>,
-    /// Topics on which the answer to a question that nobody waits for any longer may still come,
+    /// Topics on which the answer to a message that nobody waits for any longer may still come,
     /// and the end of the silence that shows that it does not.
     owed: BTreeMap<String, Instant>,
+    /// The question that is out.
+    asking: Option<Asking>,
+    questions: VecDeque<Question>,
+    /// When each property with a `query` and a period is asked for next.
+    polls: BTreeMap<String, Tick>,
+    /// Reads that wait for a live value.
+    waiting: Vec<Waiting>,
+    /// Messages so far, for their numbers.
+    messages: u32,
+    /// The safe state is being sent: it is said even to an instrument of which nothing is known.
+    making_safe: bool,
     /// Safe states sent so far, for their ids.
     safe_states: u64,
 }
@@ -103,6 +129,7 @@ impl Topics {
             self.rest(connect_at).await;
         }
         self.abandon(FailureKind::Link, "the driver was shut down");
+        self.end_reads("the driver was shut down");
         self.requests.close();
         while let Ok(request) = self.requests.try_recv() {
             self.state.queue.push_back(request);
@@ -132,37 +159,18 @@ impl Topics {
         let mut session = Session::open(port, &options).await?;
         session.subscribe(&self.filters()).await?;
         self.state.online = None;
+        self.state.heard = Some(self.clock.now());
         self.state.session = Some(session);
-        if self.mqtt.liveness.is_none() {
-            self.lamp.up(&mut self.outbox, "connected to the broker");
+        self.state.node = self.mqtt.sparkplug.clone().map(Node::new);
+        if self.state.node.is_some() {
+            self.lamp.down(&mut self.outbox, "no birth certificate yet; it was asked for one");
+            self.ask_for_birth();
+        } else if self.mqtt.liveness.is_none() {
+            self.come_up("connected to the broker");
         } else {
             self.lamp.down(&mut self.outbox, "nothing on its liveness topic yet");
         }
         Ok(())
-    }
-
-    /// All topics this instrument speaks on.
-    fn filters(&self) -> Vec<String> {
-        let mut filters: Vec<String> = Vec::new();
-        filters.extend(self.mqtt.liveness.as_ref().map(|(topic, ..)| topic.clone()));
-        for property in self.plan.properties.values() {
-            if let Some(AskPlan::Topic { topic, .. }) = &property.ask {
-                filters.push(self.plan.topic(topic));
-            }
-        }
-        let actions = self.plan.actions.values();
-        let ops = actions
-            .flat_map(|action| action.operations.iter().chain(&action.on_cancel))
-            .chain(&self.plan.safe_state)
-            .chain(&self.plan.on_connect);
-        for op in ops {
-            if let Op::Publish { reply: Some(reply), .. } = op {
-                filters.push(self.plan.topic(&reply.topic));
-            }
-        }
-        filters.sort();
-        filters.dedup();
-        filters
     }
 
     fn lost(&mut self, error: &io::Error) {
@@ -182,7 +190,23 @@ impl Topics {
                 active.trace,
             );
         }
-        self.lamp.down(&mut self.outbox, &why);
+        self.go_down(&why);
+    }
+
+    /// Can be talked to.
+    fn come_up(&mut self, detail: &str) {
+        self.lamp.up(&mut self.outbox, detail);
+        if !std::mem::replace(&mut self.state.up, true) {
+            self.ask_at_first();
+        }
+    }
+
+    /// Cannot be talked to: what is known of it is no longer so.
+    fn go_down(&mut self, why: &str) {
+        self.state.up = false;
+        self.end_reads(why);
+        self.forget(why);
+        self.lamp.down(&mut self.outbox, why);
     }
 
     fn refuse_all(&mut self) {
@@ -202,8 +226,17 @@ impl Topics {
     }
 
     fn is_up(&self) -> bool {
-        self.state.session.is_some()
-            && (self.mqtt.liveness.is_none() || self.state.online == Some(true))
+        let there = match (&self.state.node, &self.mqtt.liveness) {
+            (Some(node), _) => node.is_born(),
+            (None, Some(_)) => self.state.online == Some(true) && self.state.heard.is_some(),
+            (None, None) => true,
+        };
+        self.state.session.is_some() && there
+    }
+
+    /// Scope of messages that belong to no action.
+    fn scope(&self) -> Scope {
+        Scope { client: self.client_id.clone(), ..self.plan.scope() }
     }
 
     /// Takes requests and moves the action under way as far as it goes without waiting.
@@ -214,6 +247,7 @@ impl Topics {
                 Request::Read { attempt, property, .. } => self.read(attempt, &property),
             }
         }
+        self.ask_next();
         while let Some(mut active) = self.state.active.take() {
             match self.advance(&mut active) {
                 Ok(Step::Wait) => {
@@ -230,131 +264,52 @@ impl Topics {
                     let out = active.touched || active.flight.is_some();
                     if out && fault.kind == FailureKind::Timeout {
                         self.clean_up(&mut active);
+                        self.doubt("a command was not echoed");
                     }
                     self.outbox.failed(active.attempt, fault, active.trace);
                 }
             }
         }
+        // An action that has ended may have kept a question waiting.
+        self.ask_next();
     }
 
-    /// Liveness and streamed properties.
-    fn note(&mut self, message: &Message) {
-        if let Some((topic, online, offline)) = &self.mqtt.liveness
-            && *topic == message.topic
-        {
-            let before = self.state.online;
-            let now = if message.payload == online.as_bytes() {
-                Some(true)
-            } else if message.payload == offline.as_bytes() {
-                Some(false)
-            } else {
-                before
-            };
-            self.state.online = now;
-            match (before, now) {
-                (_, Some(false)) => {
-                    self.lamp.down(&mut self.outbox, "its last will says that it is gone");
-                    self.abandon(FailureKind::Link, "the instrument went offline");
-                }
-                (Some(_), Some(true)) if !message.retain => {
-                    self.lamp.up(&mut self.outbox, "online");
-                    let detail = "it announced itself again".to_owned();
-                    let instrument = self.plan.name.clone();
-                    self.outbox.put(Notice::Rebooted { instrument, detail });
-                }
-                (_, Some(true)) => self.lamp.up(&mut self.outbox, "online"),
-                (_, None) => {}
+    /// Lab time of the next thing that happens by itself.
+    fn due(&self) -> Option<Tick> {
+        let state = &self.state;
+        let ages = state.values.iter().filter_map(|(name, (_, at))| {
+            let age = self.plan.properties.get(name)?.max_age?;
+            Some(at.plus(age).plus(Duration::from_nanos(1)))
+        });
+        let action = state.active.as_ref().map(|active| {
+            let waits = active.flight.is_some() || state.asking.is_some();
+            if waits { active.deadline } else { active.resume_at }
+        });
+        let polls = state.polls.values().copied().filter(|_| self.may_ask());
+        let silence = match (&self.mqtt.liveness, state.heard) {
+            (Some(liveness), Some(heard)) if state.online == Some(true) => {
+                liveness.max_age.map(|age| heard.plus(age).plus(Duration::from_nanos(1)))
             }
-        }
-        if message.retain {
-            return;
-        }
-        if let Some(until) = self.state.owed.get_mut(&message.topic) {
-            *until = Instant::now() + self.plan.reply_timeout;
-        }
-        let plan = Arc::clone(&self.plan);
-        for (name, property) in &plan.properties {
-            let Some(AskPlan::Topic { topic, json: path, binary }) = &property.ask else {
-                continue;
-            };
-            if plan.topic(topic) != message.topic {
-                continue;
-            }
-            let value = match binary {
-                Some(block) => self.numbers(block, &message.payload, path.as_deref(), None),
-                None => {
-                    let json = serde_json::from_slice(&message.payload)
-                        .unwrap_or_else(|_| Json::from(String::from_utf8_lossy(&message.payload)));
-                    json::value_of(&property.shape, &json, path.as_deref())
-                }
-            };
-            let value = value.and_then(|value| match value {
-                Value::Quantity(quantity) => values::limited(property, quantity),
-                other => Ok(other),
-            });
-            let value = value.unwrap_or_else(|why| Value::Missing(why.into()));
-            self.sample(name, value);
-        }
+            _ => None,
+        };
+        ages.chain(action).chain(polls).chain(silence).chain(self.silent_until()).min()
     }
 
-    /// The curve or array that bytes of a payload stand for.
-    fn numbers(
-        &self,
-        block: &BlockPlan,
-        payload: &[u8],
-        path: Option<&str>,
-        scope: Option<&Scope>,
-    ) -> Result<Value, String> {
-        let mut scope = scope.cloned().unwrap_or_else(|| self.plan.scope());
-        // What the instrument streams may say what its numbers mean.
-        for expr in block.expressions() {
-            for name in expr.names().into_iter().filter_map(|path| path.into_iter().next()) {
-                if let Some((value, _)) = self.state.values.get(&name) {
-                    scope.properties.insert(name, value.clone());
-                }
-            }
-        }
-        block.value(json::bytes_in(payload, path)?, &scope)
-    }
-
-    fn sample(&mut self, name: &str, value: Value) {
-        let at = self.clock.now();
-        self.state.values.insert(name.to_owned(), (value.clone(), at));
-        let (instrument, property) = (self.plan.name.clone(), name.to_owned());
-        self.outbox.put(Notice::Sample { instrument, property, value, at });
-    }
-
-    /// A value that is older than allowed is a value no longer.
-    fn age(&mut self) {
-        let now = self.clock.now();
-        let old: Vec<String> = self
-            .state
-            .values
-            .iter()
-            .filter(|(name, (value, at))| {
-                let age = self.plan.properties.get(*name).and_then(|property| property.max_age);
-                !matches!(value, Value::Missing(_)) && age.is_some_and(|age| now.since(*at) > age)
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in old {
-            self.sample(&name, Value::Missing("its last value is too old".into()));
-        }
+    /// Wall time of the next thing that happens by itself.
+    fn wall_due(&self) -> Option<Instant> {
+        let state = &self.state;
+        let waiting = state.waiting.iter().map(|waiting| waiting.until);
+        let asking = state.asking.as_ref().map(|asking| asking.until);
+        let unborn = state.node.as_ref().is_some_and(|node| !node.is_born());
+        let rebirth = state.rebirth_at.filter(|_| unborn && state.session.is_some());
+        let owed = state.owed.values().copied().filter(|_| !state.questions.is_empty());
+        waiting.chain(asking).chain(rebirth).chain(owed).min()
     }
 
     /// Sleeps until there is something to do.
     async fn rest(&mut self, connect_at: Instant) {
         let clock = self.clock.clone();
-        let ages = self.state.values.iter().filter_map(|(name, (value, at))| {
-            let age = self.plan.properties.get(name)?.max_age?;
-            (!matches!(value, Value::Missing(_)))
-                .then(|| at.plus(age).plus(Duration::from_nanos(1)))
-        });
-        let due =
-            self.state.active.as_ref().map(|active| {
-                if active.flight.is_some() { active.deadline } else { active.resume_at }
-            });
-        let lab = ages.chain(due).min();
+        let (lab, wall) = (self.due(), self.wall_due());
         let room = !self.outbox.is_full();
         let open = self.state.session.is_some();
         // With QoS 0 nothing comes back; that it has left is all that can be known.
@@ -384,6 +339,7 @@ impl Topics {
                 }
             } => event = Some(next),
             () = async { clock.sleep_until(lab.unwrap_or_default()).await }, if lab.is_some() => {}
+            () = async { sleep_until(wall).await }, if wall.is_some() => {}
             () = tokio::time::sleep_until(connect_at), if !open => {}
         }
         match event {
@@ -398,6 +354,24 @@ impl Topics {
             Some(Err(error)) => self.lost(&error),
         }
         self.age();
+        self.late();
+    }
+
+    /// Takes note of an event; it may complete the message that is out.
+    fn handle(&mut self, event: &Event) {
+        // The connection carries something: it is worth having back at once.
+        self.backoff.reset();
+        if let Event::Message(message) = event {
+            self.note(message);
+        }
+        self.answer_question(event);
+        self.answer_action(event);
+    }
+}
+
+async fn sleep_until(wall: Option<Instant>) {
+    if let Some(wall) = wall {
+        tokio::time::sleep_until(wall).await;
     }
 }
 

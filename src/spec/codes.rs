@@ -399,6 +399,12 @@ codes! {
     BLOCK "LL0532" "registers that do not fit into one request"
         "A request names at most 125 registers to read and 123 to write, many devices take fewer (`max_block`), and a value must lie whole inside the `block` it is read with."
         "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 2}}" => "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 10}}";
+    RETAINED_COMMAND "LL0525" "a command that the broker would keep"
+        "A retained command is carried out again each time the device connects, perhaps days later."
+        "{publish: do/start, json: {}, retain: true}" => "{publish: do/start, json: {}}";
+    UNPROVEN_ANSWER "LL0526" "an answer that may be somebody else's taken as proof"
+        "The next message on a topic may answer another client, or an earlier question; only the state shows that the command was taken."
+        "reply: {topic: RESULT, correlate: next}" => "done: {when: on, every: 200 ms}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

@@ -15,10 +15,12 @@ mod registers;
 mod simulate;
 mod status;
 pub(super) mod tables;
+mod topic;
 mod wire;
 
 pub use bulk::{Binary, BinaryAxis};
 pub use simulate::{Signal, SignalModel, Simulate, SimulatedAction};
+pub use topic::{Correlate, Payload, TopicReply};
 pub use wire::{
     Bits, Block, Bytes, Checksum, ChecksumFrom, ChecksumKind, Connection, CrcDecl, Liveness,
     Modbus, Mqtt, Parity, Register, RegisterType, ReplyEnd, ReplyFrame, Sentinel, Serial, Silent,
@@ -201,14 +203,21 @@ pub enum Ask {
     },
     /// Read registers.
     Register(Box<Register>),
-    /// A topic the device publishes on.
+    /// Topics the device publishes on, and perhaps a message that asks for it.
     Topic {
-        /// Topic below the base.
-        topic: Spanned<String>,
+        /// Topics below the base, or whole ones with `{base}`; none where only `query` is given.
+        topics: Vec<Spanned<String>>,
         /// Path in the JSON; `None`: the payload is the value (or, for records, each field says).
         json: Option<Spanned<String>>,
         /// The payload is these numbers; beside `json` as base64 at that path.
         binary: Option<Box<Binary>>,
+        /// A `publish` that makes the device say it; its reply, if it has one, holds the value.
+        query: Option<Box<Operation>>,
+    },
+    /// A metric of Sparkplug B.
+    Metric {
+        /// Name, a template over `config`.
+        name: Spanned<String>,
     },
 }
 
@@ -367,13 +376,27 @@ pub enum Operation {
     },
     /// Publish a message.
     Publish {
-        /// Topic below the base; template.
+        /// Topic below the base, or a whole one with `{base}` in it; template.
         topic: Spanned<String>,
-        /// JSON with expressions over `args`, `config` and `command.id`; plain numbers and
-        /// true/false stay what they are, quoted ones are texts.
-        payload: Written,
+        /// What is published.
+        payload: Payload,
+        /// Quality of service, where it is not that of the connection.
+        qos: Option<u8>,
+        /// The broker drops it after this, where it is not that of the connection.
+        expiry: Option<Spanned<Duration>>,
         /// The message that answers it.
         reply: Option<TopicReply>,
+        /// The whole entry.
+        span: Span,
+    },
+    /// Write a metric of Sparkplug B.
+    SetMetric {
+        /// Name, a template over `config`.
+        metric: Spanned<String>,
+        /// What, over `args` and `config`.
+        value: Expression,
+        /// Unit of the metric; must be given when `value` has a dimension.
+        unit: Option<Spanned<Unit>>,
         /// The whole entry.
         span: Span,
     },
@@ -410,34 +433,6 @@ pub enum ReplyKind {
     Yes,
     /// None, ever.
     None,
-}
-
-/// The message that answers a published one.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TopicReply {
-    /// Topic below the base.
-    pub topic: Spanned<String>,
-    /// How the answer is known to be ours.
-    pub correlate: Correlate,
-    /// Path in the JSON of the value; records and series say it per field.
-    pub json: Option<Spanned<String>>,
-    /// The payload is these numbers; beside `json` as base64 at that path.
-    pub binary: Option<Box<Binary>>,
-    /// Path in the JSON of a field whose presence means that the device refused or failed.
-    pub error: Option<Spanned<String>>,
-    /// The whole entry.
-    pub span: Span,
-}
-
-/// How an answer is known to be ours.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Correlate {
-    /// Correlation data of MQTT 5.
-    Property,
-    /// A field of the JSON (one of these paths, for firmwares that differ) equals `command.id`.
-    Field(Vec<Spanned<String>>),
-    /// The next message on the topic.
-    Next,
 }
 
 /// How it is known that an action has ended.

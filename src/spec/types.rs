@@ -98,6 +98,22 @@ pub const TYPES: &[TypeContract] = &[
         stops: &["off"],
     },
     TypeContract {
+        name: "power_switch",
+        doc: "Switches the power of something on and off",
+        actions: &[("switch_on", &[]), ("switch_off", &[])],
+        properties: &[],
+        starts: &[("switch_on", Hazard::Powers)],
+        stops: &["switch_off"],
+    },
+    TypeContract {
+        name: "probe",
+        doc: "Measures something and tells it by itself",
+        actions: &[],
+        properties: &[],
+        starts: &[],
+        stops: &[],
+    },
+    TypeContract {
         name: "multimeter",
         doc: "Measures voltage, current or resistance",
         actions: &[("measure", &[])],

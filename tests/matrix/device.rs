@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use labloop_simulators::{Answer, Model, Publication, Upset};
+use labloop_simulators::{Answer, Inward, Model, Outward, Presence, Upset};
 
 use super::truth::{Ask, Says, Truth};
 
@@ -189,8 +189,21 @@ impl Model for LineDevice {
         }
     }
 
-    fn message(&mut self, _below: &str, _payload: &[u8], _now: f64) -> Vec<Publication> {
+    // It stands on a line: a broker never hears of it.
+    fn appear(&mut self, _now: f64) -> Presence {
+        Presence::default()
+    }
+
+    fn vanish(&mut self) -> Option<Outward> {
+        None
+    }
+
+    fn message(&mut self, _message: &Inward, _now: f64) -> Vec<Outward> {
         Vec::new()
+    }
+
+    fn stream(&mut self, _now: f64) -> (Vec<Outward>, f64) {
+        (Vec::new(), f64::INFINITY)
     }
 
     fn complaints(&mut self) -> Vec<String> {

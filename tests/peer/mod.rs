@@ -1,6 +1,8 @@
 //! Scripted instruments in memory, and a fleet that drives them in virtual time.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod broker;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -23,6 +25,11 @@ pub fn definition(file: &str, changes: &[(&str, &str)]) -> Arc<Instrument> {
         assert!(text.contains(from), "{file} has no {from}");
         text = text.replace(from, to);
     }
+    written(file, &text)
+}
+
+/// A definition as written here.
+pub fn written(file: &str, text: &str) -> Arc<Instrument> {
     let mut sources = Sources::new();
     let id = sources.add(file, text);
     let checked = Instrument::lower(sources.get(id).unwrap());

@@ -125,7 +125,8 @@ pub(super) fn steps(operations: &[Op]) -> Vec<(usize, bool)> {
         .filter_map(|(at, op)| match op {
             Op::Text { unless, .. } => Some((at, unless.is_some())),
             Op::Write { unless_equal, .. } => Some((at, *unless_equal)),
-            Op::Read { .. } | Op::Publish { .. } | Op::Pause(_) => None,
+            Op::Publish { .. } | Op::SetMetric { .. } => Some((at, false)),
+            Op::Read { .. } | Op::Pause(_) => None,
         })
         .collect()
 }

@@ -7,11 +7,16 @@
 //! A simulator from the same file shares the file's misreadings. That is why the examples must
 //! come from manuals or captures, and why labloop also has simulators of its own for some devices.
 
+mod board;
+mod edge;
 mod messages;
 mod modbus;
 mod model;
+mod payload;
+mod say;
 mod state;
 mod text;
+mod topics;
 mod value;
 
 use std::collections::BTreeMap;
@@ -44,6 +49,8 @@ pub struct Mirror {
     returned: Option<Value>,
     upset: Upsets,
     memory: modbus::Memory,
+    /// What it says and hears at a broker.
+    board: board::Board,
 }
 
 /// What is wrong with it just now.
@@ -70,15 +77,11 @@ impl Mirror {
         let mut entries = messages::entries(&plan);
         let mut state = State::new(&plan, definition.simulate.signals.clone());
         let mut memory = modbus::Memory::default();
+        let mut board = board::Board::new(&plan);
         match &plan.protocol {
             Protocol::Text { .. } => text::learn(&definition, &plan, &mut entries, &mut state),
             Protocol::Modbus { .. } => memory.learn(&definition, &plan, &mut state),
-            Protocol::Mqtt(_) => {
-                return Err(vec![format!(
-                    "`{}` speaks MQTT; simulators are made from definitions of lines and registers",
-                    definition.name.value
-                )]);
-            }
+            Protocol::Mqtt(_) => board.learn(&definition, &plan, &mut state),
             Protocol::Null => return Err(vec!["`null:` needs no simulator".to_owned()]),
         }
         value::defaults(&plan, &mut state);
@@ -109,6 +112,7 @@ impl Mirror {
             proofs: BTreeMap::new(),
             upset: Upsets::default(),
             memory,
+            board,
         })
     }
 

@@ -1,6 +1,6 @@
 //! The mirror as the simulators know it.
 
-use labloop_simulators::{Answer, Model, Publication, Upset};
+use labloop_simulators::{Answer, Inward, Model, Outward, Presence, Upset};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -55,8 +55,23 @@ impl Model for Device {
         }
     }
 
-    fn message(&mut self, _below: &str, _payload: &[u8], _now: f64) -> Vec<Publication> {
-        Vec::new()
+    fn appear(&mut self, now: f64) -> Presence {
+        let rng = &mut self.rng;
+        self.mirror.appear(now, &mut || normal(rng))
+    }
+
+    fn vanish(&mut self) -> Option<Outward> {
+        self.mirror.vanish()
+    }
+
+    fn message(&mut self, message: &Inward, now: f64) -> Vec<Outward> {
+        let rng = &mut self.rng;
+        self.mirror.take(message, now, &mut || normal(rng))
+    }
+
+    fn stream(&mut self, now: f64) -> (Vec<Outward>, f64) {
+        let rng = &mut self.rng;
+        self.mirror.stream(now, &mut || normal(rng))
     }
 
     fn complaints(&mut self) -> Vec<String> {

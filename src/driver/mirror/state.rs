@@ -83,6 +83,11 @@ impl State {
         self.now = other.now;
     }
 
+    /// When the next thing that is under way ends.
+    pub fn next_end(&self) -> Option<f64> {
+        self.moves.iter().map(|one| one.ends).min_by(f64::total_cmp)
+    }
+
     /// Whether something is under way.
     pub fn busy(&self) -> bool {
         !self.moves.is_empty()

@@ -9,7 +9,7 @@ use super::messages::{self, Entry, Like, Role};
 use super::state::State;
 use super::{Mirror, halts, value};
 use crate::driver::bulk::Cut;
-use crate::driver::golden::raw;
+use crate::driver::golden::{mqtt_address, raw};
 use crate::driver::pattern::Raw;
 use crate::driver::plan::{AskPlan, Plan, PropertyPlan, Protocol, UnlessPlan};
 use crate::driver::template::Said;
@@ -88,6 +88,7 @@ pub(super) fn plan_of(definition: &Arc<Instrument>, example: &Example) -> Option
     let at = match &definition.connection.wire {
         crate::spec::instrument::Wire::Bytes(bytes) if bytes.serial.is_none() => "tcp://example:1",
         crate::spec::instrument::Wire::Modbus(_) => "modbus+tcp://example:502?unit=1",
+        crate::spec::instrument::Wire::Mqtt(mqtt) => mqtt_address(definition, mqtt),
         _ => "serial:/dev/example",
     };
     let setup = InstrumentSetup {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::{codec, *};
 use crate::driver::values;
 use crate::expr;
-use crate::spec::Expression;
 use crate::spec::instrument::{
     self as doc, Ask, Correlate, Operation, Parity, ReplyKind, Serial, Wire,
 };
+use crate::spec::{Expression, Spanned};
 use crate::units::Dimension;
 use crate::wire::{self, Endpoint};
 
@@ -20,7 +20,9 @@ pub(super) struct Compiler<'a> {
     pub(super) wrong: &'a mut Vec<String>,
     /// Of properties that do not name their own.
     pub(super) max_age: Option<Duration>,
-    /// The configuration.
+    /// First levels of all topics.
+    pub(super) base: String,
+    /// The configuration of the unit, complete.
     pub(super) scope: Scope,
     /// Added to every register number.
     pub(super) plus: i64,
@@ -132,7 +134,6 @@ impl Compiler<'_> {
         };
         refuse(definition.heartbeat.is_some(), "`heartbeat:` (MQTT has a last will for that)");
         refuse(!definition.identify.is_empty(), "`identify:`");
-        refuse(!definition.on_connect.is_empty(), "`on_connect:`");
         let polls = |action: &doc::Action| matches!(action.done, Some(doc::Done::Poll { .. }));
         refuse(definition.actions.iter().any(polls), "`done: {poll: ...}`");
     }
@@ -172,34 +173,9 @@ impl Compiler<'_> {
                 let framing = if modbus.ascii { Framing::Ascii } else { Framing::Rtu };
                 Some(Protocol::Modbus { unit: *unit, framing, serial, plus: self.plus })
             }
-            (Wire::Mqtt(mqtt), Endpoint::Mqtt { base, user, .. }) => {
-                let full = |topic: &str| {
-                    if base.is_empty() { topic.to_owned() } else { format!("{base}/{topic}") }
-                };
-                Some(Protocol::Mqtt(MqttPlan {
-                    version: if mqtt.v5 {
-                        wire::mqtt::Version::V5
-                    } else {
-                        wire::mqtt::Version::V3
-                    },
-                    confirmed: mqtt.qos > 0,
-                    keep_alive: mqtt
-                        .keep_alive
-                        .as_ref()
-                        .map_or(Duration::from_secs(30), |k| k.value),
-                    // A command that nobody waits for any longer must not reach the instrument.
-                    expiry: {
-                        let given = mqtt.expiry.as_ref().map(|expiry| expiry.value);
-                        let longest = given.unwrap_or(definition.connection.reply_timeout.value);
-                        Some(u32::try_from(longest.as_secs().max(1)).unwrap_or(u32::MAX))
-                    },
-                    base: base.clone(),
-                    user: user.clone(),
-                    liveness: mqtt.liveness.as_ref().map(|l| {
-                        (full(&l.topic.value), l.online.value.clone(), l.offline.value.clone())
-                    }),
-                }))
-            }
+            (Wire::Mqtt(mqtt), Endpoint::Mqtt { base, user, .. }) => self
+                .mqtt(mqtt, base, user.as_ref(), config, definition.connection.reply_timeout.value)
+                .map(Protocol::Mqtt),
             (wire, _) => {
                 let forms = match wire {
                     Wire::Bytes(_) => "`serial:/dev/...` or `tcp://host:port`",
@@ -216,6 +192,70 @@ impl Compiler<'_> {
                 None
             }
         }
+    }
+
+    fn mqtt(
+        &mut self,
+        mqtt: &doc::Mqtt,
+        base: &str,
+        user: Option<&String>,
+        config: &BTreeMap<String, Value>,
+        longest_wait: Duration,
+    ) -> Option<MqttPlan> {
+        let liveness = match &mqtt.liveness {
+            Some(liveness) => Some(self.liveness(liveness, config)?),
+            None => None,
+        };
+        let sparkplug = match mqtt.sparkplug {
+            true => Some(self.note(Place::parse(base))?),
+            false => None,
+        };
+        let keep_alive = mqtt.keep_alive.as_ref();
+        // A command that nobody waits for any longer must not reach the instrument.
+        let expiry = mqtt.expiry.as_ref().map_or(longest_wait, |expiry| expiry.value);
+        Some(MqttPlan {
+            version: if mqtt.v5 { wire::mqtt::Version::V5 } else { wire::mqtt::Version::V3 },
+            // Commands of Sparkplug are QoS 0 by its specification.
+            confirmed: mqtt.qos > 0 && !mqtt.sparkplug,
+            keep_alive: keep_alive.map_or(Duration::from_secs(30), |keep_alive| keep_alive.value),
+            expiry: Some(seconds(expiry)),
+            user: user.cloned(),
+            liveness,
+            sparkplug,
+        })
+    }
+
+    /// The template of a whole topic: one with `{base}` or `{command.client}` stands as it is, any
+    /// other is below the base.
+    fn topic(&mut self, source: &str, place: &str) -> Option<Template> {
+        if self.base.contains(['{', '}']) {
+            self.wrong.push("the base topic of its address has braces".to_owned());
+            return None;
+        }
+        let whole = if source.contains("{base}") {
+            source.replace("{base}", &self.base)
+        } else if self.base.is_empty() || source.contains("{command.client}") {
+            source.to_owned()
+        } else {
+            format!("{}/{source}", self.base)
+        };
+        self.template(&whole, place)
+    }
+
+    fn liveness(
+        &mut self,
+        liveness: &doc::Liveness,
+        config: &BTreeMap<String, Value>,
+    ) -> Option<LivenessPlan> {
+        let topic = self.topic(&liveness.topic.value, "connection.liveness")?;
+        let scope = Scope::of_config(config);
+        let topic = topic.render(&|name| scope.look_up(name)).map(|(topic, _)| topic);
+        Some(LivenessPlan {
+            topic: self.note(topic.map_err(|why| format!("connection.liveness: {why}")))?,
+            online: liveness.online.value.clone(),
+            offline: liveness.offline.value.clone(),
+            max_age: liveness.max_age.as_ref().map(|age| age.value),
+        })
     }
 
     fn question(&mut self, question: &doc::Unless, place: &str) -> Option<UnlessPlan> {
@@ -349,25 +389,62 @@ impl Compiler<'_> {
             Operation::Read { register, .. } => {
                 Some(Op::Read { register: self.register(register, single, place)?, unit: None })
             }
-            Operation::Publish { topic, payload, reply, .. } => Some(Op::Publish {
-                topic: self.template(&topic.value, place)?,
-                payload: Payload::new(payload),
-                reply: reply.as_ref().map(|reply| ReplyPlan {
-                    topic: reply.topic.value.clone(),
-                    correlate: match &reply.correlate {
-                        Correlate::Property => CorrelatePlan::Data,
-                        Correlate::Field(paths) => {
-                            CorrelatePlan::Field(paths.iter().map(|p| p.value.clone()).collect())
-                        }
-                        Correlate::Next => CorrelatePlan::Next,
-                    },
-                    json: reply.json.as_ref().map(|path| path.value.clone()),
-                    binary: self.binary(reply.binary.as_deref(), shape, place),
-                    error: reply.error.as_ref().map(|path| path.value.clone()),
-                }),
+            Operation::Publish { topic, payload, qos, expiry, reply, .. } => Some(Op::Publish {
+                topic: self.topic(&topic.value, place)?,
+                body: match payload {
+                    doc::Payload::Json(json) => Body::Json(Payload::new(json)),
+                    doc::Payload::Text(text) => Body::Text(self.template(&text.value, place)?),
+                },
+                confirmed: qos.map(|qos| qos > 0),
+                expiry: expiry.as_ref().map(|expiry| seconds(expiry.value)),
+                reply: match reply {
+                    Some(reply) => Some(self.reply(reply, shape, place)?),
+                    None => None,
+                },
+            }),
+            Operation::SetMetric { metric, value, unit, .. } => Some(Op::SetMetric {
+                metric: self.template(&metric.value, place)?,
+                value: value.expr.clone(),
+                unit: unit.as_ref().map(|unit| unit.value.clone()),
             }),
             Operation::Pause { time } => Some(Op::Pause(time.value)),
         }
+    }
+
+    /// A path in JSON, a template over the configuration.
+    fn path(&mut self, path: Option<&Spanned<String>>, place: &str) -> Option<Option<String>> {
+        let Some(path) = path else { return Some(None) };
+        let template = self.template(&path.value, place)?;
+        let scope = self.scope.clone();
+        let path = template.render(&|name| scope.look_up(name)).map(|(path, _)| Some(path));
+        self.note(path.map_err(|why| format!("{place}: json: {why}")))
+    }
+
+    fn reply(
+        &mut self,
+        reply: &doc::TopicReply,
+        shape: Option<&Shape>,
+        place: &str,
+    ) -> Option<ReplyPlan> {
+        let words =
+            |all: &[Spanned<String>]| all.iter().map(|word| word.value.clone()).collect::<Vec<_>>();
+        Some(ReplyPlan {
+            topic: self.topic(&reply.topic.value, place)?,
+            correlate: match &reply.correlate {
+                Correlate::Property => CorrelatePlan::Data,
+                Correlate::Field(paths) => CorrelatePlan::Field(words(paths)),
+                Correlate::Next => CorrelatePlan::Next,
+            },
+            has: words(&reply.has),
+            progress: reply
+                .progress
+                .iter()
+                .map(|entry| (entry.name.value.clone(), words(&entry.value)))
+                .collect(),
+            json: self.path(reply.json.as_ref(), place)?,
+            binary: self.binary(reply.binary.as_deref(), shape, place),
+            error: reply.error.as_ref().map(|path| path.value.clone()),
+        })
     }
 
     fn property(
@@ -389,11 +466,21 @@ impl Compiler<'_> {
             Some(Ask::Register(register)) => {
                 Some(AskPlan::Register(self.register(register, single, place)?))
             }
-            Some(Ask::Topic { topic, json, binary }) => Some(AskPlan::Topic {
-                topic: topic.value.clone(),
-                json: json.as_ref().map(|path| path.value.clone()),
+            Some(Ask::Topic { topics, json, binary, query }) => Some(AskPlan::Topic {
+                topics: topics
+                    .iter()
+                    .map(|topic| self.topic(&topic.value, place))
+                    .collect::<Option<_>>()?,
+                json: self.path(json.as_ref(), place)?,
                 binary: self.binary(binary.as_deref(), Some(&property.shape), place),
+                query: match query {
+                    Some(query) => {
+                        Some(Box::new(self.op(query, Some(&property.shape), single, place)?))
+                    }
+                    None => None,
+                },
             }),
+            Some(Ask::Metric { name }) => Some(AskPlan::Metric(self.template(&name.value, place)?)),
         };
         Some(PropertyPlan {
             shape: property.shape.clone(),
@@ -456,6 +543,11 @@ impl Compiler<'_> {
             require: action.require.iter().map(|c| (c.expr.clone(), c.text.clone())).collect(),
         })
     }
+}
+
+/// Whole seconds, as MQTT counts an expiry.
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX)
 }
 
 fn settings(serial: Option<&Serial>) -> SerialSettings {

@@ -60,6 +60,30 @@ impl Template {
         rest.is_empty().then_some(said)
     }
 
+    /// The topics that this template can make, as a filter of MQTT.
+    pub fn filter(&self, config: &BTreeMap<String, Value>) -> String {
+        let part = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Field { name, unit, format } => {
+                let known = match name.as_slice() {
+                    [of, key] if of == "config" => config.get(key),
+                    _ => None,
+                };
+                let text = known.and_then(|v| field_text("config", v, unit.as_ref(), *format).ok());
+                text.map_or_else(|| "+".to_owned(), |(text, _)| text)
+            }
+        };
+        self.parts.iter().map(part).collect()
+    }
+
+    /// Whether one of its fields is this name.
+    pub fn has_field(&self, wanted: &[&str]) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Text(_) => false,
+            Part::Field { name, .. } => name.iter().map(String::as_str).eq(wanted.iter().copied()),
+        })
+    }
+
     /// Bytes of a free text: up to the template's next own text.
     fn text_length(&self, at: usize, rest: &str) -> usize {
         let end = match self.parts.get(at + 1) {

@@ -1,24 +1,21 @@
 //! Actions over MQTT: published once, answered by the one message that is theirs.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
-use tokio::time::{Instant, timeout_at};
-
+use super::publish::{Flight, Verdict};
 use super::{Topics, shown};
 use crate::driver::exchange::Trace;
 use crate::driver::json;
-use crate::driver::plan::{ActionPlan, CorrelatePlan, DonePlan, Op, ReplyPlan};
+use crate::driver::plan::{ActionPlan, DonePlan, Op};
 use crate::driver::scope::Scope;
 use crate::driver::session::span_of;
 use crate::driver::text::Fault;
-use crate::driver::types::{Command, FailureKind, Notice, Sent, Way};
+use crate::driver::types::{Command, FailureKind, Sent, Way};
 use crate::driver::values;
 use crate::expr::{self, Value};
 use crate::spec::instrument::EffectClass;
 use crate::wire::Tick;
-use crate::wire::mqtt::{Event, Message, Ticket};
+use crate::wire::mqtt::Event;
 
 /// An action under way.
 pub(super) struct Active {
@@ -37,24 +34,6 @@ pub(super) struct Active {
     pub(super) touched: bool,
     /// Why its completion cannot be told just now.
     pub(super) unclear: Option<String>,
-}
-
-/// A message that was published and waits for its answer.
-pub(super) struct Flight {
-    pub(super) ticket: Ticket,
-    pub(super) reply: Option<ReplyPlan>,
-    /// Full topic of the answer.
-    pub(super) topic: String,
-    /// Id in a field of the answer.
-    pub(super) id: String,
-    pub(super) correlation: Vec<u8>,
-}
-
-/// What an event means for the message that is out.
-pub(super) enum Verdict {
-    Nothing,
-    Answered(Option<Json>),
-    Failed(Fault),
 }
 
 /// How an action goes on.
@@ -85,7 +64,7 @@ impl Topics {
         };
         let now = self.clock.now();
         let grace = self.clock.lab_span(self.plan.reply_timeout);
-        let mut scope = Scope { args, command: attempt.clone(), ..self.plan.scope() };
+        let mut scope = Scope { args, command: attempt.clone(), ..self.scope() };
         if let Err(why) = values::compute(&mut scope, &action.compute) {
             return self.outbox.refuse(attempt, FailureKind::Internal, why);
         }
@@ -111,36 +90,49 @@ impl Topics {
         });
     }
 
-    pub(super) fn read(&mut self, attempt: String, name: &str) {
-        let age = self.plan.properties.get(name).and_then(|property| property.max_age);
-        let now = self.clock.now();
-        match self.state.values.get(name) {
-            Some((value, at)) if age.is_none_or(|age| now.since(*at) <= age) => {
-                self.outbox.done(attempt, Some(value.clone()), Trace::default());
-            }
-            Some(_) => self.outbox.refuse(
-                attempt,
-                FailureKind::Timeout,
-                "its last value is too old".to_owned(),
-            ),
-            None => self.outbox.refuse(
-                attempt,
-                FailureKind::Timeout,
-                "it has sent no value yet".to_owned(),
-            ),
-        }
-    }
-
     /// Whether a condition over streamed properties holds.
     pub(super) fn holds(&self, condition: &expr::Expr, scope: &Scope) -> Result<bool, String> {
         let mut scope = scope.clone();
-        for (name, (value, _)) in &self.state.values {
-            scope.properties.insert(name.clone(), value.clone());
-        }
+        self.put_values(&mut scope);
         match expr::eval(condition, &scope) {
             Ok(Value::Bool(holds)) => Ok(holds),
             Ok(_) => Ok(false),
             Err(error) => Err(error.message),
+        }
+    }
+
+    /// The next message of an action, or the next pause.
+    fn send_step(&mut self, active: &mut Active, now: Tick) -> Result<Step, Fault> {
+        match active.action.operations.get(active.next).cloned() {
+            None => Ok(Step::Again),
+            Some(Op::Pause(pause)) => {
+                active.next += 1;
+                active.resume_at = now.plus(pause);
+                Ok(Step::Again)
+            }
+            // One message at a time: the answer to a question could be taken for this one's.
+            Some(_) if self.state.asking.is_some() => Ok(Step::Wait),
+            Some(op) => {
+                if let Some(left) = self.silence_left(&op) {
+                    active.resume_at = now.plus(self.clock.lab_span(left)).min(active.deadline);
+                    return Ok(Step::Wait);
+                }
+                // SAFETY(lab): the last thing before the wire.
+                if active.action.effect != EffectClass::Read {
+                    self.gate
+                        .check()
+                        .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
+                }
+                active.next += 1;
+                let tag = format!("{}/{}", active.attempt, active.next);
+                // Each message has an id of its own: the answer to the first, delivered twice,
+                // must not answer the second.
+                if active.next > 1 {
+                    active.scope.command.clone_from(&tag);
+                }
+                active.flight = Some(self.publish(&op, &active.scope, &tag, &mut active.trace)?);
+                Ok(Step::Wait)
+            }
         }
     }
 
@@ -160,33 +152,8 @@ impl Topics {
         if active.flight.is_some() || now < active.resume_at {
             return Ok(Step::Wait);
         }
-        if let Some(op) = active.action.operations.get(active.next).cloned() {
-            if let Some(left) = self.silence_left(&op) {
-                active.resume_at = now.plus(self.clock.lab_span(left)).min(active.deadline);
-                return Ok(Step::Wait);
-            }
-            active.next += 1;
-            return match op {
-                Op::Pause(pause) => {
-                    active.resume_at = now.plus(pause);
-                    Ok(Step::Again)
-                }
-                Op::Publish { .. } => {
-                    // SAFETY(lab): the last thing before the wire.
-                    if active.action.effect != EffectClass::Read {
-                        self.gate
-                            .check()
-                            .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
-                    }
-                    let tag = format!("{}/{}", active.attempt, active.next);
-                    active.flight =
-                        Some(self.publish(&op, &active.scope, &tag, &mut active.trace)?);
-                    Ok(Step::Wait)
-                }
-                Op::Text { .. } | Op::Write { .. } | Op::Read { .. } => {
-                    Err(Fault::not_sent("this message cannot be sent over MQTT"))
-                }
-            };
+        if active.next < active.action.operations.len() {
+            return self.send_step(active, now);
         }
         match &active.action.done {
             None => Ok(Step::Done),
@@ -225,156 +192,26 @@ impl Topics {
         }
     }
 
-    /// Hands one message to the session.
-    pub(super) fn publish(
-        &mut self,
-        op: &Op,
-        scope: &Scope,
-        tag: &str,
-        trace: &mut Trace,
-    ) -> Result<Flight, Fault> {
-        let Op::Publish { topic, payload, reply } = op else {
-            return Err(Fault::not_sent("this message cannot be sent over MQTT"));
-        };
-        let (topic, _) = topic.render(&|name| scope.look_up(name)).map_err(Fault::not_sent)?;
-        if topic.contains(['+', '#', '\0']) {
-            return Err(Fault::not_sent(format!("`{topic}` is no topic to publish on")));
-        }
-        let payload = payload.render(scope).map_err(Fault::not_sent)?.to_string().into_bytes();
-        let answer = reply.as_ref().map(|reply| self.plan.topic(&reply.topic));
-        let data = matches!(reply, Some(ReplyPlan { correlate: CorrelatePlan::Data, .. }));
-        let correlation = tag.as_bytes().to_vec();
-        let message = Message {
-            topic: self.plan.topic(&topic),
-            payload,
-            retain: false,
-            response_topic: answer.clone().filter(|_| data),
-            correlation: data.then(|| correlation.clone()),
-            expiry: self.mqtt.expiry,
-        };
-        let Some(session) = &mut self.state.session else {
-            return Err(Fault::new(FailureKind::Link, Sent::NotSent, "there is no connection"));
-        };
-        let ticket = session
-            .publish(&message, self.mqtt.confirmed)
-            .map_err(|error| Fault::new(FailureKind::Link, Sent::NotSent, error.to_string()))?;
-        trace.add(&self.clock, Way::Out, shown(&message));
-        Ok(Flight {
-            ticket,
-            reply: reply.clone(),
-            topic: answer.unwrap_or_default(),
-            id: scope.command.clone(),
-            correlation,
-        })
-    }
-
-    /// Nobody waits any longer for the answer to a message. Where only its topic shows that it is
-    /// an answer, the next question must not be asked while it may still come.
-    pub(super) fn owe(&mut self, flight: Option<&Flight>) {
-        if let Some(Flight { reply: Some(reply), topic, .. }) = flight
-            && reply.correlate == CorrelatePlan::Next
-        {
-            let until = Instant::now() + self.plan.reply_timeout;
-            self.state.owed.insert(topic.clone(), until);
-        }
-    }
-
-    /// How long it takes until a message can be sent whose answer only its topic shows.
-    fn silence_left(&mut self, op: &Op) -> Option<Duration> {
-        let Op::Publish { reply: Some(reply), .. } = op else { return None };
-        if reply.correlate != CorrelatePlan::Next {
-            return None;
-        }
-        self.state.owed.retain(|_, until| *until > Instant::now());
-        let until = self.state.owed.get(&self.plan.topic(&reply.topic))?;
-        Some(until.saturating_duration_since(Instant::now()))
-    }
-
-    /// What an event says about a message that is out.
-    pub(super) fn judge(&self, flight: &Flight, event: &Event) -> Verdict {
-        match event {
-            Event::Acknowledged { id, problem: Some(problem) } if Some(*id) == flight.ticket.id => {
-                let kind = if problem == "nobody listens" {
-                    FailureKind::Link
-                } else {
-                    FailureKind::Refused
-                };
-                Verdict::Failed(Fault::new(kind, Sent::NoEffect, problem.clone()))
-            }
-            // The broker has it; without an answer to wait for that is all there will be.
-            Event::Acknowledged { id, problem: None }
-                if Some(*id) == flight.ticket.id && flight.reply.is_none() =>
-            {
-                Verdict::Answered(None)
-            }
-            Event::Acknowledged { .. } => Verdict::Nothing,
-            Event::Message(message) => match &flight.reply {
-                Some(reply) if message.topic == flight.topic && !message.retain => {
-                    self.judge_answer(flight, reply, message)
-                }
-                _ => Verdict::Nothing,
-            },
-        }
-    }
-
-    pub(super) fn judge_answer(
-        &self,
-        flight: &Flight,
-        reply: &ReplyPlan,
-        message: &Message,
-    ) -> Verdict {
-        let parsed = serde_json::from_slice::<Json>(&message.payload);
-        let ours = match &reply.correlate {
-            CorrelatePlan::Data => message.correlation.as_deref() == Some(&flight.correlation),
-            CorrelatePlan::Field(paths) => parsed.as_ref().is_ok_and(|json| {
-                let echoed = |path: &String| json::at(json, path).and_then(Json::as_str);
-                paths.iter().any(|path| echoed(path) == Some(&flight.id))
-            }),
-            CorrelatePlan::Next => true,
-        };
-        if !ours {
-            return Verdict::Nothing;
-        }
-        let json = match parsed {
-            Ok(json) => json,
-            // Plain bytes are no JSON; only an error would be.
-            Err(_) if reply.binary.is_some() && reply.json.is_none() => {
-                return Verdict::Answered(Some(Json::Null));
-            }
-            Err(error) => {
-                let why = format!("the answer is no JSON: {error}");
-                return Verdict::Failed(Fault::new(FailureKind::BadReply, Sent::Unknown, why));
-            }
-        };
-        match reply.error.as_ref().and_then(|path| json::at(&json, path)) {
-            None | Some(Json::Null | Json::Bool(false)) => Verdict::Answered(Some(json)),
-            Some(error) => {
-                let text = error.as_str().map_or_else(|| json::short(error), str::to_owned);
-                let why = format!("it answers with the error {text:?}");
-                Verdict::Failed(Fault::new(FailureKind::Refused, Sent::NoEffect, why))
-            }
-        }
-    }
-
-    /// Takes note of an event; it may complete the message that is out.
-    pub(super) fn handle(&mut self, event: &Event) {
-        // The connection carries something: it is worth having back at once.
-        self.backoff.reset();
-        if let Event::Message(message) = event {
-            self.note(message);
-        }
+    /// What an event means for the message of the action that is out.
+    pub(super) fn answer_action(&mut self, event: &Event) {
         let Some(mut active) = self.state.active.take() else { return };
         let verdict = match &active.flight {
             Some(flight) => self.judge(flight, event),
             None => Verdict::Nothing,
         };
-        if let (Verdict::Answered(Some(_)) | Verdict::Failed(_), Event::Message(message)) =
-            (&verdict, event)
+        if let (
+            Verdict::Answered(Some(_)) | Verdict::Progress | Verdict::Failed(_),
+            Event::Message(message),
+        ) = (&verdict, event)
         {
             active.trace.add(&self.clock, Way::In, shown(message));
         }
         match verdict {
             Verdict::Nothing => self.state.active = Some(active),
+            Verdict::Progress => {
+                active.touched = true;
+                self.state.active = Some(active);
+            }
             Verdict::Answered(json) => {
                 active.touched = true;
                 let flight = active.flight.take();
@@ -438,95 +275,6 @@ impl Topics {
                 // Best effort; what could not be sent is in the log.
                 if let Err(fault) = self.publish(op, &scope, &tag, &mut active.trace) {
                     tracing::warn!(instrument = %self.plan.name, why = %fault.message, "on_cancel");
-                }
-            }
-        }
-    }
-
-    /// Sends the safe state, whatever else is going on, and tells how it went.
-    pub(super) async fn make_safe(&mut self) {
-        self.abandon(FailureKind::Gate, "the safe state was sent");
-        for request in std::mem::take(&mut self.state.queue) {
-            let why = "the safe state was sent".to_owned();
-            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why);
-        }
-        let plan = Arc::clone(&self.plan);
-        let mut trace = Trace::default();
-        let mut troubles = Vec::new();
-        if self.state.session.is_none()
-            && let Err(error) = self.connect().await
-        {
-            self.lost(&error);
-        }
-        for op in &plan.safe_state {
-            self.state.safe_states += 1;
-            let id = format!("{}-safe-{}", self.client_id, self.state.safe_states);
-            let scope = Scope { command: id.clone(), ..plan.scope() };
-            if let Op::Pause(pause) = op {
-                self.clock.sleep(*pause).await;
-                continue;
-            }
-            // SAFETY(lab): sent at once, but an answer that may be another's confirms nothing.
-            if self.silence_left(op).is_some() {
-                troubles.push("its answer cannot be told from an earlier one".to_owned());
-            }
-            let flight = match self.publish(op, &scope, &id, &mut trace) {
-                Ok(flight) => flight,
-                Err(fault) => {
-                    troubles.push(fault.message);
-                    continue;
-                }
-            };
-            if let Err(why) = self.await_flight(&flight, &mut trace).await {
-                self.owe(Some(&flight));
-                troubles.push(why);
-            }
-        }
-        if let (Some(confirm), true) = (&plan.confirm, troubles.is_empty())
-            && !matches!(self.holds(confirm, &plan.scope()), Ok(true))
-        {
-            troubles.push("its read-back does not confirm it".to_owned());
-        }
-        let confirmed = troubles.is_empty();
-        let detail = if confirmed { "confirmed".to_owned() } else { troubles.join("; ") };
-        let instrument = plan.name.clone();
-        self.outbox.put(Notice::SafeState { instrument, confirmed, detail, trace: trace.all });
-    }
-
-    /// Waits for the answer to one message, taking note of all others.
-    pub(super) async fn await_flight(
-        &mut self,
-        flight: &Flight,
-        trace: &mut Trace,
-    ) -> Result<(), String> {
-        let deadline = Instant::now() + self.plan.reply_timeout;
-        loop {
-            let Some(session) = &mut self.state.session else {
-                return Err("there is no connection".to_owned());
-            };
-            if flight.ticket.id.is_none() && flight.reply.is_none() && session.is_out(flight.ticket)
-            {
-                return Ok(());
-            }
-            match timeout_at(deadline, session.next()).await {
-                Err(_) => return Err("it does not answer".to_owned()),
-                Ok(Err(error)) => {
-                    self.lost(&error);
-                    return Err(error.to_string());
-                }
-                Ok(Ok(event)) => {
-                    let verdict = self.judge(flight, &event);
-                    self.handle(&event);
-                    if let (Event::Message(message), Verdict::Answered(_) | Verdict::Failed(_)) =
-                        (&event, &verdict)
-                    {
-                        trace.add(&self.clock, Way::In, shown(message));
-                    }
-                    match verdict {
-                        Verdict::Nothing => {}
-                        Verdict::Answered(_) => return Ok(()),
-                        Verdict::Failed(fault) => return Err(fault.message),
-                    }
                 }
             }
         }

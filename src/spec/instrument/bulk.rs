@@ -180,7 +180,7 @@ pub(super) fn check_all(r: &mut Reader<'_>, instrument: &Instrument) {
         let binary = match &property.ask {
             Some(Ask::Send { block, .. }) => block.as_deref(),
             Some(Ask::Topic { binary, .. }) => binary.as_deref(),
-            Some(Ask::Register(_)) | None => None,
+            Some(Ask::Register(_) | Ask::Metric { .. }) | None => None,
         };
         let names = Names::new(instrument, None);
         match binary {

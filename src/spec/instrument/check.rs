@@ -15,7 +15,9 @@ use crate::units::Dimension;
 use super::bulk;
 use super::lint;
 use super::registers;
-use super::{Action, Done, EffectClass, ExampleOf, Instrument, Operation, RegisterType};
+use super::{
+    Action, Ask, Done, EffectClass, ExampleOf, Instrument, Operation, Payload, RegisterType, topic,
+};
 
 const STATUS_WORDS: [&str; 4] = ["busy", "ready", "error", "alarm"];
 
@@ -81,6 +83,7 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
     for action in &instrument.actions {
         witness(r, instrument, action, f);
         action_expressions(r, instrument, action);
+        topic::proven(r, action);
         if matches!(action.done, Some(Done::Poll { .. })) && instrument.status.is_none() {
             r.push(
                 Diagnostic::error(
@@ -111,10 +114,14 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
         if let Some(value) = &property.value {
             expect(r, &none, value, &property.shape.expr_type());
         }
+        if let Some(Ask::Topic { query: Some(query), .. }) = &property.ask {
+            operation_expressions(r, &none, query);
+        }
     }
     bulk::check_all(r, instrument);
     lint::all(r, instrument);
     registers::all(r, instrument, &mut |r, value, wanted| expect(r, &none, value, wanted));
+    topic::of_their_kind(r, instrument);
     examples(r, instrument, f);
 }
 
@@ -320,7 +327,17 @@ fn operation_expressions(r: &mut Reader<'_>, names: &Names, operation: &Operatio
             };
             expect(r, names, value, &wanted);
         }
-        Operation::Publish { payload, .. } => payload_expressions(r, names, payload),
+        Operation::Publish { payload: Payload::Json(payload), .. } => {
+            payload_expressions(r, names, payload);
+        }
+        Operation::Publish { payload: Payload::Text(_), .. } => {}
+        Operation::SetMetric { value, unit, .. } => {
+            let wanted = match unit {
+                Some(unit) => Type::Quantity { dim: unit.value.dim, point: unit.value.point },
+                None => Type::Unknown,
+            };
+            expect(r, names, value, &wanted);
+        }
         Operation::Send { unless, verify, .. } => {
             for question in unless.iter().chain(verify) {
                 let wanted = match &question.unit {
@@ -454,8 +471,13 @@ impl Names {
         );
         types.insert("status".to_owned(), Type::Text);
         types.insert("config".to_owned(), record(&instrument.config));
-        let id = BTreeMap::from([("id".to_owned(), Type::Text)]);
-        types.insert("command".to_owned(), Type::Record(id));
+        let number = Type::Quantity { dim: Dimension::NONE, point: false };
+        let command = BTreeMap::from([
+            ("id".to_owned(), Type::Text),
+            ("client".to_owned(), Type::Text),
+            ("number".to_owned(), number),
+        ]);
+        types.insert("command".to_owned(), Type::Record(command));
         if let Some(action) = action {
             types.insert("args".to_owned(), record(&action.args));
         }

@@ -14,7 +14,7 @@ pub(super) fn lower(r: &mut Reader<'_>, item: Item<'_>) -> Option<Connection> {
     let serial = f.get("serial").and_then(|item| serial(r, item));
     let wire = match (f.has("modbus"), f.has("mqtt"), f.has("serial") || f.has("tcp")) {
         (true, false, _) => modbus(r, &f, serial).map(Wire::Modbus),
-        (false, true, false) => mqtt(r, &f).map(Wire::Mqtt),
+        (false, true, false) => mqtt(r, &f).map(|mqtt| Wire::Mqtt(Box::new(mqtt))),
         (false, false, true) => bytes(r, &f, serial).map(|bytes| Wire::Bytes(Box::new(bytes))),
         (false, false, false) => {
             if !f.has_unknown() {
@@ -230,8 +230,18 @@ fn mqtt(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Mqtt> {
         let inner = r.object(item, &t::LIVENESS)?;
         let mut text = |key: &str| inner.get(key).and_then(|item| r.text(item));
         let (topic, online, offline) = (text("topic"), text("online"), text("offline"));
-        Some(Liveness { topic: topic?, online: online?, offline: offline? })
+        let max_age = inner.get("max_age").and_then(|item| r.time(item));
+        Some(Liveness { topic: topic?, online: online?, offline: offline?, max_age })
     });
     let qos = if qos.is_some_and(|n| n.value == 0) { 0 } else { 1 };
-    Some(Mqtt { v5: version?.value, qos, keep_alive, liveness, max_age, expiry })
+    let sparkplug =
+        inner.get("sparkplug").and_then(|item| r.boolean(item)).is_some_and(|b| b.value);
+    if let (true, Some(span)) = (sparkplug, f.key_span("liveness")) {
+        r.push(
+            Diagnostic::error(codes::NOT_WITH, span, "remove `liveness`: Sparkplug has its own")
+                .label("would do nothing here")
+                .reason("birth and death certificates say whether the device is there"),
+        );
+    }
+    Some(Mqtt { v5: version?.value, qos, keep_alive, liveness, max_age, expiry, sparkplug })
 }

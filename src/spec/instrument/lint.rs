@@ -410,22 +410,24 @@ fn is_format(piece: &str) -> bool {
 fn topics(r: &mut Reader<'_>, instrument: &Instrument) {
     let mut streams: BTreeMap<(&str, &str), Span> = BTreeMap::new();
     for property in &instrument.properties {
-        let Some(Ask::Topic { topic, json, .. }) = &property.ask else { continue };
-        wildcards(r, topic);
+        let Some(Ask::Topic { topics, json, .. }) = &property.ask else { continue };
         let path = json.as_ref().map_or("", |json| json.value.as_str());
         // Of a record or a curve each part says where it stands.
         let whole = matches!(property.shape.expr_type(), Type::Record(_) | Type::Series { .. });
-        if whole && path.is_empty() {
-            continue;
-        }
-        if let Some(first) = streams.get(&(topic.value.as_str(), path)) {
-            r.push(
-                ambiguous(topic.span, "read each property from a place of its own")
-                    .label("the same place again")
-                    .also(*first, "first here"),
-            );
-        } else {
-            streams.insert((topic.value.as_str(), path), topic.span);
+        for topic in topics {
+            wildcards(r, topic);
+            if whole && path.is_empty() {
+                continue;
+            }
+            if let Some(first) = streams.get(&(topic.value.as_str(), path)) {
+                r.push(
+                    ambiguous(topic.span, "read each property from a place of its own")
+                        .label("the same place again")
+                        .also(*first, "first here"),
+                );
+            } else {
+                streams.insert((topic.value.as_str(), path), topic.span);
+            }
         }
     }
     let mut next: BTreeMap<&str, (&str, &TopicReply)> = BTreeMap::new();

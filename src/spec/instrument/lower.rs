@@ -150,10 +150,12 @@ fn property_source(
     f: &Fields<'_>,
     medium: Medium,
 ) -> Option<Ask> {
-    let sources: Vec<&str> =
-        ["ask", "register", "topic", "value"].into_iter().filter(|key| f.has(key)).collect();
+    let sources: Vec<&str> = ["ask", "register", "topic", "metric", "value"]
+        .into_iter()
+        .filter(|key| f.has(key))
+        .collect();
     match sources.as_slice() {
-        [] if f.has("status") || f.has_unknown() => {}
+        [] if f.has("status") || f.has("query") || f.has_unknown() => {}
         [] => r.push(
             Diagnostic::error(
                 codes::PROPERTY_SOURCE,
@@ -193,6 +195,8 @@ fn property_source(
     needs(r, "binary", Medium::Mqtt);
     needs(r, "register", Medium::Modbus);
     needs(r, "topic", Medium::Mqtt);
+    needs(r, "query", Medium::Mqtt);
+    needs(r, "metric", Medium::Mqtt);
     if let Some(item) = f.get("ask") {
         let text = r.text(item);
         let parse = f.get("parse").and_then(|item| r.text(item));
@@ -203,10 +207,15 @@ fn property_source(
     if let Some(item) = f.get("register") {
         return register::register(r, item, None).map(Box::new).map(Ask::Register);
     }
-    let topic = f.get("topic").and_then(|item| r.text(item))?;
+    if let Some(item) = f.get("metric") {
+        return r.text(item).map(|name| Ask::Metric { name });
+    }
+    let topics = r.one_or_list(f.get("topic"), Reader::text);
+    let query = f.get("query").and_then(|item| operation::query(r, item, medium)).map(Box::new);
     let json = f.get("json").and_then(|item| r.text(item));
     let binary = f.get("binary").and_then(|item| bulk::lower(r, item)).map(Box::new);
-    Some(Ask::Topic { topic, json, binary })
+    let given = !topics.is_empty() || query.is_some();
+    given.then_some(Ask::Topic { topics, json, binary, query })
 }
 
 fn actions(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -> Vec<Action> {

@@ -11,7 +11,7 @@ use super::lower::STATUS_WORDS;
 use super::register::register;
 use super::registers;
 use super::tables as t;
-use super::{Correlate, Operation, ReplyKind, TopicReply, Unless};
+use super::{Correlate, Operation, Payload, ReplyKind, TopicReply, Unless};
 
 /// What kind of wire the definition speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,8 @@ const WORDS: &[(&str, Medium, &[&str])] = &[
     ("send", Medium::Bytes, &["reply", "expect", "parse", "block", "timeout", "unless", "verify"]),
     ("write", Medium::Modbus, &["value", "unit", "map", "unless_equal", "verify"]),
     ("read", Medium::Modbus, &[]),
-    ("publish", Medium::Mqtt, &["json", "reply"]),
+    ("publish", Medium::Mqtt, &["json", "text", "qos", "expiry", "retain", "reply"]),
+    ("set_metric", Medium::Mqtt, &["value", "unit"]),
     ("wait", Medium::Unknown, &[]),
 ];
 
@@ -87,7 +88,7 @@ fn operation(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Opera
                 Diagnostic::error(
                     codes::WRONG_OPERATION,
                     f.span,
-                    "give one of send, write, read, publish and wait",
+                    "give one of send, write, read, publish, set_metric and wait",
                 )
                 .label(if given.is_empty() {
                     "none of them"
@@ -125,6 +126,7 @@ fn operation(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Opera
             Some(Operation::Read { register, span: f.span })
         }
         "publish" => publish(r, &f),
+        "set_metric" => set_metric(r, &f),
         _ => f.get("wait").and_then(|item| r.time(item)).map(|time| Operation::Pause { time }),
     }
 }
@@ -248,17 +250,73 @@ fn write(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
 
 fn publish(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
     let topic = f.get("publish").and_then(|item| r.text(item));
-    let payload = f.get("json").and_then(|item| r.written(item));
-    if !f.has("json") {
-        let at = f.key_span("publish").unwrap_or(f.span);
+    let payload = match (f.get("json"), f.get("text")) {
+        (Some(item), None) => r.written(item).map(Payload::Json),
+        (None, Some(item)) => r.text(item).map(Payload::Text),
+        (Some(_), Some(_)) => {
+            let at = f.key_span("text").unwrap_or(f.span);
+            r.push(
+                Diagnostic::error(codes::NOT_WITH, at, "keep one of `json` and `text`")
+                    .label("a second payload"),
+            );
+            None
+        }
+        (None, None) => {
+            let at = f.key_span("publish").unwrap_or(f.span);
+            r.push(
+                Diagnostic::error(codes::MISSING_KEY, at, "add `json` or `text`: what is sent?")
+                    .label("no payload")
+                    .fix("json: {}"),
+            );
+            None
+        }
+    };
+    if let Some(item) = f.get("retain")
+        && r.boolean(item).is_some_and(|retain| retain.value)
+    {
+        // SAFETY(lab): the device would carry it out again whenever it comes back.
         r.push(
-            Diagnostic::error(codes::MISSING_KEY, at, "add `json`: what is published?")
-                .label("no payload")
-                .fix("json: {}"),
+            Diagnostic::error(
+                codes::RETAINED_COMMAND,
+                item.span(),
+                "remove `retain`: a command must never be kept by the broker",
+            )
+            .label("carried out again each time the device connects"),
         );
     }
+    let qos = f.get("qos").and_then(|item| r.count32(item, 0, 1)).map(|n| u8::from(n.value == 1));
+    let expiry = f.get("expiry").and_then(|item| r.time(item));
     let reply = f.get("reply").and_then(|item| topic_reply(r, item));
-    Some(Operation::Publish { topic: topic?, payload: payload?, reply, span: f.span })
+    Some(Operation::Publish { topic: topic?, payload: payload?, qos, expiry, reply, span: f.span })
+}
+
+/// A message that asks for a property: a `publish`.
+pub(super) fn query(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<Operation> {
+    let operation = operation(r, item, medium)?;
+    if matches!(operation, Operation::Publish { .. }) {
+        return Some(operation);
+    }
+    r.push(
+        Diagnostic::error(codes::WRONG_OPERATION, item.span(), "write a `publish` as the `query`")
+            .label("asks nothing over MQTT")
+            .fix("query: {publish: get, json: {}}"),
+    );
+    None
+}
+
+fn set_metric(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Operation> {
+    let metric = f.get("set_metric").and_then(|item| r.text(item));
+    let value = f.get("value").and_then(|item| r.value_expression(item));
+    let unit = f.get("unit").and_then(|item| r.unit(item));
+    if !f.has("value") {
+        let at = f.key_span("set_metric").unwrap_or(f.span);
+        r.push(
+            Diagnostic::error(codes::MISSING_KEY, at, "add `value`: what is written?")
+                .label("no value")
+                .fix("value: \"${ args.target }\""),
+        );
+    }
+    Some(Operation::SetMetric { metric: metric?, value: value?, unit, span: f.span })
 }
 
 fn topic_reply(r: &mut Reader<'_>, item: Item<'_>) -> Option<TopicReply> {
@@ -276,6 +334,10 @@ fn topic_reply(r: &mut Reader<'_>, item: Item<'_>) -> Option<TopicReply> {
         let word = r.word(item, &[("property", true), ("next", false)])?;
         Some(if word.value { Correlate::Property } else { Correlate::Next })
     });
+    let has = r.one_or_list(f.get("has"), Reader::text);
+    let progress = r.named(f.get("while"), NameForm::Free, |r, item| {
+        Some(r.one_or_list(Some(item), Reader::text))
+    });
     let json = f.get("json").and_then(|item| r.text(item));
     let binary = f.get("binary").and_then(|item| bulk::lower(r, item)).map(Box::new);
     let error = f.get("error").and_then(|item| r.text(item));
@@ -292,5 +354,5 @@ fn topic_reply(r: &mut Reader<'_>, item: Item<'_>) -> Option<TopicReply> {
             .also(binary.span, "the payload"),
         );
     }
-    Some(TopicReply { topic, correlate, json, binary, error, span: f.span })
+    Some(TopicReply { topic, correlate, has, progress, json, binary, error, span: f.span })
 }

@@ -128,6 +128,7 @@ pub(super) static MQTT: Table = Table {
         key("keep_alive", Takes::Time, "Keep-alive of the connection"),
         key("expiry", Takes::Time, "Commands expire at the broker after this"),
         key("max_age", Takes::Time, "Data older than this count as stale"),
+        key("sparkplug", Takes::Bool, "Payloads are Sparkplug B, the base is GROUP/NODE/DEVICE"),
     ],
 };
 
@@ -243,9 +244,11 @@ pub(super) static LIVENESS: Table = Table {
     what: "`liveness`",
     doc: "Birth and last will of the device",
     keys: &[
-        key("topic", Takes::Text, "Topic below the base").required("status"),
+        key("topic", Takes::Text, "Topic below the base, or a whole one with {base}")
+            .required("status"),
         key("online", Takes::Text, "Payload while there").required("online"),
         key("offline", Takes::Text, "Payload of the last will").required("offline"),
+        key("max_age", Takes::Time, "It counts as gone after this long without a live message"),
     ],
 };
 
@@ -297,7 +300,7 @@ pub(super) static ERROR: Table = Table {
 
 pub(super) static OPERATION: Table = Table {
     what: "an operation",
-    doc: "One of send, write, read, publish and wait",
+    doc: "One of send, write, read, publish, set_metric and wait",
     keys: &[
         key(
             "send",
@@ -337,8 +340,13 @@ pub(super) static OPERATION: Table = Table {
             Takes::Either(&[Takes::Bool, Takes::Object(&UNLESS)]),
             "Read back and compare: true for a register, a question for a message",
         ),
-        key("publish", Takes::Text, "Topic below the base"),
-        key("json", Takes::Any, "JSON of the message, with ${ } over args, config and command.id"),
+        key("publish", Takes::Text, "Topic below the base, or a whole one with {base} in it"),
+        key("json", Takes::Any, "JSON of the message, with ${ } over args, config and command"),
+        key("text", Takes::Text, "Text of the message, a template; may be empty"),
+        key("qos", Takes::Count(0, 1), "Quality of service of this message"),
+        key("expiry", Takes::Time, "This message expires at the broker after so long"),
+        key("retain", Takes::Bool, "Never true: a kept command is carried out again"),
+        key("set_metric", Takes::Text, "Metric of Sparkplug B to write"),
         key("wait", Takes::Time, "Wait between two messages"),
     ],
 };
@@ -347,13 +355,20 @@ pub(super) static TOPIC_REPLY: Table = Table {
     what: "`reply`",
     doc: "The message that answers a published one",
     keys: &[
-        key("topic", Takes::Text, "Topic of the answer, below the base").required("reply"),
+        key("topic", Takes::Text, "Topic of the answer, below the base or with {base}")
+            .required("reply"),
         key(
             "correlate",
             Takes::Either(&[Takes::Word(&["property", "next"]), Takes::Object(&CORRELATE)]),
             "How the answer is known to be ours",
         )
         .required("property"),
+        key("has", Takes::OneOrList(&TEXT), "Messages without such a field are no answer"),
+        key(
+            "while",
+            Takes::Map(&Takes::OneOrList(&TEXT)),
+            "A field and its words that say that more is to come",
+        ),
         key("json", Takes::Text, "Path of the value; beside `binary` that of its base64"),
         key("binary", Takes::Object(&BINARY), "The payload is these numbers, byte by byte"),
         key("error", Takes::Text, "Path of a field whose presence means failure"),
@@ -434,13 +449,19 @@ pub(super) static PROPERTY: Table = Table {
         key("units", Takes::Map(&UNIT), "Words of the device for units, read by {unit}"),
         key("status", STATUS_WORDS, "True while the status of the reply is one of these"),
         key("register", Takes::Object(&REGISTER), "Register it stands in"),
-        key("topic", Takes::Text, "Topic it is published on, below the base"),
+        key(
+            "topic",
+            Takes::OneOrList(&TEXT),
+            "Topic it is published on, or several, below the base or with {base}",
+        ),
         key(
             "json",
             Takes::Text,
             "Path in the JSON of the message; beside `binary` that of its base64",
         ),
         key("binary", Takes::Object(&BINARY), "The payload is these numbers, byte by byte"),
+        key("query", OPERATION_ENTRY, "A publish that makes the device say it"),
+        key("metric", Takes::Text, "Metric of Sparkplug B"),
         key("value", Takes::Value, "Computed from other properties and config"),
         key("every", Takes::Time, "Polled this often"),
         key("max_age", Takes::Time, "Older than this counts as stale"),

@@ -29,7 +29,7 @@ pub enum Wire {
     /// Modbus TCP or RTU.
     Modbus(Modbus),
     /// MQTT topics.
-    Mqtt(Mqtt),
+    Mqtt(Box<Mqtt>),
 }
 
 /// Lines or frames of bytes.
@@ -250,6 +250,8 @@ pub struct Mqtt {
     pub max_age: Option<Spanned<Duration>>,
     /// Commands expire at the broker after this.
     pub expiry: Option<Spanned<Duration>>,
+    /// Payloads are those of Sparkplug B; the base is `GROUP/NODE` or `GROUP/NODE/DEVICE`.
+    pub sparkplug: bool,
 }
 
 /// Birth and last will of a device.
@@ -261,6 +263,8 @@ pub struct Liveness {
     pub online: Spanned<String>,
     /// Payload of the last will.
     pub offline: Spanned<String>,
+    /// It counts as gone when nothing live was heard of it for so long.
+    pub max_age: Option<Spanned<Duration>>,
 }
 
 /// Registers of a Modbus device. Base, type and order have no default: makers differ.
