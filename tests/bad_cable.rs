@@ -391,9 +391,8 @@ async fn a_message_that_cannot_be_read_does_not_end_what_waits_for_another() {
 #[tokio::test(start_paused = true)]
 async fn limits_of_a_property_count_over_mqtt_too() {
     // Matrix: Mqtt5 spike, seed 0.
-    let dialer = gateway(|_| {
-        vec![(10, "state", r#"{"level":11}"#), (20, "state", r#"{"level":9}"#)]
-    });
+    let dialer =
+        gateway(|_| vec![(10, "state", r#"{"level":11}"#), (20, "state", r#"{"level":9}"#)]);
     let mut lab = Lab::start(vec![behind_broker()], dialer);
     lab.ready().await;
     assert!(is_done(&lab.run(command("f", "probe", "fill", &[])).await));

@@ -122,7 +122,9 @@ where
         lab.wait(|notice| matches!(notice, Notice::Link { up: true, .. }).then_some(())).await;
         assert!(is_done(&lab.read("probe", "a").await));
         let took = back.elapsed();
-        println!("away for {away:?}: ready {took:?} after it was back, {spent:?} of processor time");
+        println!(
+            "away for {away:?}: ready {took:?} after it was back, {spent:?} of processor time"
+        );
         assert!(took < BACK, "{took:?}");
     }
 }

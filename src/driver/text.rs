@@ -118,7 +118,14 @@ pub(super) struct Fault {
 
 impl Fault {
     pub fn new(kind: FailureKind, effect: Sent, message: impl Into<String>) -> Fault {
-        Fault { kind, message: message.into(), effect, rebooted: false, broken: false, yields: false }
+        Fault {
+            kind,
+            message: message.into(),
+            effect,
+            rebooted: false,
+            broken: false,
+            yields: false,
+        }
     }
 
     /// A value that cannot be sent; nothing left.

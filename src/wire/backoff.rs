@@ -58,8 +58,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_bound_and_repeat_for_a_seed() {
-        let pauses =
-            |mut backoff: Backoff| (0..20).map(|_| backoff.pause()).collect::<Vec<_>>();
+        let pauses = |mut backoff: Backoff| (0..20).map(|_| backoff.pause()).collect::<Vec<_>>();
         let some = pauses(Backoff::of_line(7));
         assert_eq!(some, pauses(Backoff::of_line(7)));
         assert_ne!(some, pauses(Backoff::of_line(8)));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use labloop::wire::Dialer;
-use labloop_simulators::faults::spec::{Fault, Kind};
 use labloop_simulators::Upset;
+use labloop_simulators::faults::spec::{Fault, Kind};
 use rumqttc::mqttbytes::v4;
 use rumqttc::v5::mqttbytes::v5;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};

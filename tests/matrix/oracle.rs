@@ -69,6 +69,11 @@ impl Oracle {
         !self.waiting.is_empty()
     }
 
+    /// Attempts without an outcome.
+    pub fn waiting(&self) -> impl Iterator<Item = &String> {
+        self.waiting.keys()
+    }
+
     pub fn begun(&mut self, name: String, attempt: Attempt) {
         self.waiting.insert(name, attempt);
     }
@@ -101,7 +106,9 @@ impl Oracle {
                 (said.property, said.at.duration_since(self.start), to.duration_since(self.start))
             });
             drop(truth);
-            self.wrong(format!("{property} = {value} is told as good; the device said it as {source:?}"));
+            self.wrong(format!(
+                "{property} = {value} is told as good; the device said it as {source:?}"
+            ));
         }
     }
 
@@ -142,7 +149,9 @@ impl Oracle {
             (Outcome::Done { .. }, What::Dose | What::Set | What::Move) => {
                 self.account.done += 1;
                 if executed == 0 {
-                    self.wrong(format!("{name} {what:?} is told as done and was never carried out"));
+                    self.wrong(format!(
+                        "{name} {what:?} is told as done and was never carried out"
+                    ));
                 }
                 if what == What::Move && !reached {
                     self.wrong(format!("{name} is told as done and its target was not reached"));

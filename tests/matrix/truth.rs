@@ -56,7 +56,7 @@ pub struct Truth {
     pub tells_restart: bool,
     /// Exceptions that say nothing about the effect exist on this wire.
     pub modbus: bool,
-    numbers: u32,
+    pub numbers: u32,
     set_point: u32,
     at: u32,
     moving: Option<(u32, Instant)>,

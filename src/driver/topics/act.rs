@@ -492,9 +492,7 @@ impl Topics {
             let Some(session) = &mut self.state.session else {
                 return Err("there is no connection".to_owned());
             };
-            if flight.ticket.id.is_none()
-                && flight.reply.is_none()
-                && session.is_out(flight.ticket)
+            if flight.ticket.id.is_none() && flight.reply.is_none() && session.is_out(flight.ticket)
             {
                 return Ok(());
             }
