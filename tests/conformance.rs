@@ -313,3 +313,87 @@ fn every_simulator_works_over_its_wire() {
     let _ = std::fs::remove_dir_all(&folder);
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
+
+/// Orders of faults, each of which hits a part of the requests.
+const FAULTS: [&str; 16] = [
+    "silence",
+    "lost",
+    "delay=700ms",
+    "late=700ms",
+    "corrupt",
+    "flip",
+    "truncated",
+    "duplicated",
+    "wrong_address",
+    "exception=4",
+    "busy",
+    "stuck",
+    "spike=1000",
+    "sensor_break",
+    "disconnect",
+    "reboot",
+];
+
+/// Reads each property; which of them could not be read because of the line.
+async fn unread(fleet: &Fleet, definition: &Definition, notices: &mut Notices) -> Vec<String> {
+    let mut unread = Vec::new();
+    for property in &definition.properties {
+        let name = &property.name.value;
+        fleet.read(name, NAME, name).unwrap();
+        let read = tokio::time::timeout(Duration::from_secs(3600), ended(notices)).await;
+        let read = read.unwrap_or_else(|_| Err("Timeout: no outcome within an hour".to_owned()));
+        if let Err(why) = read
+            && ["Timeout", "BadReply", "Link"].iter().any(|kind| why.starts_with(kind))
+        {
+            unread.push(format!("{name}: {why}"));
+        }
+    }
+    unread
+}
+
+type Notices = mpsc::Receiver<Notice>;
+
+/// What was wrong before with an instrument is no fault of the fault.
+async fn recovers(setup: InstrumentSetup, fault: &str) -> Vec<String> {
+    let definition = Arc::clone(&setup.definition);
+    let memory = in_memory(&lab(&setup.at.text, 1.0), models(&setup)).unwrap();
+    let wires = memory.clone();
+    let dialer = Dialer::memory(move |address| wires.dial(address));
+    let (sender, mut notices) = mpsc::channel(4096);
+    let clock = Clock::virtual_time(Tick(0));
+    let fleet = Fleet::start(vec![setup], clock, dialer, sender, 1).unwrap();
+    fleet.ready(Duration::from_secs(20)).await;
+    let before = unread(&fleet, &definition, &mut notices).await;
+    memory.order(&format!("{NAME}:{fault}@40%")).unwrap();
+    for _ in 0..3 {
+        unread(&fleet, &definition, &mut notices).await;
+    }
+    memory.order(&format!("{NAME}:off")).unwrap();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    let mut wrong = Vec::new();
+    for (_, ready) in fleet.ready(Duration::from_secs(60)).await {
+        wrong.extend(ready.err());
+    }
+    let after = unread(&fleet, &definition, &mut notices).await;
+    wrong.extend(after.into_iter().filter(|why| !before.contains(why)));
+    fleet.shutdown().await;
+    wrong.into_iter().map(|why| format!("{} after {fault}: {why}", definition.name.value)).collect()
+}
+
+/// In memory and in virtual time.
+#[test]
+fn every_definition_works_again_when_a_fault_is_over() {
+    let mut wrong = Vec::new();
+    for definition in &definitions() {
+        for fault in FAULTS {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            let setup = setups(definition, address(definition)).remove(0);
+            wrong.extend(runtime.block_on(recovers(setup, fault)));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

@@ -24,6 +24,7 @@ pub(crate) async fn listen(address: &str, shared: &Shared) -> Result<String, Err
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                 continue;
             };
+            let _ = stream.set_nodelay(true);
             tokio::spawn(take_orders(stream, shared.clone()));
         }
     });

@@ -10,7 +10,8 @@ use super::Wire;
 /// Definition of the device on one wire.
 pub fn definition(wire: Wire) -> Arc<Instrument> {
     let mut text = "schema: labloop/instrument/v1\nname: matrix\ntype: probe\nvendor: nobody\n\
-        doc: says a new number each time\nconfig: {}\n"
+        doc: says a new number each time\n\
+        config: {address: {type: int, min: 0, max: 99, default: 5}}\n"
         .to_owned();
     text += match wire {
         Wire::Addressed => ADDRESSED,
@@ -41,7 +42,7 @@ const ADDRESSED: &str = r##"
 connection:
   serial: {baud: 9600, frame: 8N1}
   send_start: "#"
-  address: {send: "05", reply: "05"}
+  address: {send: "{config.address:02d}", reply: "{config.address:02d}"}
   send_end: "\r"
   reply: {start: ">", end: "\r", max_length: 64}
   reply_timeout: 300 ms
@@ -108,7 +109,7 @@ connection:
   serial: {baud: 9600, frame: 8N1}
   send_start: "\x02"
   send_size: {as: u8, add: 4}
-  address: {send: "\x05", reply: "\x05"}
+  address: {send: "{config.address:u8}", reply: "{config.address:u8}"}
   checksum: {kind: crc16_xmodem, as: u16be, from: address}
   send_end: "\x03"
   reply: {start: "\x02", size: {at: 1, as: u8, add: 1, tail: "\x03"}, max_length: 64}

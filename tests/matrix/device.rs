@@ -19,10 +19,8 @@ pub enum Tongue {
     Modbus,
 }
 
-/// Address on the line.
-const ADDRESS: &str = "05";
-/// The same in binary frames.
-const NUMBER: u8 = 5;
+/// Address of nobody.
+const OTHER: u8 = 9;
 /// No measurement.
 const SENTINEL: u32 = u32::MAX;
 /// Registers of numbers, two words each, and what they are.
@@ -33,15 +31,17 @@ const REGISTERS: [(u16, &str); 6] =
 pub struct LineDevice {
     pub tongue: Tongue,
     pub truth: Arc<Mutex<Truth>>,
+    /// On the line.
+    address: u8,
     arrived: Vec<u8>,
 }
 
 impl LineDevice {
-    pub fn new(tongue: Tongue, truth: &Arc<Mutex<Truth>>) -> LineDevice {
+    pub fn new(tongue: Tongue, address: u8, truth: &Arc<Mutex<Truth>>) -> LineDevice {
         let mut its = truth.lock().unwrap();
         its.tells_restart = matches!(tongue, Tongue::Addressed | Tongue::Binary);
         its.modbus = tongue == Tongue::Modbus;
-        LineDevice { tongue, truth: Arc::clone(truth), arrived: Vec::new() }
+        LineDevice { tongue, address, truth: Arc::clone(truth), arrived: Vec::new() }
     }
 }
 
@@ -112,17 +112,18 @@ impl Model for LineDevice {
                 let frame: Vec<u8> = self.arrived.drain(..=length).collect();
                 let inner = &frame[2..length - 2];
                 assert_eq!(crc(inner).to_be_bytes(), frame[length - 2..length], "{frame:?}");
-                if inner[0] == NUMBER {
+                if inner[0] == self.address {
                     requests.push(inner[1..].to_vec());
                 }
             }
             return requests;
         }
+        let address = format!("{:02}", self.address);
         while let Some(end) = self.arrived.iter().position(|byte| *byte == b'\r') {
             let line: Vec<u8> = self.arrived.drain(..=end).collect();
             let line = String::from_utf8(line[..end].to_vec()).unwrap();
             let body = match self.tongue {
-                Tongue::Addressed => line.strip_prefix('#').and_then(|l| l.strip_prefix(ADDRESS)),
+                Tongue::Addressed => line.strip_prefix('#').and_then(|l| l.strip_prefix(&address)),
                 _ => Some(line.as_str()),
             };
             requests.extend(body.map(|body| body.as_bytes().to_vec()));
@@ -157,7 +158,7 @@ impl Model for LineDevice {
                     Says::Value(value) => value.to_be_bytes().to_vec(),
                     other => words(other).into_bytes(),
                 };
-                binary(NUMBER, &[&[status(says, truth.is_busy())], data.as_slice()].concat())
+                binary(self.address, &[&[status(says, truth.is_busy())], data.as_slice()].concat())
             }
             Tongue::Plain | Tongue::Addressed => {
                 let ask = asked(std::str::from_utf8(request).unwrap())
@@ -168,7 +169,7 @@ impl Model for LineDevice {
                     Tongue::Plain => format!("{words}\r\n"),
                     _ => {
                         let status = char::from(status(says, truth.is_busy()));
-                        format!(">{ADDRESS}{status}{words}\r")
+                        format!(">{:02}{status}{words}\r", self.address)
                     }
                 }
                 .into_bytes()
@@ -179,12 +180,11 @@ impl Model for LineDevice {
 
     fn misaddressed(&self, answer: &[u8]) -> Option<Vec<u8>> {
         match self.tongue {
-            Tongue::Addressed => Some(
-                String::from_utf8(answer.to_vec()).ok()?.replacen(ADDRESS, "06", 1).into_bytes(),
-            ),
-            Tongue::Binary => {
-                Some(binary(NUMBER + 1, answer.get(3..answer.len().checked_sub(3)?)?))
+            Tongue::Addressed => {
+                let other = format!(">{:02}", OTHER);
+                Some([other.as_bytes(), answer.get(3..)?].concat())
             }
+            Tongue::Binary => Some(binary(OTHER, answer.get(3..answer.len().checked_sub(3)?)?)),
             Tongue::Plain | Tongue::Modbus => None,
         }
     }

@@ -69,6 +69,11 @@ impl Oracle {
         !self.waiting.is_empty()
     }
 
+    /// Attempts without an outcome.
+    pub fn waiting(&self) -> impl Iterator<Item = &String> {
+        self.waiting.keys()
+    }
+
     pub fn begun(&mut self, name: String, attempt: Attempt) {
         self.waiting.insert(name, attempt);
     }

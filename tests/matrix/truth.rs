@@ -56,7 +56,7 @@ pub struct Truth {
     pub tells_restart: bool,
     /// Exceptions that say nothing about the effect exist on this wire.
     pub modbus: bool,
-    numbers: u32,
+    pub numbers: u32,
     set_point: u32,
     at: u32,
     moving: Option<(u32, Instant)>,
@@ -83,7 +83,7 @@ impl Truth {
             // 5 says that it has begun, 4, 8 and 11 leave it open (Modbus Application Protocol 7).
             let begins = match code {
                 5 => true,
-                4 | 8 | 11 => self.numbers % 2 == 0,
+                4 | 8 | 11 => self.numbers.is_multiple_of(2),
                 _ => false,
             };
             if self.modbus && begins {

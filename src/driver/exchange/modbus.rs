@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Line, MOST_SILENCES, Timing, Trace};
+use super::{Line, Timing, Trace};
 use crate::driver::text::Fault;
 use crate::driver::types::{FailureKind, Sent, Way};
 use crate::wire::modbus::{self, Answer, Framing, ModbusError, Request};
 use crate::wire::printable::hex;
+
+/// A Modbus TCP connection on which so many questions in a row got no answer is opened anew.
+const MOST_SILENCES: u32 = 5;
 
 impl Line {
     /// Sends a Modbus request and reads its answer.

@@ -126,7 +126,11 @@ pub(super) static MQTT: Table = Table {
         key("version", Takes::Word(&["5", "3.1.1"]), "Protocol version").required("5"),
         key("qos", Takes::Count(0, 1), "Quality of service; 1 unless given"),
         key("keep_alive", Takes::Time, "Keep-alive of the connection"),
-        key("expiry", Takes::Time, "Commands expire at the broker after this"),
+        key(
+            "expiry",
+            Takes::Time,
+            "Commands expire at the broker after this; after the reply timeout unless given",
+        ),
         key("max_age", Takes::Time, "Data older than this count as stale"),
         key("sparkplug", Takes::Bool, "Payloads are Sparkplug B, the base is GROUP/NODE/DEVICE"),
     ],
