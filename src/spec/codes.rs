@@ -366,6 +366,9 @@ codes! {
     PROPERTY_SOURCE "LL0524" "a property with no source, or with two"
         "A property is asked for (`ask`), read from a `register`, taken from a `topic`, or computed (`value`)."
         "temperature: {unit: degC}" => "temperature: {unit: degC, ask: IN_PV_1, parse: \"{value:f}\"}";
+    BULK "LL0540" "binary numbers that are not fully described"
+        "Bytes mean nothing by themselves: the definition says kind and byte order of the numbers, their unit, and axes with units and steps. A guess gives a curve that looks right and is not."
+        "{send: \"CURV?\", block: {type: i16be}}" => "{send: \"CURV?\", block: {type: i16be, scale: 2 mV, axes: {x: {step: 1 us}}}}";
     UNREACHABLE_ERROR "LL0541" "an error that no answer can match"
         "An entry of an error table that never matches hides what the device says: its class decides what happens next, and nobody would notice."
         "errors: {\"ERR 5 \": {...}}" => "errors: {\"ERR 5\": {...}}";
@@ -390,9 +393,6 @@ codes! {
     STOP_LATENCY "LL0548" "a safe state that may come too late"
         "On a line one question is out at a time, and a safe state waits for its answer or its `reply_timeout`; then the safe states of all instruments of the line follow one another. The lab demands less time than that takes at most."
         "stop_within: 500 ms" => "stop_within: 3 s";
-    BULK "LL0540" "binary numbers that are not fully described"
-        "Bytes mean nothing by themselves: the definition says kind and byte order of the numbers, their unit, and axes with units and steps. A guess gives a curve that looks right and is not."
-        "{send: \"CURV?\", block: {type: i16be}}" => "{send: \"CURV?\", block: {type: i16be, scale: 2 mV, axes: {x: {step: 1 us}}}}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."
