@@ -192,7 +192,7 @@ impl BlockPlan {
             return Err(format!("{} bytes, more than {}", bytes.len(), self.most));
         }
         let size = self.sample.size();
-        if bytes.is_empty() || bytes.len() % size != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(size) {
             return Err(format!(
                 "{} bytes are no whole number of numbers of kind {}",
                 bytes.len(),
@@ -308,7 +308,7 @@ fn lengths(axes: Vec<(Place, Dimension, String)>, places: usize) -> Result<Vec<A
         .map(|(Place { start, step, length }, dim, name)| {
             let length = match length {
                 Some(length) => length,
-                None if places % known == 0 => places / known,
+                None if places.is_multiple_of(known) => places / known,
                 None => return Err(format!("{places} numbers are no whole rows of {known}")),
             };
             Ok(Axis { name, length, start, step, dim })
