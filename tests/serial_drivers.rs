@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use labloop::driver::{InstrumentSetup, Notice, stop_latencies};
 use labloop::expr::Value;
+use labloop::wire::Dialer;
 use peer::{
     Do, Lab, Log, answer, command, count, definition, failure, is_done, line, quantity, setup,
     value, without_polls,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const PUMP: &str = "syringe_pump/newera-ne1000.yaml";
 
@@ -435,6 +437,77 @@ async fn an_answer_that_may_take_minutes_does_not_keep_a_safe_state_waiting() {
     lab.wait(safe).await;
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     assert!(count(&log, "STP") >= 2);
+}
+
+/// An instrument on a socket whose record comes in drips, and whose stop is heard on any connection.
+fn dripping(stopped: &Arc<AtomicBool>) -> Dialer {
+    let stopped = Arc::clone(stopped);
+    Dialer::memory(move |_| {
+        let (near, mut far) = tokio::io::duplex(4096);
+        let stopped = Arc::clone(&stopped);
+        tokio::spawn(async move {
+            let mut message = Vec::new();
+            while let Ok(byte) = far.read_u8().await {
+                message.push(byte);
+                match message.as_slice() {
+                    b"STP\r" => {
+                        stopped.store(true, Ordering::Relaxed);
+                        far.write_all(b"OK\n").await?;
+                    }
+                    b"CURV?\r" => {
+                        far.write_all(b"#6100000").await?;
+                        for _ in 0..1_000 {
+                            far.write_all(&[b'\n'; 100]).await?;
+                            tokio::time::sleep(Duration::from_millis(50)).await;
+                        }
+                    }
+                    _ if byte == b'\r' => {}
+                    _ => continue,
+                }
+                message.clear();
+            }
+            std::io::Result::Ok(())
+        });
+        Ok(near)
+    })
+}
+
+const DRIPPING: &str = r#"schema: labloop/instrument/v1
+name: dripping
+type: oscilloscope
+config: {}
+connection: {tcp: {}, send_end: "\r", reply: {end: "\n"}, reply_timeout: 500 ms}
+actions:
+  acquire: {do: [{send: STP}], effect: repeatable, takes: {timeout: 2 s}}
+  measure:
+    do: [{send: "CURV?", timeout: 2 min, block: {type: u8, axes: {x: {step: 1 us}}}}]
+    returns: {series: {x: s, y: V}}
+    effect: read
+    takes: {timeout: 5 min}
+safe_state: [{send: STP}]
+"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_block_that_comes_in_drips_gives_way_to_a_safe_state() {
+    let stopped = Arc::new(AtomicBool::new(false));
+    let mut sources = labloop::spec::Sources::new();
+    let id = sources.add("dripping.yaml", DRIPPING);
+    let definition = labloop::spec::instrument::Instrument::lower(sources.get(id).unwrap());
+    let setup = setup("a", Arc::new(definition.value.unwrap()), "tcp://scope:1", &[]);
+    let figure = stop_latencies(std::slice::from_ref(&setup)).unwrap().remove(0);
+    let mut lab = Lab::start(vec![setup], dripping(&stopped));
+    lab.ready().await;
+    lab.fleet.send(command("m", "a", "measure", &[])).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked = tokio::time::Instant::now();
+    lab.fleet.safe_state("a").unwrap();
+    assert_eq!(failure(&lab.outcome("m").await), ("gate", "Unknown".to_owned()));
+    let safe = |notice: &Notice| match notice {
+        Notice::SafeState { confirmed, .. } => Some(*confirmed),
+        _ => None,
+    };
+    assert!(lab.wait(safe).await && stopped.load(Ordering::Relaxed));
+    assert!(asked.elapsed() <= figure.safe, "{:?} {figure:?}", asked.elapsed());
 }
 
 /// Two pumps, one of which says nothing any more while the other answers as late as it may.

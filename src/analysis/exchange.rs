@@ -15,8 +15,7 @@ use crate::units::{Dimension, Quantity, Unit};
 
 /// Arrays with more values than this go by file.
 pub const INLINE_MAX: usize = 100;
-/// Most points of all curves together that a program may give, so that a result fits into one
-/// entry of the journal.
+/// Most points of all curves together that a program may give.
 const POINTS_MAX: usize = 1 << 17;
 /// Longest text a program may give.
 const TEXT_MAX: usize = 4_000;

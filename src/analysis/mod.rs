@@ -46,8 +46,8 @@ pub struct AnalysisError {
     pub message: String,
 }
 
-/// Curves with more points than this are refused: a result of two such curves still fits into one
-/// entry of the journal.
+/// Curves with more points than this are refused: an analysis runs at once, and the engine waits.
+/// For more there are programs.
 const POINTS_MAX: usize = 1 << 17;
 
 /// Calls a function.

@@ -160,6 +160,7 @@ fn one(file: &Path) -> Result<Finding, BundleError> {
             if !loader.report.has_errors() {
                 golden_bytes(definition, &mut loader.report);
             }
+            without_golden_bytes(definition, &mut loader.report);
             watchdog(definition, &mut loader.report);
             Ok(Finding { sources: loader.sources, report: loader.report, stops: None })
         }
@@ -196,6 +197,25 @@ fn golden_bytes(definition: &Arc<Instrument>, report: &mut Report) {
             );
         }
     }
+}
+
+/// Names actions and properties that no example shows; that there is none at all is said by reading
+/// the definition.
+fn without_golden_bytes(definition: &Instrument, report: &mut Report) {
+    let missing = definition.without_golden_bytes();
+    let (Some((first, span)), false) = (missing.first(), definition.examples.is_empty()) else {
+        return;
+    };
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    let message = match names.as_slice() {
+        [_] => format!("add golden bytes for `{first}`"),
+        _ => format!("add golden bytes for {}", names.join(", ")),
+    };
+    report.push(
+        Diagnostic::warning(codes::NO_GOLDEN, *span, message)
+            .label("no example shows it")
+            .reason("nothing shows that the device understands what the definition says of it"),
+    );
 }
 
 /// Marks what goes on when the computer dies.

@@ -14,8 +14,9 @@ use crate::expr::{self, Array, Axis, Env, Expr, Parts, Sample, Series, Value};
 use crate::spec::instrument::Binary;
 use crate::spec::{AxisSource, Shape};
 use crate::units::{Dimension, Quantity, Unit};
+use crate::wire::printable::printable;
 
-use super::framing::position;
+use super::framing::{Taken, position};
 use super::text::{ReplyEnd, TextCodec};
 
 /// Most characters before the `#` of a block, such as `:CURVE `.
@@ -34,7 +35,36 @@ pub(super) enum Cut {
     Block { whole: usize, data: std::ops::Range<usize> },
 }
 
+/// What was taken of what has arrived.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// Nothing whole.
+    Nothing,
+    /// An answer.
+    Answer(Taken),
+    /// A block: its frame for the trace, and its data.
+    Block { shown: String, data: Vec<u8> },
+}
+
 impl TextCodec {
+    /// Takes what has arrived: where a block of at most so many bytes is expected that, else an
+    /// answer.
+    pub fn arrival(&self, arrived: &mut Vec<u8>, block: Option<usize>) -> Result<Arrival, String> {
+        if let Some(most) = block {
+            match self.block(arrived, most)? {
+                Cut::Block { whole, data } => {
+                    let shown = printable(arrived.get(..whole).unwrap_or_default());
+                    let data = arrived.get(data).unwrap_or_default().to_vec();
+                    arrived.drain(..whole);
+                    return Ok(Arrival::Block { shown, data });
+                }
+                Cut::Incomplete => return Ok(Arrival::Nothing),
+                Cut::Plain => {}
+            }
+        }
+        Ok(self.take(arrived)?.map_or(Arrival::Nothing, Arrival::Answer))
+    }
+
     /// Looks for a whole block at the beginning of what has arrived.
     ///
     /// Errors: a block without a length or of more than `most` bytes, and one that something else
@@ -162,7 +192,7 @@ impl BlockPlan {
             return Err(format!("{} bytes, more than {}", bytes.len(), self.most));
         }
         let size = self.sample.size();
-        if bytes.is_empty() || bytes.len() % size != 0 {
+        if bytes.is_empty() || !bytes.len().is_multiple_of(size) {
             return Err(format!(
                 "{} bytes are no whole number of numbers of kind {}",
                 bytes.len(),
@@ -278,7 +308,7 @@ fn lengths(axes: Vec<(Place, Dimension, String)>, places: usize) -> Result<Vec<A
         .map(|(Place { start, step, length }, dim, name)| {
             let length = match length {
                 Some(length) => length,
-                None if places % known == 0 => places / known,
+                None if places.is_multiple_of(known) => places / known,
                 None => return Err(format!("{places} numbers are no whole rows of {known}")),
             };
             Ok(Axis { name, length, start, step, dim })

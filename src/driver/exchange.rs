@@ -21,8 +21,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 
-use super::bulk::Cut;
-use super::framing::Taken;
+use super::bulk::Arrival;
 use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
@@ -281,12 +280,9 @@ impl Line {
         let mut deadline = out.max(Instant::now()) + longest;
         let mut patience = MOST_BUSY_MESSAGES;
         loop {
-            let taken = match self.take(codec, message.block) {
-                Ok(Arrival::Block { whole, data }) => {
-                    let frame = self.arrived.get(..whole).unwrap_or_default();
-                    trace.add(&self.clock, Way::In, printable(frame));
-                    let data = self.arrived.get(data).unwrap_or_default().to_vec();
-                    self.arrived.drain(..whole);
+            let taken = match codec.arrival(&mut self.arrived, message.block) {
+                Ok(Arrival::Block { shown, data }) => {
+                    trace.add(&self.clock, Way::In, shown);
                     let reply = Reply { status: None, data: String::new(), block: Some(data) };
                     return Ok(Some(reply));
                 }
@@ -360,21 +356,6 @@ impl Line {
         }
     }
 
-    /// Takes what has arrived: a block where one is expected, else an answer.
-    fn take(&mut self, codec: &TextCodec, block: Option<usize>) -> Result<Arrival, String> {
-        if let Some(most) = block {
-            match codec.block(&self.arrived, most)? {
-                Cut::Block { whole, data } => return Ok(Arrival::Block { whole, data }),
-                Cut::Incomplete => return Ok(Arrival::Nothing),
-                Cut::Plain => {}
-            }
-        }
-        Ok(match codec.take(&mut self.arrived)? {
-            Some(taken) => Arrival::Answer(taken),
-            None => Arrival::Nothing,
-        })
-    }
-
     /// Waits for what the instrument repeats of a message before it answers.
     async fn echo(
         &mut self,
@@ -430,16 +411,6 @@ impl Line {
     pub fn is_wanted(&self) -> bool {
         self.urgent.as_ref().is_some_and(|urgent| urgent.is_pending())
     }
-}
-
-/// What was taken of what has arrived.
-enum Arrival {
-    /// Nothing whole.
-    Nothing,
-    /// An answer.
-    Answer(Taken),
-    /// A block: length of its frame, and where its data are.
-    Block { whole: usize, data: std::ops::Range<usize> },
 }
 
 /// Times of one instrument, in wall time.

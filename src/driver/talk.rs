@@ -168,10 +168,12 @@ impl Talk<'_> {
         let mut scope = scope.clone();
         for expr in block.expressions() {
             for name in needs(self.plan, expr) {
-                if !scope.properties.contains_key(&name) {
-                    let value = Box::pin(self.property(&name)).await.map_err(harmless)?;
-                    scope.properties.insert(name, value);
+                // One that stands in several expressions is read once.
+                if scope.properties.contains_key(&name) {
+                    continue;
                 }
+                let value = Box::pin(self.property(&name)).await.map_err(harmless)?;
+                scope.properties.insert(name, value);
             }
         }
         let most = Some(block.most);

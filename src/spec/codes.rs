@@ -366,6 +366,21 @@ codes! {
     PROPERTY_SOURCE "LL0524" "a property with no source, or with two"
         "A property is asked for (`ask`), read from a `register`, taken from a `topic`, or computed (`value`)."
         "temperature: {unit: degC}" => "temperature: {unit: degC, ask: IN_PV_1, parse: \"{value:f}\"}";
+    RETAINED_COMMAND "LL0525" "a command that the broker would keep"
+        "A retained command is carried out again each time the device connects, perhaps days later."
+        "{publish: do/start, json: {}, retain: true}" => "{publish: do/start, json: {}}";
+    UNPROVEN_ANSWER "LL0526" "an answer that may be somebody else's taken as proof"
+        "The next message on a topic may answer another client, or an earlier question; only the state shows that the command was taken."
+        "reply: {topic: RESULT, correlate: next}" => "done: {when: on, every: 200 ms}";
+    REGISTER_OVERLAP "LL0531" "the same registers described in two ways"
+        "Type, order and scale of a register are facts of the device. Where two entries of a definition differ about the same words, one of them reads a wrong number that looks right."
+        "{holding: 24, base: 0, type: i16, scale: 0.1, order: AB}\n{holding: 24, base: 0, type: u16, scale: 1, order: AB}" => "{holding: 24, base: 0, type: i16, scale: 0.1, order: AB}";
+    BLOCK "LL0532" "registers that do not fit into one request"
+        "A request names at most 125 registers to read and 123 to write, many devices take fewer (`max_block`), and a value must lie whole inside the `block` it is read with."
+        "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 2}}" => "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 10}}";
+    BULK "LL0540" "binary numbers that are not fully described"
+        "Bytes mean nothing by themselves: the definition says kind and byte order of the numbers, their unit, and axes with units and steps. A guess gives a curve that looks right and is not."
+        "{send: \"CURV?\", block: {type: i16be}}" => "{send: \"CURV?\", block: {type: i16be, scale: 2 mV, axes: {x: {step: 1 us}}}}";
     UNREACHABLE_ERROR "LL0541" "an error that no answer can match"
         "An entry of an error table that never matches hides what the device says: its class decides what happens next, and nobody would notice."
         "errors: {\"ERR 5 \": {...}}" => "errors: {\"ERR 5\": {...}}";
@@ -390,21 +405,6 @@ codes! {
     STOP_LATENCY "LL0548" "a safe state that may come too late"
         "On a line one question is out at a time, and a safe state waits for its answer or its `reply_timeout`; then the safe states of all instruments of the line follow one another. The lab demands less time than that takes at most."
         "stop_within: 500 ms" => "stop_within: 3 s";
-    BULK "LL0540" "binary numbers that are not fully described"
-        "Bytes mean nothing by themselves: the definition says kind and byte order of the numbers, their unit, and axes with units and steps. A guess gives a curve that looks right and is not."
-        "{send: \"CURV?\", block: {type: i16be}}" => "{send: \"CURV?\", block: {type: i16be, scale: 2 mV, axes: {x: {step: 1 us}}}}";
-    REGISTER_OVERLAP "LL0531" "the same registers described in two ways"
-        "Type, order and scale of a register are facts of the device. Where two entries of a definition differ about the same words, one of them reads a wrong number that looks right."
-        "{holding: 24, base: 0, type: i16, scale: 0.1, order: AB}\n{holding: 24, base: 0, type: u16, scale: 1, order: AB}" => "{holding: 24, base: 0, type: i16, scale: 0.1, order: AB}";
-    BLOCK "LL0532" "registers that do not fit into one request"
-        "A request names at most 125 registers to read and 123 to write, many devices take fewer (`max_block`), and a value must lie whole inside the `block` it is read with."
-        "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 2}}" => "{holding: 2091, base: 0, type: f32, order: CDAB, block: {start: 2089, count: 10}}";
-    RETAINED_COMMAND "LL0525" "a command that the broker would keep"
-        "A retained command is carried out again each time the device connects, perhaps days later."
-        "{publish: do/start, json: {}, retain: true}" => "{publish: do/start, json: {}}";
-    UNPROVEN_ANSWER "LL0526" "an answer that may be somebody else's taken as proof"
-        "The next message on a topic may answer another client, or an earlier question; only the state shows that the command was taken."
-        "reply: {topic: RESULT, correlate: next}" => "done: {when: on, every: 200 ms}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

@@ -150,3 +150,82 @@ fn inside<E>(
         _ => act(value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::graph::NodeId;
+    use crate::engine::core::{StepKey, StepRef};
+    use crate::expr::Series;
+    use crate::store::{Durability, StoredEntry};
+    use crate::units::Dimension;
+
+    fn curve(points: u32) -> Value {
+        Value::Series(Arc::new(Series {
+            x: (0..points).map(f64::from).collect(),
+            x_dim: Dimension::TIME,
+            y: (0..points).map(|at| f64::from(at).sin()).collect(),
+            y_dim: Dimension::VOLTAGE,
+        }))
+    }
+
+    fn ended(value: Value) -> Record {
+        let key = StepKey { node: NodeId(1), rounds: Vec::new() };
+        let step = StepRef { path: "measure".to_owned(), key };
+        Record::Ended { run: "r".to_owned(), step, result: Ok(Some(value)), trace: String::new() }
+    }
+
+    #[test]
+    fn a_curve_inside_a_record_goes_into_a_file_and_comes_back() {
+        let state = std::env::temp_dir().join(format!("labloop-bulk-{}", std::process::id()));
+        let files = Files::new(&state, Durability::Process);
+        let inner = BTreeMap::from([
+            ("curve".to_owned(), curve(1_000)),
+            ("small".to_owned(), curve(10)),
+            ("noise".to_owned(), Value::number(0.5)),
+        ]);
+        let whole = ended(Value::List(vec![Value::Record(inner), curve(1_000)]));
+        let mut record = whole.clone();
+        keep(&mut record, &files).unwrap();
+        let body = serde_json::to_string(&record).unwrap();
+        assert!(body.len() < 2_000, "{body}");
+        assert_eq!(body.matches("\"filed\"").count(), 2, "{body}");
+        let mut read: Record = serde_json::from_str(&body).unwrap();
+        restore(&mut read, &files).unwrap();
+        assert_eq!(read, whole);
+        std::fs::remove_dir_all(&state).unwrap();
+        let mut gone: Record = serde_json::from_str(&body).unwrap();
+        assert!(matches!(restore(&mut gone, &files), Err(FilesError::Missing(_))));
+    }
+
+    #[test]
+    fn a_file_that_holds_something_else_than_the_record_says_is_found() {
+        let state = std::env::temp_dir().join(format!("labloop-other-{}", std::process::id()));
+        let files = Files::new(&state, Durability::Process);
+        let mut record = ended(curve(100));
+        keep(&mut record, &files).unwrap();
+        let Record::Ended { result: Ok(Some(Value::Filed(filed))), .. } = record else { panic!() };
+        let mut lied = Filed::clone(&filed);
+        lied.unit = "A".to_owned();
+        assert!(matches!(read(&files, &lied), Err(FilesError::Changed { .. })));
+        let rubbish = files.keep(b"rubbish").unwrap();
+        let other = Filed { sha256: rubbish, ..Filed::clone(&filed) };
+        assert!(matches!(read(&files, &other), Err(FilesError::Changed { .. })));
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+
+    /// As journals were written before there were files.
+    #[test]
+    fn a_curve_that_stands_in_an_old_journal_is_read() {
+        let entry = StoredEntry {
+            seq: 1,
+            tick: 0,
+            wall_ms: 0,
+            subject: "r".to_owned(),
+            kind: "ended".to_owned(),
+            body: serde_json::to_string(&ended(curve(1_000))).unwrap(),
+        };
+        assert!(entry.body.contains("\"series\""));
+        assert_eq!(Fact::read(&entry).unwrap(), Fact::Run(ended(curve(1_000))));
+    }
+}

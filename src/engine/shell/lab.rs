@@ -188,7 +188,7 @@ pub fn too_late(lab: &Lab, lines: &[LineStop]) -> Vec<TooLate> {
             }
             let late = TooLate {
                 instrument: stop.name.clone(),
-                demanded: demanded.clone(),
+                demanded: *demanded,
                 safe: stop.safe,
                 line: line.clone(),
             };

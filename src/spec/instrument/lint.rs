@@ -2,9 +2,8 @@
 //! match, topics that cannot be told apart, patterns that swallow answers, messages that an
 //! argument could change.
 
-use std::collections::BTreeMap;
+mod topics;
 
-use crate::expr::Type;
 use crate::spec::codes;
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::reader::Reader;
@@ -13,15 +12,28 @@ use crate::spec::value::{ValueSpec, ValueType};
 use crate::units::Unit;
 
 use super::{
-    Action, Ask, Bytes, Correlate, ErrorClass, ErrorCode, ExampleOf, Instrument, Operation,
-    ReplyEnd, Status, StatusClass, StatusField, TopicReply, Wire,
+    Action, Ask, Bytes, ErrorClass, ErrorCode, ExampleOf, Instrument, Operation, ReplyEnd, Status,
+    StatusClass, StatusField, Wire,
 };
 
 impl Instrument {
     /// Actions and properties that no example shows; computed properties and those that are known
     /// from a status need none.
     pub fn without_golden_bytes(&self) -> Vec<(&str, Span)> {
-        without_golden_bytes(self)
+        let shown = |name: &str| {
+            self.examples.iter().any(|example| match &example.of {
+                ExampleOf::Action(shown) | ExampleOf::Property(shown) => shown.value == name,
+                ExampleOf::SafeState => false,
+            })
+        };
+        let properties = self.properties.iter().filter(|property| property.ask.is_some());
+        let properties = properties.map(|property| &property.name);
+        let actions = self.actions.iter().map(|action| &action.name);
+        properties
+            .chain(actions)
+            .filter(|name| !shown(&name.value))
+            .map(|name| (name.value.as_str(), name.span))
+            .collect()
     }
 }
 
@@ -36,10 +48,9 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument) {
             patterns(r, instrument, bytes);
             messages(r, instrument, bytes);
         }
-        Wire::Mqtt(_) => topics(r, instrument),
+        Wire::Mqtt(_) => topics::all(r, instrument),
         Wire::Modbus(_) => {}
     }
-    golden(r, instrument);
 }
 
 /// The text of a pattern or template before its first field, and the fields with what follows each.
@@ -404,116 +415,4 @@ fn is_format(piece: &str) -> bool {
             None => false,
         },
     }
-}
-
-/// Topics of an instrument behind a broker.
-fn topics(r: &mut Reader<'_>, instrument: &Instrument) {
-    let mut streams: BTreeMap<(&str, &str), Span> = BTreeMap::new();
-    for property in &instrument.properties {
-        let Some(Ask::Topic { topics, json, .. }) = &property.ask else { continue };
-        let path = json.as_ref().map_or("", |json| json.value.as_str());
-        // Of a record or a curve each part says where it stands.
-        let whole = matches!(property.shape.expr_type(), Type::Record(_) | Type::Series { .. });
-        for topic in topics {
-            wildcards(r, topic);
-            if whole && path.is_empty() {
-                continue;
-            }
-            if let Some(first) = streams.get(&(topic.value.as_str(), path)) {
-                r.push(
-                    ambiguous(topic.span, "read each property from a place of its own")
-                        .label("the same place again")
-                        .also(*first, "first here"),
-                );
-            } else {
-                streams.insert((topic.value.as_str(), path), topic.span);
-            }
-        }
-    }
-    let mut next: BTreeMap<&str, (&str, &TopicReply)> = BTreeMap::new();
-    for action in &instrument.actions {
-        for operation in &action.operations {
-            let Operation::Publish { topic, reply: Some(reply), .. } = operation else { continue };
-            wildcards(r, &reply.topic);
-            let name = reply.topic.value.as_str();
-            if !matches!(reply.correlate, Correlate::Next) {
-                continue;
-            }
-            if topic.value == name {
-                r.push(
-                    ambiguous(reply.topic.span, "answer on another topic than the question's")
-                        .label("the question itself comes back as its answer")
-                        .also(topic.span, "the question"),
-                );
-            }
-            let stream = streams.iter().find(|((topic, _), _)| *topic == name);
-            if let Some((_, span)) = stream {
-                r.push(
-                    ambiguous(reply.topic.span, "answer on a topic of its own, or correlate it")
-                        .label("`next` takes whatever comes on this topic")
-                        .also(*span, "a property is published on it too"),
-                );
-            }
-            match next.get(name) {
-                Some((other, first)) if *other != action.name.value => r.push(
-                    ambiguous(reply.topic.span, "answer on a topic of its own, or correlate it")
-                        .label("`next` takes whatever comes on this topic")
-                        .also(first.topic.span, "the answer of another action")
-                        .reason("a late answer of one action would pass for that of the other"),
-                ),
-                _ => {
-                    next.insert(name, (action.name.value.as_str(), reply));
-                }
-            }
-        }
-    }
-}
-
-fn ambiguous(span: Span, message: &str) -> Diagnostic {
-    Diagnostic::error(codes::AMBIGUOUS_TOPIC, span, message)
-}
-
-fn wildcards(r: &mut Reader<'_>, topic: &Spanned<String>) {
-    if topic.value.contains(['+', '#']) {
-        r.push(
-            ambiguous(topic.span, "write the topic out, without `+` and `#`")
-                .label("a pattern of topics")
-                .reason("a message is compared with this topic as it stands, so none would match"),
-        );
-    }
-}
-
-/// Actions and properties without golden bytes; none at all is reported elsewhere.
-fn golden(r: &mut Reader<'_>, instrument: &Instrument) {
-    let missing = without_golden_bytes(instrument);
-    let (Some((first, span)), false) = (missing.first(), instrument.examples.is_empty()) else {
-        return;
-    };
-    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
-    let message = match names.as_slice() {
-        [_] => format!("add golden bytes for `{first}`"),
-        _ => format!("add golden bytes for {}", names.join(", ")),
-    };
-    r.push(
-        Diagnostic::warning(codes::NO_GOLDEN, *span, message)
-            .label("no example shows it")
-            .reason("nothing shows that the device understands what the definition says of it"),
-    );
-}
-
-fn without_golden_bytes(instrument: &Instrument) -> Vec<(&str, Span)> {
-    let shown = |name: &str| {
-        instrument.examples.iter().any(|example| match &example.of {
-            ExampleOf::Action(shown) | ExampleOf::Property(shown) => shown.value == name,
-            ExampleOf::SafeState => false,
-        })
-    };
-    let properties = instrument.properties.iter().filter(|property| property.ask.is_some());
-    let properties = properties.map(|property| &property.name);
-    let actions = instrument.actions.iter().map(|action| &action.name);
-    properties
-        .chain(actions)
-        .filter(|name| !shown(&name.value))
-        .map(|name| (name.value.as_str(), name.span))
-        .collect()
 }
