@@ -116,7 +116,7 @@ impl Bus {
     fn broke(&mut self, why: &str) {
         for session in &mut self.sessions {
             session.line_broke(&mut self.outbox);
-            session.went_down(why, &mut self.outbox);
+            session.lost_line(why, &mut self.outbox);
         }
     }
 

@@ -366,6 +366,12 @@ codes! {
     PROPERTY_SOURCE "LL0524" "a property with no source, or with two"
         "A property is asked for (`ask`), read from a `register`, taken from a `topic`, or computed (`value`)."
         "temperature: {unit: degC}" => "temperature: {unit: degC, ask: IN_PV_1, parse: \"{value:f}\"}";
+    ACCESS_WIRE "LL0540" "a password or certificates on a wire that has none"
+        "Only a broker asks for a password (`secret`), and only one behind mqtts:// for certificates (`tls`). Anywhere else they would silently protect nothing."
+        "{at: \"mqtt://broker.lab/uv\", tls: {ca: lab-ca.pem}}" => "{at: \"mqtts://broker.lab/uv\", tls: {ca: lab-ca.pem}}";
+    TLS_FORM "LL0541" "certificates that are not complete"
+        "`ca` says whose signature on the broker's certificate counts. To a broker that wants to know its clients, labloop shows a `certificate` and proves with its `key` that it is its own: both, or neither."
+        "tls: {certificate: labloop.pem}" => "tls: {certificate: labloop.pem, key: file:labloop.key}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

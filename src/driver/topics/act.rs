@@ -46,6 +46,8 @@ pub(super) struct Flight {
     /// Id in a field of the answer.
     pub(super) id: String,
     pub(super) correlation: Vec<u8>,
+    /// The broker has it.
+    pub(super) acknowledged: bool,
 }
 
 /// What an event means for the message that is out.
@@ -148,11 +150,14 @@ impl Topics {
                 self.state.session.as_ref().is_some_and(|session| session.has_left(flight.ticket))
             });
             let effect = if left || active.touched { Sent::Unknown } else { Sent::NotSent };
-            return Err(Fault::new(
-                FailureKind::Timeout,
-                effect,
-                "it was not done by its deadline",
-            ));
+            let mut why = "it was not done by its deadline".to_owned();
+            if active.flight.as_ref().is_some_and(|flight| flight.acknowledged) {
+                why.push_str(
+                    ": the broker has it, but nobody answers; is the instrument there, and may we \
+                     publish on this topic (MQTT 3.1.1 does not tell)?",
+                );
+            }
+            return Err(Fault::new(FailureKind::Timeout, effect, why));
         }
         if active.flight.is_some() || now < active.resume_at {
             return Ok(Step::Wait);
@@ -250,6 +255,7 @@ impl Topics {
             topic: answer.unwrap_or_default(),
             id: scope.command.clone(),
             correlation,
+            acknowledged: false,
         })
     }
 
@@ -323,6 +329,11 @@ impl Topics {
             self.note(message);
         }
         let Some(mut active) = self.state.active.take() else { return };
+        if let (Event::Acknowledged { id, problem: None }, Some(flight)) =
+            (event, &mut active.flight)
+        {
+            flight.acknowledged |= flight.ticket.id == Some(*id);
+        }
         let verdict = match &active.flight {
             Some(flight) => self.judge(flight, event),
             None => Verdict::Nothing,

@@ -11,7 +11,8 @@ use crate::driver::{Command, Fleet, InstrumentSetup, Notice, Secret, written_val
 use crate::expr::Value;
 use crate::spec::instrument::Instrument;
 use crate::spec::lab::{self, Lab};
-use crate::wire::{Address, Clock, Dialer};
+use crate::wire::trust::{Identity, Key};
+use crate::wire::{Address, Clock, Dialer, Trust};
 
 /// Age up to which a property that is not polled may be used.
 const MAX_AGE_UNPOLLED: Duration = Duration::from_secs(60);
@@ -56,7 +57,7 @@ impl LabInstruments {
                 ));
                 continue;
             };
-            match setup(instrument, definition) {
+            match setup(instrument, definition, &dialer) {
                 Ok(setup) => setups.push(setup),
                 Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
@@ -86,6 +87,14 @@ impl LabInstruments {
         self.names.iter().map(String::as_str).filter(|name| !self.fleet.is_ready(name)).collect()
     }
 
+    /// Why each of them is not.
+    pub fn why_not_ready(&self) -> Vec<String> {
+        self.names
+            .iter()
+            .filter_map(|name| Some(format!("{name}: {}", self.fleet.why_not_ready(name)?)))
+            .collect()
+    }
+
     /// Readings that nobody took in time and that were dropped.
     pub fn dropped_samples(&self) -> u64 {
         self.fleet.dropped_samples()
@@ -95,12 +104,19 @@ impl LabInstruments {
 fn setup(
     instrument: &lab::LabInstrument,
     definition: &Arc<Instrument>,
+    dialer: &Dialer,
 ) -> Result<InstrumentSetup, String> {
     let at = Address::parse(&instrument.address.value).map_err(|e| e.to_string())?;
     let config = written_values(&definition.config, &instrument.config)?;
-    let secret = match &instrument.secret {
+    // A simulator in the place of the instrument asks for neither password nor certificate.
+    let known = !dialer.is_elsewhere(&at);
+    let secret = match instrument.secret.as_ref().filter(|_| known) {
         None => None,
         Some(secret) => Some(Secret(read_secret(&secret.value)?)),
+    };
+    let trust = match instrument.tls.as_ref().filter(|_| known) {
+        None => Trust::default(),
+        Some(tls) => trust(tls)?,
     };
     Ok(InstrumentSetup {
         name: instrument.name.value.clone(),
@@ -108,7 +124,26 @@ fn setup(
         at,
         config,
         secret,
+        trust,
     })
+}
+
+fn trust(tls: &lab::Tls) -> Result<Trust, String> {
+    let identity = match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let key = match &key.value {
+                lab::Secret::File(path) => Key::File(path.into()),
+                lab::Secret::Environment(name) => Key::Text(std::env::var(name).map_err(|_| {
+                    format!(
+                        "the key of its certificate is expected in the environment variable {name}"
+                    )
+                })?),
+            };
+            Some(Identity { certificate: certificate.value.clone().into(), key })
+        }
+        _ => None,
+    };
+    Ok(Trust { authorities: tls.ca.as_ref().map(|ca| ca.value.clone().into()), identity })
 }
 
 fn read_secret(secret: &lab::Secret) -> Result<String, String> {
