@@ -6,11 +6,12 @@
 //! then be taken for that of another question.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, Sleep, timeout, timeout_at};
 
 use super::line::Urgent;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
@@ -18,7 +19,7 @@ use super::types::{Exchange, FailureKind, Sent, Way};
 use crate::spec::instrument::{StatusClass, UnsolicitedAction};
 use crate::wire::modbus::{self, Answer, ModbusError, Request};
 use crate::wire::printable::{hex, printable};
-use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
+use crate::wire::{Address, Clock, Dialer, Endpoint, Pause, Port, SerialSettings};
 
 /// Longest time the operating system may take to accept a message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -69,6 +70,11 @@ pub(super) struct Line {
     /// After a message without an answer the line rests until then.
     not_before: Option<Instant>,
     transaction: u16,
+    /// Waits on serial lines.
+    pause: Pause,
+    /// Ends waits for an answer; kept from one to the next, because setting a timer anew for each
+    /// wakes the runtime each time.
+    patience: Option<Pin<Box<Sleep>>>,
     /// Work that goes ahead of a long answer.
     pub urgent: Option<Arc<Urgent>>,
     /// What the only instrument of the line says unasked.
@@ -95,6 +101,8 @@ impl Line {
             last_byte: None,
             not_before: None,
             transaction: 0,
+            pause: Pause::default(),
+            patience: None,
             urgent: None,
             listener: None,
         }
@@ -202,11 +210,15 @@ impl Line {
                 self.dirty = false;
             }
         }
-        if let Some(last) = self.last_byte {
-            tokio::time::sleep_until(last + gap).await;
-        }
-        if let Some(until) = self.not_before.take() {
-            tokio::time::sleep_until(until).await;
+        let after_gap = self.last_byte.map(|last| last + gap);
+        // The runtime's timers round up to a millisecond, even for a moment that has just passed.
+        if let Some(moment) = after_gap.max(self.not_before.take())
+            && moment > Instant::now()
+        {
+            match &self.port {
+                Some(Port::Serial(_)) => self.pause.until(moment).await,
+                _ => tokio::time::sleep_until(moment).await,
+            }
         }
         self.arrived.clear();
         let Some(port) = &mut self.port else {
@@ -243,14 +255,30 @@ impl Line {
             );
         };
         let mut space = [0; 512];
-        match timeout_at(until, port.receive(&mut space)).await {
-            Err(_) => Ok(false),
-            Ok(Ok(count)) => {
-                self.arrived.extend_from_slice(space.get(..count).unwrap_or_default());
-                self.last_byte = Some(Instant::now());
-                Ok(true)
+        let timer = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        loop {
+            // One that was set for an earlier answer may go off too soon; then it is set anew.
+            if timer.is_elapsed() || timer.deadline() > until {
+                timer.as_mut().reset(until);
             }
-            Ok(Err(error)) => Err(self.lost(Sent::Unknown, &error)),
+            let received = tokio::select! {
+                biased;
+                received = port.receive(&mut space) => received,
+                () = timer.as_mut() => {
+                    if Instant::now() < until {
+                        continue;
+                    }
+                    return Ok(false);
+                }
+            };
+            return match received {
+                Ok(count) => {
+                    self.arrived.extend_from_slice(space.get(..count).unwrap_or_default());
+                    self.last_byte = Some(Instant::now());
+                    Ok(true)
+                }
+                Err(error) => Err(self.lost(Sent::Unknown, &error)),
+            };
         }
     }
 
@@ -412,8 +440,7 @@ impl Line {
         } else {
             modbus::tcp_frame(transaction, unit, &pdu)
         };
-        // Silence of 3.5 characters separates RTU frames.
-        let silence = if rtu { self.serial.character().mul_f64(3.5) } else { Duration::ZERO };
+        let silence = if rtu { modbus::rtu_silence(&self.serial) } else { Duration::ZERO };
         self.send(&frame, timing.gap.max(silence)).await?;
         trace.add(&self.clock, Way::Out, hex(&[&[unit], pdu.as_slice()].concat()));
         let deadline = Instant::now() + timing.reply;

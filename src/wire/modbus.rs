@@ -7,6 +7,10 @@
 //!
 //! Source: MODBUS Application Protocol 1.1b3 and MODBUS Messaging on TCP/IP 1.0b.
 
+use std::time::Duration;
+
+use super::dialer::SerialSettings;
+
 /// Longest frame of either kind: 7 bytes of header and 253 of data.
 pub const LONGEST_FRAME: usize = 260;
 
@@ -260,6 +264,18 @@ pub fn take_rtu(arrived: &mut Vec<u8>, unit: u8) -> Result<Option<Vec<u8>>, Modb
     let pdu = body.get(1..).unwrap_or_default().to_vec();
     arrived.drain(..length);
     Ok(Some(pdu))
+}
+
+/// The silence by which devices on a serial line know that a frame is over: 3.5 characters, and on a
+/// fast line 1.75 ms, below which their timers need not go.
+///
+/// Source: MODBUS over Serial Line 1.02, 2.5.1.1.
+pub fn rtu_silence(settings: &SerialSettings) -> Duration {
+    if settings.baud > 19_200 {
+        Duration::from_micros(1_750)
+    } else {
+        settings.character().mul_f64(3.5)
+    }
 }
 
 /// CRC-16/MODBUS: polynomial 0x8005 reflected, start 0xFFFF.
