@@ -343,6 +343,13 @@ mod tests {
     }
 
     #[test]
+    fn the_silence_between_frames_is_that_of_the_standard() {
+        let at = |baud| rtu_silence(&SerialSettings { baud, ..SerialSettings::default() });
+        assert_eq!(at(9_600).as_micros(), 3_645);
+        assert_eq!(at(115_200), Duration::from_micros(1_750));
+    }
+
+    #[test]
     fn a_damaged_rtu_frame_is_refused() {
         let mut frame = rtu_frame(1, &[3, 2, 0, 251]);
         frame[4] ^= 1;
