@@ -60,6 +60,7 @@ fn setups(definition: &Arc<Definition>, at: &str) -> Vec<InstrumentSetup> {
         at: Address::parse(at).unwrap(),
         config,
         secret: None,
+        trust: labloop::wire::Trust::default(),
     };
     configs.into_iter().map(setup).collect()
 }

@@ -282,6 +282,7 @@ impl Lab {
             at: Address::parse(&format!("{}?unit={unit}", peer.at)).unwrap(),
             config: BTreeMap::new(),
             secret: None,
+            trust: labloop::wire::Trust::default(),
         };
         let setups = units.iter().map(setup).collect();
         let (sender, notices) = mpsc::channel(4096);

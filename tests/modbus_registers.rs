@@ -84,6 +84,7 @@ fn lab(at: &str, zone: f64) -> (Lab, MemoryLab) {
         at: Address::parse(at).unwrap(),
         config: BTreeMap::from([("zone".to_owned(), Value::number(zone))]),
         secret: None,
+        trust: labloop::wire::Trust::default(),
     };
     let config = LabConfig {
         seed: 7,
@@ -218,6 +219,7 @@ async fn two_parts_of_one_unit_share_its_address() {
             ("highest".to_owned(), quantity("200 degC")),
         ]),
         secret: None,
+        trust: labloop::wire::Trust::default(),
     };
     let setups = vec![zone("left", 1.0), zone("right", 2.0)];
     let devices = setups.iter().map(|setup| DeviceConfig {

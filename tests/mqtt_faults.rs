@@ -201,6 +201,7 @@ async fn run(
         at: Address::parse(at).unwrap(),
         config: BTreeMap::new(),
         secret: None,
+        trust: labloop::wire::Trust::default(),
     };
     let truth = Arc::new(Mutex::new(Truth::default()));
     let device = Device::new(Mirror::new(&setup).unwrap(), seed);

@@ -392,9 +392,10 @@ async fn connected(instruments: &LabInstruments) -> Result<(), String> {
     };
     tokio::time::timeout(CONNECT_WAIT, wait).await.map_err(|_| {
         format!(
-            "no connection to {} within {} s; is it switched on, and is `at:` of the lab file right?",
+            "no connection to {} within {} s; is it switched on, and is `at:` of the lab file right?\n  {}",
             instruments.not_ready().join(", "),
-            CONNECT_WAIT.as_secs()
+            CONNECT_WAIT.as_secs(),
+            instruments.why_not_ready().join("\n  ")
         )
     })
 }

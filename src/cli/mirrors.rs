@@ -27,6 +27,7 @@ pub(super) fn models(lab: &Lab, definitions: &Definitions, seed: u64) -> Result<
             config: written_values(&definition.config, &instrument.config)
                 .map_err(|why| format!("{name}: {why}"))?,
             secret: None,
+            trust: crate::wire::Trust::default(),
         };
         let mirror = Mirror::new(&setup)
             .map_err(|wrong| format!("{name} cannot be simulated: {}", wrong.join("; ")))?;

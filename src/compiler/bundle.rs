@@ -308,7 +308,7 @@ impl Loader {
                 definitions.insert(name.value.clone(), found);
             }
         }
-        Ok(Some((Arc::clone(lab), definitions)))
+        Ok(Some((Arc::new(lab.with_files_from(folder)), definitions)))
     }
 }
 

@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -119,7 +118,7 @@ impl Bus {
     fn broke(&mut self, why: &str) {
         for session in &mut self.sessions {
             session.line_broke(&mut self.outbox);
-            session.went_down(why, &mut self.outbox);
+            session.lost_line(why, &mut self.outbox);
         }
     }
 
@@ -237,10 +236,7 @@ impl Bus {
                 None => self.urgent.shutdown(),
             },
             () = async { clock.sleep_until(lab.unwrap_or_default()).await }, if lab.is_some() => {}
-            () = async {
-                let far = Instant::now() + Duration::from_secs(3600);
-                tokio::time::sleep_until(wall.unwrap_or(far)).await;
-            } => {}
+            () = tokio::time::sleep_until(wall.unwrap_or_else(Instant::now)), if wall.is_some() => {}
             fault = self.line.idle(), if open => broken = Some(fault),
         }
         match broken {

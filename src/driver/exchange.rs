@@ -15,11 +15,12 @@ mod silence;
 
 use std::collections::BTreeSet;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::bulk::Arrival;
 use super::line::Urgent;
@@ -27,7 +28,7 @@ use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
 use crate::spec::instrument::{StatusClass, UnsolicitedAction};
 use crate::wire::printable::printable;
-use crate::wire::{Address, Clock, Dialer, Endpoint, Port, SerialSettings};
+use crate::wire::{Address, Clock, Dialer, Endpoint, Pause, Port, SerialSettings};
 
 /// Longest time the operating system may take to accept a message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -83,6 +84,11 @@ pub(super) struct Line {
     silences: u32,
     /// Modbus units that answered since the line was opened.
     answered: BTreeSet<u8>,
+    /// Waits on serial lines.
+    pause: Pause,
+    /// Ends waits for an answer; kept from one to the next, because setting a timer anew for each
+    /// wakes the runtime each time.
+    patience: Option<Pin<Box<Sleep>>>,
     /// Work that goes ahead of a long answer, and of every other question.
     pub urgent: Option<Arc<Urgent>>,
     /// What is sent now is a safe state.
@@ -115,6 +121,8 @@ impl Line {
             transaction: 0,
             silences: 0,
             answered: BTreeSet::new(),
+            pause: Pause::default(),
+            patience: None,
             urgent: None,
             saves: false,
             listener: None,
@@ -200,11 +208,15 @@ impl Line {
         if self.dirty && self.port.is_some() {
             self.clean().await?;
         }
-        if let Some(last) = self.last_byte {
-            tokio::time::sleep_until(last + gap).await;
-        }
-        if let Some(until) = self.not_before.take() {
-            tokio::time::sleep_until(until).await;
+        let after_gap = self.last_byte.map(|last| last + gap);
+        // The runtime's timers round up to a millisecond, even for a moment that has just passed.
+        if let Some(moment) = after_gap.max(self.not_before.take())
+            && moment > Instant::now()
+        {
+            match &self.port {
+                Some(Port::Serial(_)) => self.pause.until(moment).await,
+                _ => tokio::time::sleep_until(moment).await,
+            }
         }
         self.settle().await?;
         // SAFETY(lab): one attempt may be many questions; a safe state waits for one at most.
@@ -247,14 +259,30 @@ impl Line {
             );
         };
         let mut space = [0; 512];
-        match timeout_at(until, port.receive(&mut space)).await {
-            Err(_) => Ok(false),
-            Ok(Ok(count)) => {
-                self.arrived.extend_from_slice(space.get(..count).unwrap_or_default());
-                self.last_byte = Some(Instant::now());
-                Ok(true)
+        let timer = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        loop {
+            // One that was set for an earlier answer may go off too soon; then it is set anew.
+            if timer.is_elapsed() || timer.deadline() > until {
+                timer.as_mut().reset(until);
             }
-            Ok(Err(error)) => Err(self.lost(Sent::Unknown, &error)),
+            let received = tokio::select! {
+                biased;
+                received = port.receive(&mut space) => received,
+                () = timer.as_mut() => {
+                    if Instant::now() < until {
+                        continue;
+                    }
+                    return Ok(false);
+                }
+            };
+            return match received {
+                Ok(count) => {
+                    self.arrived.extend_from_slice(space.get(..count).unwrap_or_default());
+                    self.last_byte = Some(Instant::now());
+                    Ok(true)
+                }
+                Err(error) => Err(self.lost(Sent::Unknown, &error)),
+            };
         }
     }
 

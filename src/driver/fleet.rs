@@ -20,6 +20,10 @@ use super::topics::{State, Topics};
 use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError};
 use crate::wire::{Backoff, Clock, Dialer, SerialSettings};
 
+/// Longest pause before a silent device of a shared line is asked again, in reply timeouts. An
+/// attempt costs two of them, one for the answer and one for the quiet after it.
+const SILENT_SHARE: u32 = 10;
+
 /// The running drivers: one task for each line.
 #[derive(Debug)]
 pub struct Fleet {
@@ -59,7 +63,7 @@ impl Fleet {
         let mut wrong = Vec::new();
         let mut lines: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
         for setup in instruments {
-            if let Err(reason) = dialer.supports(&setup.at) {
+            if let Err(reason) = dialer.supports(&setup.at, &setup.trust) {
                 wrong.push(SetupError { instrument: setup.name.clone(), reason });
             }
             match Plan::new(&setup) {
@@ -140,10 +144,19 @@ impl Fleet {
                     }
                     _ => None,
                 };
+                // A device that is gone is not to take the line from the others.
+                let patience = if members.len() > 1 {
+                    quiet.unwrap_or_default() * SILENT_SHARE
+                } else {
+                    Duration::ZERO
+                };
                 let sessions = members
                     .iter()
                     .zip(lamps)
-                    .map(|(member, lamp)| Session::new(Arc::clone(&member.plan), lamp, clock, seed))
+                    .map(|(member, lamp)| {
+                        let backoff = Backoff::up_to(patience, seed);
+                        Session::new(Arc::clone(&member.plan), lamp, clock, backoff)
+                    })
                     .collect();
                 let queue = VecDeque::new();
                 let backoff = Backoff::of_line(seed);
@@ -158,6 +171,7 @@ impl Fleet {
                     mqtt: mqtt.clone(),
                     at: first.setup.at.clone(),
                     secret: first.setup.secret.clone(),
+                    trust: first.setup.trust.clone(),
                     client_id: format!("labloop-{}-{seed:x}", first.setup.name),
                     dialer: dialer.clone(),
                     clock: clock.clone(),
@@ -207,6 +221,15 @@ impl Fleet {
         self.instruments
             .get(instrument)
             .is_some_and(|handle| *handle.ready.borrow() == Readiness::Up)
+    }
+
+    /// Why an instrument cannot be used now; `None` when it can, or is not of this lab.
+    pub fn why_not_ready(&self, instrument: &str) -> Option<String> {
+        match &*self.instruments.get(instrument)?.ready.borrow() {
+            Readiness::Up => None,
+            Readiness::Connecting => Some("no connection yet".to_owned()),
+            Readiness::Down(why) => Some(why.clone()),
+        }
     }
 
     /// Hands over an attempt; its outcome comes as a notice.

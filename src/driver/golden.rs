@@ -94,6 +94,7 @@ async fn run_example(definition: &Arc<Definition>, example: &Example) -> Result<
         at: Address::parse(address).map_err(|error| error.to_string())?,
         config: written_values(&definition.config, &example.config)?,
         secret: None,
+        trust: crate::wire::Trust::default(),
     };
     let plan = Arc::new(Plan::new(&setup).map_err(|wrong| wrong.join("; "))?);
     let args = match &example.of {
@@ -156,7 +157,8 @@ async fn over_line(
     line.open().await.map_err(|error| error.to_string())?;
     let (state, _ready) = tokio::sync::watch::channel(Readiness::Up);
     let lamp = Lamp::new(setup.name.clone(), state);
-    let mut session = Session::new(Arc::clone(plan), lamp, &clock, 0);
+    let mut session =
+        Session::new(Arc::clone(plan), lamp, &clock, crate::wire::Backoff::of_line(0));
     session.assume_up();
     let gate = Gate::default();
     let mut world = World { line: &mut line, outbox: &mut outbox, gate: &gate };

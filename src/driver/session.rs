@@ -75,7 +75,7 @@ pub(super) struct World<'a> {
 }
 
 impl Session {
-    pub fn new(plan: Arc<Plan>, lamp: Lamp, clock: &Clock, seed: u64) -> Session {
+    pub fn new(plan: Arc<Plan>, lamp: Lamp, clock: &Clock, backoff: Backoff) -> Session {
         let now = clock.now();
         let polls = Poll::all(&plan, now);
         let actions =
@@ -84,7 +84,7 @@ impl Session {
             plan,
             actions,
             lamp,
-            backoff: Backoff::of_line(seed),
+            backoff,
             up: false,
             retry_at: Instant::now(),
             polls,
@@ -139,11 +139,17 @@ impl Session {
         self.active.as_ref().is_some_and(|active| active.attempt == attempt)
     }
 
-    /// The line broke or the device is gone.
-    pub fn went_down(&mut self, why: &str, outbox: &mut Outbox) {
+    /// The device is gone from a line that is there.
+    fn went_down(&mut self, why: &str, outbox: &mut Outbox) {
+        self.lost_line(why, outbox);
+        self.retry_at = Instant::now() + self.backoff.pause();
+    }
+
+    /// The line broke: once it is open again the device is asked at once.
+    pub fn lost_line(&mut self, why: &str, outbox: &mut Outbox) {
         self.up = false;
         self.misses = 0;
-        self.retry_at = Instant::now() + self.backoff.pause();
+        self.retry_at = Instant::now();
         self.lamp.down(outbox, why);
     }
 

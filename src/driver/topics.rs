@@ -34,13 +34,14 @@ use super::types::{FailureKind, Secret, Sent};
 use crate::expr::Value;
 use crate::wire::mqtt::{Event, Login, Message, Options, Session};
 use crate::wire::printable::printable;
-use crate::wire::{Address, Backoff, Clock, Dialer, SerialSettings, Tick};
+use crate::wire::{Address, Backoff, Clock, Dialer, Tick, Trust};
 
 pub(super) struct Topics {
     pub plan: Arc<Plan>,
     pub mqtt: MqttPlan,
     pub at: Address,
     pub secret: Option<Secret>,
+    pub trust: Trust,
     pub client_id: String,
     pub dialer: Dialer,
     pub clock: Clock,
@@ -116,7 +117,13 @@ impl Topics {
                 if connect_at <= Instant::now() {
                     let connected = self.connect().await;
                     // Also after a success: a broker may accept and hang up at once.
-                    connect_at = Instant::now() + self.backoff.pause();
+                    let pause = match &connected {
+                        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                            self.backoff.pause_refused()
+                        }
+                        _ => self.backoff.pause(),
+                    };
+                    connect_at = Instant::now() + pause;
                     if let Err(error) = connected {
                         self.lost(&error);
                     }
@@ -145,15 +152,12 @@ impl Topics {
     }
 
     async fn connect(&mut self) -> io::Result<()> {
-        let port = self.dialer.open(&self.at, &SerialSettings::default()).await?;
+        let port = self.dialer.open_broker(&self.at, &self.trust).await?;
         let options = Options {
             version: self.mqtt.version,
             client_id: self.client_id.clone(),
             keep_alive: self.mqtt.keep_alive,
-            login: self.mqtt.user.as_ref().map(|user| Login {
-                user: user.clone(),
-                password: self.secret.as_ref().map(|s| s.0.clone()).unwrap_or_default(),
-            }),
+            login: self.login(),
             will: None,
         };
         let mut session = Session::open(port, &options).await?;
@@ -171,6 +175,17 @@ impl Topics {
             self.lamp.down(&mut self.outbox, "nothing on its liveness topic yet");
         }
         Ok(())
+    }
+
+    /// Whom the broker is told that we are. A password without a user is that of the instrument.
+    fn login(&self) -> Option<Login> {
+        let user = match (&self.mqtt.user, &self.secret) {
+            (Some(user), _) => user.clone(),
+            (None, Some(_)) => self.plan.name.clone(),
+            (None, None) => return None,
+        };
+        let password = self.secret.as_ref().map(|s| s.0.clone()).unwrap_or_default();
+        Some(Login { user, password })
     }
 
     fn lost(&mut self, error: &io::Error) {

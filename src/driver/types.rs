@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Definition;
 use crate::expr::Value;
-use crate::wire::{Address, Tick};
+use crate::wire::{Address, Tick, Trust};
 
 /// One instrument of a lab, ready to be driven.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct InstrumentSetup {
     pub config: BTreeMap<String, Value>,
     /// Password for the wire, if it needs one.
     pub secret: Option<Secret>,
+    /// Certificates for the wire; of no meaning where it is not encrypted.
+    pub trust: Trust,
 }
 
 /// A text that never shows in logs or errors.

@@ -405,6 +405,12 @@ codes! {
     STOP_LATENCY "LL0548" "a safe state that may come too late"
         "On a line one question is out at a time, and a safe state waits for its answer or its `reply_timeout`; then the safe states of all instruments of the line follow one another. The lab demands less time than that takes at most."
         "stop_within: 500 ms" => "stop_within: 3 s";
+    ACCESS_WIRE "LL0550" "a password or certificates on a wire that has none"
+        "Only a broker asks for a password (`secret`), and only one behind mqtts:// for certificates (`tls`). Anywhere else they would silently protect nothing."
+        "{at: \"mqtt://broker.lab/uv\", tls: {ca: lab-ca.pem}}" => "{at: \"mqtts://broker.lab/uv\", tls: {ca: lab-ca.pem}}";
+    TLS_FORM "LL0551" "certificates that are not complete"
+        "`ca` says whose signature on the broker's certificate counts. To a broker that wants to know its clients, labloop shows a `certificate` and proves with its `key` that it is its own: both, or neither."
+        "tls: {certificate: labloop.pem}" => "tls: {certificate: labloop.pem, key: file:labloop.key}";
 
     SPACE_WIDER "LL0601" "a campaign wider than its protocol"
         "A campaign may only narrow a protocol's limits: they are there for a reason."

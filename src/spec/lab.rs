@@ -1,11 +1,13 @@
 //! The lab: which instruments stand where, and what must never happen.
 
+pub(super) mod access;
 mod address;
 pub(super) mod lower;
 pub(super) mod tables;
 
 pub use tables::PLANTS;
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::units::Quantity;
@@ -68,6 +70,8 @@ pub struct LabInstrument {
     pub stop_within: Option<Spanned<Duration>>,
     /// `env:NAME` or `file:PATH`; never the secret itself.
     pub secret: Option<Spanned<Secret>>,
+    /// How its broker and labloop prove to each other who they are.
+    pub tls: Option<Tls>,
     /// For people.
     pub doc: Option<String>,
     /// The whole entry.
@@ -93,6 +97,20 @@ pub enum Secret {
     Environment(String),
     /// In a file.
     File(String),
+}
+
+/// How a broker behind TLS and labloop prove to each other who they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tls {
+    /// PEM file of the only authorities whose signature on the broker's certificate counts; those
+    /// that browsers trust when left out.
+    pub ca: Option<Spanned<String>>,
+    /// PEM file of the certificate that labloop shows.
+    pub certificate: Option<Spanned<String>>,
+    /// Where the key of that certificate is kept; never the key itself.
+    pub key: Option<Spanned<Secret>>,
+    /// The whole entry.
+    pub span: Span,
 }
 
 /// A limit narrower than the definition's.
@@ -237,6 +255,28 @@ pub struct Simulation {
 }
 
 impl Lab {
+    /// The same lab with the files it names looked for from its own folder, not from wherever
+    /// labloop was started.
+    pub fn with_files_from(&self, folder: &Path) -> Lab {
+        let mut lab = self.clone();
+        for instrument in &mut lab.instruments {
+            let tls = instrument.tls.as_mut();
+            let (ca, certificate, key) = match tls {
+                Some(tls) => (tls.ca.as_mut(), tls.certificate.as_mut(), tls.key.as_mut()),
+                None => (None, None, None),
+            };
+            for file in ca.into_iter().chain(certificate) {
+                file.value = beside(folder, &file.value);
+            }
+            for secret in instrument.secret.iter_mut().chain(key) {
+                if let Secret::File(path) = &mut secret.value {
+                    *path = beside(folder, path);
+                }
+            }
+        }
+        lab
+    }
+
     /// A place by name.
     pub fn place(&self, name: &str) -> Option<&PlaceDecl> {
         self.places.iter().find(|p| p.name.value == name)
@@ -251,4 +291,8 @@ impl Lab {
     pub fn instrument(&self, name: &str) -> Option<&LabInstrument> {
         self.instruments.iter().find(|i| i.name.value == name)
     }
+}
+
+fn beside(folder: &Path, file: &str) -> String {
+    folder.join(file).to_string_lossy().into_owned()
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,20 +12,25 @@ use tokio::net::TcpStream;
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
 use super::address::{Address, Endpoint};
+use super::trust::Trust;
+
+/// How long a name may take to become an address, in wall time: a resolver that asks a dead server
+/// first needs five seconds by default.
+const NAME_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// How long a TCP connection may take to open, in wall time. The kernel asks again after one second
 /// and after three: a host that comes back in between must not wait for the third.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a name may take to become an address.
-const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the greeting of TLS may take.
+/// How long TLS may take to greet, in wall time.
 #[cfg(feature = "tls")]
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Most stale bytes thrown away before a send; a line that never falls quiet is not usable.
 const DISCARD_LIMIT: usize = 1 << 20;
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 4;
 
 #[cfg(not(feature = "tls"))]
 const NO_TLS: &str = "this build has no TLS; build labloop with `--features tls`, or use mqtt:// \
@@ -158,18 +162,41 @@ impl Dialer {
         Dialer { kind: Kind::Memory(Arc::new(open)) }
     }
 
-    /// Whether this build can open such an address at all; says what to do instead.
-    pub fn supports(&self, at: &Address) -> Result<(), String> {
+    /// Whether something else takes the place of what stands at an address.
+    pub fn is_elsewhere(&self, at: &Address) -> bool {
+        match &self.kind {
+            Kind::Real { redirect } => redirect.contains_key(&at.line()),
+            Kind::Memory(_) => true,
+        }
+    }
+
+    /// Whether this build can open such an address at all, and with these certificates; says what
+    /// to do instead.
+    pub fn supports(&self, at: &Address, trust: &Trust) -> Result<(), String> {
         let Kind::Real { redirect } = &self.kind else { return Ok(()) };
         match redirect.get(&at.line()).unwrap_or(at).endpoint {
             #[cfg(not(feature = "tls"))]
-            Endpoint::Mqtt { tls: true, .. } => Err(NO_TLS.to_owned()),
+            Endpoint::Mqtt { tls: true, .. } => {
+                let _ = trust;
+                Err(NO_TLS.to_owned())
+            }
+            #[cfg(feature = "tls")]
+            Endpoint::Mqtt { tls: true, .. } => super::tls::check(trust).map_err(|e| e.to_string()),
             _ => Ok(()),
         }
     }
 
     /// Opens a stream. A serial port is opened exclusively: a second owner is refused.
     pub async fn open(&self, at: &Address, serial: &SerialSettings) -> io::Result<Port> {
+        self.dial(at, serial, &Trust::default()).await
+    }
+
+    /// Opens a stream to a broker, which must be one that `trust` accepts where it speaks TLS.
+    pub async fn open_broker(&self, at: &Address, trust: &Trust) -> io::Result<Port> {
+        self.dial(at, &SerialSettings::default(), trust).await
+    }
+
+    async fn dial(&self, at: &Address, serial: &SerialSettings, trust: &Trust) -> io::Result<Port> {
         let redirect = match &self.kind {
             Kind::Memory(open) => return open(&at.text).map(Port::Memory),
             Kind::Real { redirect } => redirect,
@@ -186,15 +213,18 @@ impl Dialer {
             }
             #[cfg(not(feature = "tls"))]
             Endpoint::Mqtt { tls: true, .. } => {
+                let _ = trust;
                 Err(io::Error::new(io::ErrorKind::Unsupported, NO_TLS))
             }
             #[cfg(feature = "tls")]
             Endpoint::Mqtt { host, port, tls: true, .. } => {
                 let stream = open_tcp(host, *port).await?;
-                let greeted =
-                    tokio::time::timeout(GREETING_TIMEOUT, super::tls::connect(host, stream));
-                let late =
-                    |_| io::Error::new(io::ErrorKind::TimedOut, "no TLS greeting within 5 s");
+                let greeting = super::tls::connect(host, stream, trust);
+                let greeted = tokio::time::timeout(GREETING_TIMEOUT, greeting);
+                let late = |_| {
+                    let why = format!("no TLS greeting within {} s", GREETING_TIMEOUT.as_secs());
+                    io::Error::new(io::ErrorKind::TimedOut, why)
+                };
                 Ok(Port::Tls(Box::new(greeted.await.map_err(late)??)))
             }
             Endpoint::Mqtt { host, port, .. } => open_tcp(host, *port).await.map(Port::Tcp),
@@ -204,17 +234,27 @@ impl Dialer {
 }
 
 async fn open_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let late = |what: &'static str| move |_| io::Error::new(io::ErrorKind::TimedOut, what);
-    let found = tokio::time::timeout(LOOK_UP_TIMEOUT, tokio::net::lookup_host((host, port)));
-    let found: Vec<SocketAddr> =
-        found.await.map_err(late("its name was not found within 5 s"))??.collect();
-    let connecting = TcpStream::connect(found.as_slice());
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+    let late = |what: &str, limit: Duration| {
+        let why = format!("no {what} within {} s", limit.as_secs());
+        io::Error::new(io::ErrorKind::TimedOut, why)
+    };
+    let addresses = tokio::time::timeout(NAME_TIMEOUT, tokio::net::lookup_host((host, port)))
         .await
-        .map_err(late("no connection within 2 s"))??;
-    // Small requests and answers: Nagle with delayed acknowledgement costs 40 to 90 ms each.
-    stream.set_nodelay(true)?;
-    Ok(stream)
+        .map_err(|_| late("address of that name", NAME_TIMEOUT))??;
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses.take(MOST_ADDRESSES) {
+        match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Small requests and answers: Nagle with delayed acknowledgement costs 40 to 90 ms
+                // each.
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failure = error,
+            Err(_) => failure = late("connection", CONNECT_TIMEOUT),
+        }
+    }
+    Err(failure)
 }
 
 fn open_serial(path: &str, settings: &SerialSettings) -> io::Result<SerialStream> {
@@ -259,6 +299,15 @@ pub enum Port {
 }
 
 impl Port {
+    /// Whether what crosses it is encrypted.
+    pub fn is_secure(&self) -> bool {
+        match self {
+            #[cfg(feature = "tls")]
+            Port::Tls(_) => true,
+            Port::Serial(_) | Port::Tcp(_) | Port::Memory(_) => false,
+        }
+    }
+
     /// Throws away everything that has arrived and was not asked for, in our buffers and in the
     /// kernel's, and says how much (as far as it can be known). Errors when the other side has
     /// closed the line.

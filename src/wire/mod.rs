@@ -9,11 +9,16 @@ pub mod dialer;
 pub mod modbus;
 pub mod mqtt;
 mod mqtt_codec;
+pub mod pause;
 pub mod printable;
+mod refusal;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod trust;
 
 pub use address::{Address, AddressError, Endpoint};
 pub use backoff::Backoff;
 pub use clock::{Clock, Tick};
 pub use dialer::{Dialer, Parity, Port, SerialSettings};
+pub use pause::Pause;
+pub use trust::Trust;

@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use super::dialer::Port;
 use super::mqtt_codec::{self as codec, Packet};
+use super::refusal;
 
 /// Longest wait for the broker's answer to connect and subscribe, in wall time.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -152,19 +153,11 @@ impl Session {
             options.will.as_ref(),
         );
         session.queue(&connect.map_err(invalid)?)?;
-        let answer = timeout(HANDSHAKE_TIMEOUT, session.packet()).await.map_err(|_| late())?;
-        let answer = answer.map_err(|error| match error.kind() {
-            // Some brokers refuse a wrong password by closing without a word.
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::ConnectionReset => io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "the broker closed the connection instead of answering; it may not accept the user \
-                 or the password",
-            ),
-            _ => error,
-        })?;
+        let secure = session.port.is_secure();
+        let answer = timeout(HANDSHAKE_TIMEOUT, session.packet())
+            .await
+            .map_err(|_| late())?
+            .map_err(|error| refusal::unanswered(error, options, secure))?;
         match answer {
             Packet::Connected { refused: None, keep_alive } => {
                 if let Some(seconds) = keep_alive.filter(|seconds| *seconds > 0) {
@@ -172,10 +165,9 @@ impl Session {
                 }
                 Ok(session)
             }
-            Packet::Connected { refused: Some(reason), .. } => Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("the broker refuses the connection: {reason}"),
-            )),
+            Packet::Connected { refused: Some(reason), .. } => {
+                Err(refusal::refused(&reason, options))
+            }
             _ => Err(invalid("the broker did not answer the connect".to_owned())),
         }
     }

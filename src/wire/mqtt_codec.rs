@@ -76,8 +76,10 @@ fn from_v5(packet: v5::Packet) -> Packet {
             let properties = ack.properties;
             let reason = properties.as_ref().and_then(|p| p.reason_string.clone());
             let keep_alive = properties.and_then(|p| p.server_keep_alive);
-            let refused = (ack.code != v5::ConnectReturnCode::Success)
-                .then(|| reason.unwrap_or_else(|| format!("{:?}", ack.code)));
+            let refused = (ack.code != v5::ConnectReturnCode::Success).then(|| match reason {
+                Some(reason) => format!("{:?} ({reason})", ack.code),
+                None => format!("{:?}", ack.code),
+            });
             Packet::Connected { refused, keep_alive }
         }
         v5::Packet::SubAck(ack) => Packet::Subscribed {

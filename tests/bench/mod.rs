@@ -1,6 +1,8 @@
 //! A folder of its own for each test, and the binary in it.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod certificates;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -103,20 +105,33 @@ pub struct Broker(Child);
 
 impl Broker {
     pub fn start(program: &Path, port: u16, folder: &Path) -> Broker {
+        Broker::with(program, port, folder, "allow_anonymous true\n")
+    }
+
+    /// One whose listener has further settings. What it says is kept in `mosquitto.log`.
+    pub fn with(program: &Path, port: u16, folder: &Path, settings: &str) -> Broker {
         let file = folder.join("mosquitto.conf");
-        let text =
-            format!("listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n");
+        let log = folder.join("mosquitto.log");
+        // Started by root it would become another user, who can read none of this folder's keys.
+        let text = format!(
+            "user root\nlog_dest stderr\nlog_type all\nset_tcp_nodelay true\n\
+             listener {port} 127.0.0.1\n{settings}"
+        );
         std::fs::write(&file, text).unwrap();
-        let child = Command::new(program)
+        let said = std::fs::File::options().create(true).append(true).open(&log).unwrap();
+        let mut child = Command::new(program)
             .arg("-c")
             .arg(&file)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(said)
             .spawn()
             .unwrap();
         let until = Instant::now() + Duration::from_secs(10);
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < until, "mosquitto does not answer");
+            let ended = child.try_wait().unwrap();
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(ended.is_none(), "mosquitto ended: {ended:?}\n{said}");
+            assert!(Instant::now() < until, "mosquitto does not answer\n{said}");
             std::thread::sleep(Duration::from_millis(20));
         }
         Broker(child)

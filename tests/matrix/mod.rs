@@ -258,6 +258,7 @@ impl Run {
             at: Address::parse(&self.wire.place(ADDRESSES[at])).unwrap(),
             config: BTreeMap::from([("address".to_owned(), plain(u32::from(ADDRESSES[at])))]),
             secret: None,
+            trust: labloop::wire::Trust::default(),
         };
         let (sender, notices) = mpsc::channel(4096);
         let clock = Clock::virtual_time(Tick(0));

@@ -66,6 +66,7 @@ pub fn setup(
         at: Address::parse(at).unwrap(),
         config: values(config),
         secret: None,
+        trust: labloop::wire::Trust::default(),
     }
 }
 

@@ -97,6 +97,7 @@ pub(super) fn plan_of(definition: &Arc<Instrument>, example: &Example) -> Option
         at: Address::parse(at).ok()?,
         config: written_values(&definition.config, &example.config).ok()?,
         secret: None,
+        trust: crate::wire::Trust::default(),
     };
     Plan::new(&setup).ok()
 }

@@ -143,10 +143,16 @@ impl Topics {
                 self.state.session.as_ref().is_some_and(|session| session.has_left(flight.ticket))
             });
             let effect = if left || active.touched { Sent::Unknown } else { Sent::NotSent };
-            let why = match &active.unclear {
+            let mut why = match &active.unclear {
                 Some(why) => format!("it was not done by its deadline: {why}"),
                 None => "it was not done by its deadline".to_owned(),
             };
+            if active.flight.as_ref().is_some_and(|flight| flight.acknowledged) {
+                why.push_str(
+                    ": the broker has it, but nobody answers; is the instrument there, and may we \
+                     publish on this topic (MQTT 3.1.1 does not tell)?",
+                );
+            }
             return Err(Fault::new(FailureKind::Timeout, effect, why));
         }
         if active.flight.is_some() || now < active.resume_at {
@@ -195,6 +201,11 @@ impl Topics {
     /// What an event means for the message of the action that is out.
     pub(super) fn answer_action(&mut self, event: &Event) {
         let Some(mut active) = self.state.active.take() else { return };
+        if let (Event::Acknowledged { id, problem: None }, Some(flight)) =
+            (event, &mut active.flight)
+        {
+            flight.acknowledged |= flight.ticket.id == Some(*id);
+        }
         let verdict = match &active.flight {
             Some(flight) => self.judge(flight, event),
             None => Verdict::Nothing,

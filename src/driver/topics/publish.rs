@@ -27,6 +27,8 @@ pub(super) struct Flight {
     id: String,
     number: u32,
     correlation: Vec<u8>,
+    /// The broker has it.
+    pub(super) acknowledged: bool,
 }
 
 /// What an event means for the message that is out.
@@ -94,6 +96,7 @@ impl Topics {
             id: scope.command.clone(),
             number: scope.number,
             correlation,
+            acknowledged: false,
         })
     }
 

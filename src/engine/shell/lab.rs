@@ -14,7 +14,8 @@ use crate::expr::Value;
 use crate::spec::Spanned;
 use crate::spec::instrument::Instrument;
 use crate::spec::lab::{self, Lab};
-use crate::wire::{Address, Clock, Dialer};
+use crate::wire::trust::{Identity, Key};
+use crate::wire::{Address, Clock, Dialer, Trust};
 
 /// Age up to which a property that is not polled may be used.
 const MAX_AGE_UNPOLLED: Duration = Duration::from_secs(60);
@@ -59,7 +60,7 @@ impl LabInstruments {
                 ));
                 continue;
             };
-            match setup(instrument, definition).and_then(|s| with_secret(s, instrument)) {
+            match setup(instrument, definition).and_then(|s| with_access(s, instrument, &dialer)) {
                 Ok(setup) => setups.push(setup),
                 Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
@@ -107,6 +108,14 @@ impl LabInstruments {
         self.names.iter().map(String::as_str).filter(|name| !self.fleet.is_ready(name)).collect()
     }
 
+    /// Why each of them is not.
+    pub fn why_not_ready(&self) -> Vec<String> {
+        self.names
+            .iter()
+            .filter_map(|name| Some(format!("{name}: {}", self.fleet.why_not_ready(name)?)))
+            .collect()
+    }
+
     /// Readings that nobody took in time and that were dropped.
     pub fn dropped_samples(&self) -> u64 {
         self.fleet.dropped_samples()
@@ -125,18 +134,47 @@ fn setup(
         at,
         config,
         secret: None,
+        trust: Trust::default(),
     })
 }
 
-fn with_secret(
+/// Adds what the broker is told and shown. A simulator in the place of the instrument asks for
+/// neither password nor certificate.
+fn with_access(
     setup: InstrumentSetup,
     instrument: &lab::LabInstrument,
+    dialer: &Dialer,
 ) -> Result<InstrumentSetup, String> {
+    if dialer.is_elsewhere(&setup.at) {
+        return Ok(setup);
+    }
     let secret = match &instrument.secret {
         None => None,
         Some(secret) => Some(Secret(read_secret(&secret.value)?)),
     };
-    Ok(InstrumentSetup { secret, ..setup })
+    let trust = match &instrument.tls {
+        None => Trust::default(),
+        Some(tls) => trust(tls)?,
+    };
+    Ok(InstrumentSetup { secret, trust, ..setup })
+}
+
+fn trust(tls: &lab::Tls) -> Result<Trust, String> {
+    let identity = match (&tls.certificate, &tls.key) {
+        (Some(certificate), Some(key)) => {
+            let key = match &key.value {
+                lab::Secret::File(path) => Key::File(path.into()),
+                lab::Secret::Environment(name) => Key::Text(std::env::var(name).map_err(|_| {
+                    format!(
+                        "the key of its certificate is expected in the environment variable {name}"
+                    )
+                })?),
+            };
+            Some(Identity { certificate: certificate.value.clone().into(), key })
+        }
+        _ => None,
+    };
+    Ok(Trust { authorities: tls.ca.as_ref().map(|ca| ca.value.clone().into()), identity })
 }
 
 /// How long the safe states of a lab take at most, line by line; reads no secret and no wire.

@@ -20,8 +20,11 @@ use super::tables::{
 };
 use super::{
     Estop, Interlock, InterlockAction, InterlockKind, Lab, LabInstrument, Limit, Notify, PlaceDecl,
-    Secret, Simulation, Stock,
+    Simulation, Stock, access,
 };
+
+/// Fix for a password in the file.
+const PASSWORD: &str = "secret: env:MQTT_PASSWORD";
 
 impl Lab {
     /// Reads a lab. All mistakes at once; a value may be there in spite of them.
@@ -66,7 +69,8 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
         let delivers = f.get("delivers").and_then(|item| r.name(item, NameForm::Identifier));
         let holds = f.get("holds").and_then(|item| r.any_quantity(item));
         let holds = holds.filter(|q| dimension(r, q, Dimension::VOLUME, "holds"));
-        let secret = f.get("secret").and_then(|item| secret(r, item));
+        let secret = f.get("secret").and_then(|item| access::secret(r, item, PASSWORD));
+        let tls = f.get("tls").and_then(|item| access::tls(r, item));
         let stop_within = f.get("stop_within").and_then(|item| r.time(item));
         let doc = r.doc(f.get("doc"));
         let (Some(definition), Some(address)) = (definition, at) else { continue };
@@ -86,6 +90,7 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
                 .reason("two instruments at one address would answer for each other"),
             );
         }
+        access::fits(r, &name, &address, secret.as_ref(), tls.as_ref());
         if alone {
             addresses.entry(address.value.clone()).or_insert((name.span, address.span));
         }
@@ -102,6 +107,7 @@ fn instruments(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<LabInstrument>
             limits,
             stop_within,
             secret,
+            tls,
             doc,
             span: f.span,
         });
@@ -156,29 +162,6 @@ pub(in crate::spec) fn same_dimension(
         .also(first.span, format!("this is a {}", first.value.dim.name())),
     );
     false
-}
-
-fn secret(r: &mut Reader<'_>, item: Item<'_>) -> Option<Spanned<Secret>> {
-    let text = r.text(item)?;
-    let env = text.value.strip_prefix("env:").filter(|name| !name.is_empty());
-    let file = text.value.strip_prefix("file:").filter(|path| !path.is_empty());
-    match (env, file) {
-        (Some(name), _) => Some(Spanned::new(Secret::Environment(name.to_owned()), text.span)),
-        (_, Some(path)) => Some(Spanned::new(Secret::File(path.to_owned()), text.span)),
-        (None, None) => {
-            r.push(
-                Diagnostic::error(
-                    codes::SECRET,
-                    text.span,
-                    "take the secret out of the file: write env:NAME or file:PATH",
-                )
-                .label("looks like the secret itself")
-                .reason("lab files are shared and kept; a password in them is public")
-                .fix("secret: env:MQTT_PASSWORD"),
-            );
-            None
-        }
-    }
 }
 
 fn places(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<PlaceDecl> {

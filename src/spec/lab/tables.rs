@@ -66,8 +66,31 @@ pub(super) static INSTRUMENT: Table = Table {
             "Limits narrower than the definition's, by action and argument",
         ),
         key("stop_within", Takes::Time, "It must be safe after this long at the latest"),
-        key("secret", Takes::Text, "Where its password is kept: env:NAME or file:PATH"),
+        key(
+            "secret",
+            Takes::Text,
+            "Where the password for its broker is kept: env:NAME or file:PATH; of the user in `at`, or else of a user with the instrument's name",
+        ),
+        key(
+            "tls",
+            Takes::Object(&TLS),
+            "How its broker behind mqtts:// and labloop prove who they are",
+        ),
         key("doc", Takes::Text, "For people"),
+    ],
+};
+pub(super) static TLS: Table = Table {
+    what: "`tls`",
+    doc: "How a broker behind mqtts:// and labloop prove to each other who they are; files are PEM, \
+          looked for from the folder of the lab file",
+    keys: &[
+        key(
+            "ca",
+            Takes::Text,
+            "File of the only authorities that count for the broker; without it those that browsers trust",
+        ),
+        key("certificate", Takes::Text, "File of the certificate that labloop shows the broker"),
+        key("key", Takes::Text, "Where the key of that certificate is kept: env:NAME or file:PATH"),
     ],
 };
 static LIMIT_MAP: Takes = Takes::Map(&LIMIT_ENTRY);
