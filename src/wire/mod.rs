@@ -10,8 +10,12 @@ pub mod modbus;
 pub mod mqtt;
 mod mqtt_codec;
 pub mod printable;
+pub mod record;
+pub mod replay;
+pub mod stand;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod trace;
 
 pub use address::{Address, AddressError, Endpoint};
 pub use backoff::Backoff;
