@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::compile::Compiler;
+pub(super) use self::compile::settings;
 use super::json::Payload;
 use super::pattern::Pattern;
 use super::registers::Registers;
@@ -188,6 +189,18 @@ impl Plan {
             Protocol::Mqtt(mqtt) if !mqtt.base.is_empty() => format!("{}/{below}", mqtt.base),
             _ => below.to_owned(),
         }
+    }
+
+    /// Topics of all messages to the instrument, fields in them as `+`.
+    pub fn command_topics(&self) -> Vec<String> {
+        let actions = self.actions.values();
+        let ops = actions.flat_map(|action| action.operations.iter().chain(&action.on_cancel));
+        ops.chain(&self.safe_state)
+            .filter_map(|op| match op {
+                Op::Publish { topic, .. } => Some(self.topic(&topic.filter())),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Scope for messages that have no arguments.

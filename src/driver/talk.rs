@@ -292,7 +292,7 @@ fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
     names
 }
 
-fn write_value(
+pub(super) fn write_value(
     value: &Expr,
     unit: Option<&crate::units::Unit>,
     scope: &Scope,

@@ -95,6 +95,19 @@ impl Template {
         Ok(Template { parts })
     }
 
+    /// A filter over MQTT topics that lets through whatever it can make.
+    pub fn filter(&self) -> String {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(own) => text.push_str(own),
+                Part::Field { .. } => text.push('\0'),
+            }
+        }
+        let level = |level: &str| if level.contains('\0') { "+" } else { level }.to_owned();
+        text.split('/').map(level).collect::<Vec<_>>().join("/")
+    }
+
     /// Fills it in, and says which fraction of a number was lost at most; the error says what was
     /// refused and why.
     pub fn render(&self, value: &Lookup<'_>) -> Result<(String, f64), String> {

@@ -7,11 +7,11 @@
 //! A simulator from the same file shares the file's misreadings. That is why the examples must
 //! come from manuals or captures, and why labloop also has simulators of its own for some devices.
 
-mod messages;
+pub(super) mod messages;
 mod modbus;
 mod model;
 mod state;
-mod text;
+pub(super) mod text;
 mod value;
 
 use std::collections::BTreeMap;

@@ -365,7 +365,7 @@ impl Compiler<'_> {
     }
 }
 
-fn settings(serial: Option<&Serial>) -> SerialSettings {
+pub(in crate::driver) fn settings(serial: Option<&Serial>) -> SerialSettings {
     let Some(serial) = serial else { return SerialSettings::default() };
     SerialSettings {
         baud: serial.baud.value,
