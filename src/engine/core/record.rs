@@ -226,6 +226,9 @@ pub enum Record {
         confirmed: bool,
         /// What it said.
         detail: String,
+        /// Bytes sent and received, for people; bounded by the shell.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
     },
     /// The run is over.
     RunEnded {

@@ -56,7 +56,7 @@ impl LabInstruments {
                 ));
                 continue;
             };
-            match setup(instrument, definition) {
+            match instrument_setup(instrument, definition) {
                 Ok(setup) => setups.push(setup),
                 Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
@@ -92,7 +92,8 @@ impl LabInstruments {
     }
 }
 
-fn setup(
+/// An instrument of a lab, ready to be driven. The error says what keeps it from that.
+pub fn instrument_setup(
     instrument: &lab::LabInstrument,
     definition: &Arc<Instrument>,
 ) -> Result<InstrumentSetup, String> {
@@ -111,7 +112,8 @@ fn setup(
     })
 }
 
-fn read_secret(secret: &lab::Secret) -> Result<String, String> {
+/// A password, from where it is kept. The error says where it is missing.
+pub fn read_secret(secret: &lab::Secret) -> Result<String, String> {
     match secret {
         lab::Secret::Environment(name) => std::env::var(name)
             .map_err(|_| format!("its password is expected in the environment variable {name}")),
