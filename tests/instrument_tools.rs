@@ -611,44 +611,55 @@ fn messages_of_a_broker_are_recorded_and_replayed() {
     let Some(program) = mosquitto() else { panic!("mosquitto is missing: run ./test once") };
     let port = free_ports(1)[0];
     let lab = format!(
-        "schema: labloop/lab/v1\nname: optics\ninstruments:\n  uv_1: {{use: mqtt5-spectrometer, \
-         at: \"mqtt://127.0.0.1:{port}/lab/uv\", plays: [uv]}}\n"
+        "schema: labloop/lab/v1\nname: optics\ninstruments:\n  \
+         uv_1: {{use: mqtt5-spectrometer, at: \"mqtt://127.0.0.1:{port}/lab/uv\"}}\n  \
+         light_1: {{use: as7341-picow, at: \"mqtt://127.0.0.1:{port}/sdl-demo/picow/7\"}}\n"
     );
     let folder = Bench::new("broker");
     let _broker = Broker::start(&program, port, folder.folder());
     let stand = Stand::new("mqtt", &lab, &["--speed", "60"]);
-    let device = format!("mqtt://127.0.0.1:{port}/lab/uv");
-    let file = stand.file("uv.jsonl");
-    let mut command = labloop();
-    command.args(["instrument", "record", &device, "--definition", "mqtt5-spectrometer", "--to"]);
-    let (recorder, _) = Beside::listening(command.arg(&file));
-    let measure = ["uv_1", "measure", "--set", "integration=50 ms", "--set", "averages=4"];
     let json = |args: &[&str]| {
         let (code, out, said) = stand.call(args);
         assert_eq!(code, 0, "{said}");
         serde_json::from_str::<Json>(&out).unwrap()
     };
-    let measured = json(&[&measure[..], &["--json"]].concat());
-    let (code, said) = recorder.end();
-    assert_eq!(code, 0, "{said}");
-    let trace = labloop::wire::trace::read(&file).unwrap();
-    assert!(trace.lines.iter().any(|line| line.response_topic.is_some()), "{trace:?}");
+    let device = format!("mqtt://127.0.0.1:{port}/lab/uv");
+    // Answers tied to their questions by correlation data, and by a field of the JSON.
+    let uv = ["uv_1", "measure", "--set", "averages=4"];
+    let light =
+        ["light_1", "measure", "--set", "red=10", "--set", "green=0", "--set", "blue=255", "--yes"];
+    for (model, base, measure) in
+        [("mqtt5-spectrometer", "lab/uv", &uv[..]), ("as7341-picow", "sdl-demo/picow/7", &light)]
+    {
+        let address = format!("mqtt://127.0.0.1:{port}/{base}");
+        let file = stand.file(&format!("{model}.jsonl"));
+        let mut command = labloop();
+        command.args(["instrument", "record", &address, "--definition", model, "--to"]).arg(&file);
+        let (recorder, _) = Beside::listening(&mut command);
+        let measured = json(&[measure, &["--json"]].concat());
+        let (code, said) = recorder.end();
+        assert_eq!(code, 0, "{said}");
+        let trace = labloop::wire::trace::read(&file).unwrap();
+        let out = labloop::wire::trace::Direction::Out;
+        assert_eq!(trace.lines.iter().filter(|l| l.way == Some(out)).count(), 1, "{trace:?}");
 
-    // Replayed below another base of the same broker.
-    let other = format!("mqtt://127.0.0.1:{port}/replayed");
-    let mut command = labloop();
-    command.args(["instrument", "replay"]).arg(&file).args(["--at", &other]);
-    let (replay, _) = Beside::listening(&mut command);
-    let replayed = json(&[&measure[..], &["--json", "--at", &other]].concat());
-    assert_eq!(replayed["result"], measured["result"]);
-    let bytes = |of: &Json| {
-        let messages = of["messages"].as_array().unwrap();
-        let last = messages.last().unwrap()["bytes"].as_str().unwrap().to_owned();
-        last.split_once(' ').unwrap().1.to_owned()
-    };
-    assert_eq!(bytes(&replayed), bytes(&measured));
-    let (code, said) = replay.end();
-    assert!(code == 0 && said.contains("0 were never recorded"), "{code} {said}");
+        // Replayed below another base of the same broker, for another question's id.
+        let other = format!("mqtt://127.0.0.1:{port}/replayed/{model}");
+        let mut command = labloop();
+        command.args(["instrument", "replay"]).arg(&file).args(["--at", &other]);
+        let (replay, _) = Beside::listening(&mut command);
+        let replayed = json(&[measure, &["--json", "--at", &other]].concat());
+        assert!(measured["result"]["whole"].is_object(), "{measured:#}");
+        assert_eq!(replayed["result"], measured["result"]);
+        let last = |of: &Json| {
+            let messages = of["messages"].as_array().unwrap();
+            messages.last().unwrap()["bytes"].as_str().unwrap().to_owned()
+        };
+        assert!(last(&replayed).starts_with(&format!("replayed/{model}/")), "{replayed:#}");
+        assert_ne!(last(&measured), last(&replayed));
+        let (code, said) = replay.end();
+        assert!(code == 0 && said.contains("0 were never recorded"), "{code} {said}");
+    }
 
     // Who is there is heard, not asked.
     let output = labloop()

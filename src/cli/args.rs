@@ -41,7 +41,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Check that the journal was not changed.
     Verify(StateArgs),
-    /// Show or check instrument definitions.
+    /// Definitions, and tools for one device: call, probe, record, replay, trace.
     Instrument(InstrumentArgs),
     /// Run the virtual instruments of a lab on real wires.
     Simulator(SimulatorArgs),

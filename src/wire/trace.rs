@@ -154,6 +154,9 @@ pub fn read(path: &Path) -> Result<Trace, TraceError> {
         if limited.read_line(&mut text).map_err(io)? == 0 {
             break;
         }
+        if text.len() >= LONGEST_LINE {
+            return Err(form(number, format!("it is longer than {LONGEST_LINE} bytes")));
+        }
         if text.trim().is_empty() {
             continue;
         }
@@ -168,7 +171,9 @@ pub fn read(path: &Path) -> Result<Trace, TraceError> {
             continue;
         }
         match serde_json::from_str::<Line>(&text) {
-            Ok(line) if line.t.is_finite() && line.t >= 0.0 => {
+            Ok(mut line) if line.t.is_finite() && line.t >= 0.0 => {
+                // The bytes are enough; a long trace need not stand in memory twice.
+                line.text = None;
                 if line.hex.as_deref().is_some_and(|hex| from_hex(hex).is_none()) {
                     return Err(form(number, "`hex` holds no bytes".to_owned()));
                 }

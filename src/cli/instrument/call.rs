@@ -266,6 +266,9 @@ fn goes_on(args: &CallArgs, chosen: &Chosen, action: &Action, outcome: &ManualOu
     if action.starts.is_empty() || !may {
         return;
     }
+    if chosen.definition.heartbeat.is_some() {
+        output::say("Its watchdog was switched off at the end of this command.");
+    }
     let stops = chosen.definition.actions.iter().find(|a| a.stops);
     let (lab, name) = (args.lab.display(), &args.instrument);
     output::say(format!(

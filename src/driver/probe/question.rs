@@ -41,7 +41,7 @@ pub(super) fn identify(plan: &Plan) -> Result<Vec<Question>, String> {
             Op::Text {
                 texts, answered: true, expect, parse, unless: None, verify: None, ..
             } => text(plan, texts, expect.clone(), parse.clone()),
-            Op::Read { register } => Ok(Question(Asks::Register(register.clone()))),
+            Op::Read { register } => reads(register),
             Op::Text { .. } | Op::Write { .. } | Op::Publish { .. } | Op::Pause(_) => {
                 Err("its `identify:` does more than ask".to_owned())
             }
@@ -61,7 +61,7 @@ pub(super) fn samples(plan: &Plan) -> Vec<(String, Question)> {
                 let texts = std::slice::from_ref(template);
                 text(plan, texts, Vec::new(), parse.clone()).ok()
             }
-            Some(AskPlan::Register(register)) => Some(Question(Asks::Register(register.clone()))),
+            Some(AskPlan::Register(register)) => reads(register).ok(),
             Some(AskPlan::Topic { .. }) | None => None,
         };
         if let Some(question) = question.filter(|q| !all.iter().any(|(_, other)| q.same(other))) {
@@ -72,6 +72,17 @@ pub(super) fn samples(plan: &Plan) -> Vec<(String, Question)> {
         }
     }
     all
+}
+
+/// A read of registers: only with the functions that are one to every device (Modbus Application
+/// Protocol V1.1b3, functions 1 to 4).
+fn reads(register: &Registers) -> Result<Question, String> {
+    let (function, ..) = register.place();
+    if (1..=4).contains(&function) {
+        Ok(Question(Asks::Register(register.clone())))
+    } else {
+        Err(format!("it reads with function {function}, which may be anything to another device"))
+    }
 }
 
 fn text(
@@ -110,7 +121,7 @@ impl Question {
     pub fn effect_on(&self, plan: &Plan) -> Option<String> {
         let (Asks::Text { bytes, .. }, Protocol::Text { codec, .. }) = (&self.0, &plan.protocol)
         else {
-            // A read is one to every device (Modbus Application Protocol V1.1b3, functions 1 to 4).
+            // See `reads`.
             return None;
         };
         let entries = messages::entries(plan);
