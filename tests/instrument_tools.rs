@@ -591,6 +591,9 @@ fn what_crossed_for_a_step_of_a_run_is_shown_decoded() {
     let shown = bench.ok(&["instrument", "trace", &run, "dose"]);
     assert!(shown.contains("pump_1.dispense"), "{shown}");
     assert!(shown.contains("dispense 1 of 4: volume = 1 mL"), "{shown}");
+    // The witness that was read before it, too.
+    let (witness, dose) = (shown.find("asks for dispensed"), shown.find("dispense 1 of 4"));
+    assert!(witness.is_some() && witness < dose, "{shown}");
     assert!(!shown.contains("set_temperature"), "{shown}");
     let rows = bench.json(&["instrument", "trace", &run, "warm", "--json"]);
     let rows = rows.as_array().unwrap();
@@ -603,6 +606,38 @@ fn what_crossed_for_a_step_of_a_run_is_shown_decoded() {
     assert!(csv.lines().count() > rows.len());
     let (code, _, said) = bench.run(&["instrument", "trace", &run, "nothing"]);
     assert!(code == 2 && said.contains("nothing crossed"), "{said}");
+    bench.ok(&["verify"]);
+}
+
+#[test]
+fn a_doubt_is_shown_with_the_readings_that_resolved_it() {
+    let bench = Bench::new("doubt");
+    for name in ["lab.yaml", "campaign.yaml", "protocol.yaml"] {
+        let text = std::fs::read_to_string(format!("examples/flow-synthesis/{name}")).unwrap();
+        // About one answer of the pump in six is lost, after it has done what it was told.
+        let lost = "reactor_volume: 0.5 mL, pump_1_lost_reply_every: 6";
+        let text = text.replace("reactor_volume: 0.5 mL}", &format!("{lost}}}"));
+        std::fs::write(bench.folder().join(name), text).unwrap();
+    }
+    let campaign = bench.folder().join("campaign.yaml").display().to_string();
+    let run = ["run", &campaign, "--simulate", "--speed", "max", "--experiments", "3"];
+    bench.run(&run);
+    let runs = bench.json(&["export", "snar-1", "--what", "steps", "--format", "json"]);
+    let all = runs.as_array().unwrap().iter().flat_map(|run| {
+        run["steps"].as_array().unwrap().iter().map(move |step| (&run["run"], step))
+    });
+    let mut resolved = all.filter(|(_, step)| {
+        step["outcome"].as_str().is_some_and(|outcome| outcome.ends_with("(by witness)"))
+    });
+    let (run, step) = resolved.next().unwrap_or_else(|| panic!("no doubt arose: {runs:#}"));
+    let (run, step) = (run.as_str().unwrap(), step["step"].as_str().unwrap());
+    let rows = bench.json(&["instrument", "trace", run, step, "--json"]);
+    let rows = rows.as_array().unwrap();
+    let sent = rows.iter().position(|r| r["meaning"] == "dispense 1 of 4: volume = 0.2 mL");
+    let asked = |row: &&Json| row["meaning"] == "asks for dispensed";
+    let (before, after) = rows.split_at(sent.unwrap());
+    assert!(before.iter().any(|row| asked(&row)), "{rows:#?}");
+    assert!(after.iter().any(|row| asked(&row)), "{rows:#?}");
     bench.ok(&["verify"]);
 }
 

@@ -308,8 +308,9 @@ impl History {
                     }
                 }
             }
-            Record::Resolved { step, attempt, resolution, by, .. } => {
+            Record::Resolved { step, attempt, resolution, by, trace, .. } => {
                 if let Some(found) = run.attempt(&step.path, *attempt) {
+                    found.trace.push_str(trace);
                     found.until = Some(now);
                     found.outcome = format!("{} (by {by})", resolution.as_str());
                 }

@@ -14,6 +14,9 @@ use crate::expr::Value;
 use crate::store::telemetry::Point;
 use crate::units::Unit;
 
+/// Messages kept for the witness of one step.
+const WITNESSED_MAX: usize = 64;
+
 impl<I: Instruments> Engine<I> {
     pub(super) fn perform_one(&mut self, action: Action) {
         match action {
@@ -124,10 +127,14 @@ impl<I: Instruments> Engine<I> {
         };
         match pending {
             Pending::Command { run, key, attempt } => {
-                let trace = wire_trace::kept(&trace);
+                let trace = self.witness_trace(&run, &key, trace);
                 Some(Event::Outcome { run, key, attempt, result, trace })
             }
             Pending::Witness { run, key, instrument, since } => {
+                let of = self.witnessed.entry((run.clone(), key.clone())).or_default();
+                // A witness may be read again and again while a device settles.
+                let room = WITNESSED_MAX.saturating_sub(of.len());
+                of.extend(trace.into_iter().take(room));
                 let rebooted = self.rebooted.get(&instrument).is_some_and(|at| *at >= since);
                 let now = self.now();
                 let busy = match self.core.signals().value(&instrument, "status", now) {
@@ -145,6 +152,19 @@ impl<I: Instruments> Engine<I> {
                 Some(Event::Witnessed { run, key, reading })
             }
         }
+    }
+
+    /// The trace of a step: what its witness was read with since it was last told, and what
+    /// followed.
+    pub(super) fn witness_trace(
+        &mut self,
+        run: &str,
+        key: &StepKey,
+        followed: Vec<driver::Exchange>,
+    ) -> String {
+        let mut all = self.witnessed.remove(&(run.to_owned(), key.clone())).unwrap_or_default();
+        all.extend(followed);
+        wire_trace::kept(&all)
     }
 
     /// What people may want to see of a record.
