@@ -368,6 +368,13 @@ fn what_answers_is_found_without_a_single_command() {
         let out: Json = serde_json::from_slice(&output.stdout).unwrap_or(Json::Null);
         (output.status.code().unwrap(), out)
     };
+    // A pump that was just switched on says so instead of its first answer, once; it is asked again.
+    let (code, found) = probe(&[&pump, "--definition", "newera-ne1000", "--units", "0-2"]);
+    assert_eq!(code, 0);
+    let all = found["found"].as_array().unwrap();
+    assert_eq!(all.len(), 1, "{found:#}");
+    assert_eq!(all[0]["config"]["address"], "0");
+    assert!(all[0]["alarms"][0].as_str().unwrap().contains("power was interrupted"), "{found:#}");
     // All built-in definitions that fit the line are tried.
     let (code, found) = probe(&[&pump]);
     assert_eq!(code, 0);

@@ -64,6 +64,8 @@ pub struct Found {
     pub values: Vec<(String, String)>,
     /// Questions of the definition that got no such answer.
     pub missing: Vec<String>,
+    /// Alarms it told instead of an answer: they count as read now.
+    pub alarms: Vec<String>,
     /// What crossed the wire.
     pub trace: Vec<Exchange>,
 }

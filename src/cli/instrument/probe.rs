@@ -98,6 +98,9 @@ fn show(findings: &Findings, address: &str) {
         if !found.missing.is_empty() {
             output::data(&format!("    but not {}\n", found.missing.join(", ")));
         }
+        for alarm in &found.alarms {
+            output::data(&format!("    {alarm}; this is told once, and was told to you now\n"));
+        }
         for exchange in found.trace.iter().take(8) {
             let way = if exchange.way == crate::driver::Way::Out { '>' } else { '<' };
             output::data(&format!("    {way} {}\n", exchange.text));
@@ -137,6 +140,7 @@ fn as_json(findings: &Findings) -> serde_json::Value {
             json!({
                 "definition": found.definition, "at": found.at, "config": of(&found.config),
                 "certain": found.certain, "values": of(&found.values), "missing": found.missing,
+                "alarms": found.alarms,
                 "messages": found.trace,
             })
         })

@@ -171,10 +171,20 @@ impl Lines<'_> {
         let reply = plan.reply_timeout.min(LONGEST_WAIT);
         let timing = Timing { reply, gap: plan.gap.max(GAP), silent: plan.silent_gap };
         let mut trace = Trace::default();
-        let mut telling = false;
+        let (mut telling, mut alarms) = (false, Vec::new());
         for question in &candidate.identify {
             self.open(line).await?;
-            if let Err(fault) = question.ask(plan, line, &timing, &mut trace).await {
+            let mut heard = question.ask(plan, line, &timing, &mut trace).await;
+            // An alarm stands in place of an answer and is cleared by being read; what it replaced
+            // is asked again.
+            if let Err(fault) = &heard
+                && fault.kind == FailureKind::Alarm
+                && line.is_open()
+            {
+                alarms.push(fault.message.clone());
+                heard = question.ask(plan, line, &timing, &mut trace).await;
+            }
+            if let Err(fault) = heard {
                 if fault.kind != FailureKind::Timeout {
                     findings.others.push((named, fault.message));
                 }
@@ -208,6 +218,7 @@ impl Lines<'_> {
             certain,
             values,
             missing,
+            alarms,
             trace: trace.all,
         });
         Ok(certain)

@@ -81,6 +81,7 @@ fn judge(
         certain,
         values,
         missing,
+        alarms: Vec::new(),
         trace: Vec::new(),
     });
 }
