@@ -41,7 +41,7 @@ pub enum Command {
     Export(ExportArgs),
     /// Check that the journal was not changed.
     Verify(StateArgs),
-    /// Show or check instrument definitions.
+    /// Definitions, and tools for one device: call, probe, record, replay, trace.
     Instrument(InstrumentArgs),
     /// Run the virtual instruments of a lab on real wires.
     Simulator(SimulatorArgs),
@@ -240,6 +240,8 @@ pub enum ExportWhat {
     Telemetry,
     /// One row per curve or array that is kept as a file; with --to also the numbers.
     Files,
+    /// One row per message that crossed a wire for a step, decoded.
+    Wire,
 }
 
 /// `labloop instrument`
@@ -259,12 +261,159 @@ pub enum InstrumentCommand {
     Show {
         /// Name such as `newera-ne1000`, or a file.
         name: String,
+        /// Print the definition itself, to start a new one from.
+        #[arg(long)]
+        source: bool,
     },
     /// Check definitions against the golden bytes they carry.
     Check {
         /// Files and folders; the built-in ones if none is given.
         paths: Vec<PathBuf>,
     },
+    /// Carry out one action, or read one property, by hand, and show the bytes.
+    Call(CallArgs),
+    /// Find out what answers at an address. Only asks; commands nothing.
+    Probe(ProbeArgs),
+    /// Stand between a program and a device and record what crosses.
+    Record(RecordArgs),
+    /// Answer as a device did when it was recorded.
+    Replay(ReplayArgs),
+    /// Show what crossed the wire for the steps of a run, decoded.
+    Trace(TraceArgs),
+}
+
+/// `labloop instrument call`
+#[derive(Debug, Args)]
+pub struct CallArgs {
+    /// Lab file.
+    pub lab: PathBuf,
+    /// Instrument of the lab.
+    pub instrument: String,
+    /// Action or property of its definition.
+    #[arg(value_name = "ACTION|PROPERTY")]
+    pub what: String,
+    /// Argument of the action, such as `volume="2 mL"`.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// Show the bytes that would be sent; open nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Confirm an action that starts to heat, pump, move, pressurise or switch power.
+    #[arg(long)]
+    pub yes: bool,
+    /// Where the instrument is, instead of where the lab says: that of a simulator, a recording
+    /// proxy or a replay.
+    #[arg(long, value_name = "ADDRESS")]
+    pub at: Option<String>,
+    /// Use virtual instruments instead of those of the lab file.
+    #[arg(long, conflicts_with = "at")]
+    pub simulate: bool,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop instrument probe`
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Address such as `serial:/dev/ttyUSB0`, `tcp://host:port`, `modbus+tcp://host:502` or
+    /// `mqtt://host:1883/base`.
+    pub address: String,
+    /// Definition to try, a name or a file; all built-in ones that fit the wire if none is given.
+    #[arg(long, value_name = "NAME")]
+    pub definition: Vec<String>,
+    /// Addresses of units on a shared line, such as `1-32`.
+    #[arg(long, value_name = "FIRST-LAST", value_parser = parse_units)]
+    pub units: Option<(u8, u8)>,
+    /// Go on after the first device that is certain.
+    #[arg(long)]
+    pub all: bool,
+    /// Stop after this many seconds; over MQTT listen for so long, 5 if not given.
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub within: Option<f64>,
+    /// Password of the broker: `env:NAME` or `file:PATH`.
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Option<String>,
+}
+
+fn parse_units(text: &str) -> Result<(u8, u8), String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (first.parse::<u8>(), last.parse::<u8>()) {
+        (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+        _ => Err("a unit, or the first and last of them, from 0 to 255: 1-32".to_owned()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if (0.1..=604_800.0).contains(&n) => Ok(n),
+        _ => Err("a number of seconds from 0.1 to 604800".to_owned()),
+    }
+}
+
+/// `labloop instrument record`
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Address of the device.
+    pub address: String,
+    /// File of the trace; must not exist yet.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Where the program connects: `pty`, or `tcp://host:port` where port 0 is any free one. A
+    /// terminal for a serial line and a free port for a socket if not given.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Definition that knows the settings of the serial line, or, over MQTT, which messages go to
+    /// the device.
+    #[arg(long, value_name = "NAME")]
+    pub definition: Option<String>,
+    /// Bits per second of the serial line.
+    #[arg(long)]
+    pub baud: Option<u32>,
+    /// Frame of the serial line, such as 8N1.
+    #[arg(long)]
+    pub frame: Option<String>,
+    /// Stop after this many seconds.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub time: Option<f64>,
+    /// Size of the file at most, in MiB. What crosses beyond it is passed on and not recorded.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=500))]
+    pub most: u64,
+    /// Password of the broker: `env:NAME` or `file:PATH`.
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Option<String>,
+}
+
+/// `labloop instrument replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Trace made by `labloop instrument record`.
+    pub file: PathBuf,
+    /// Where to answer: `pty`, `tcp://host:port` (port 0: any free one), or for MQTT the broker and
+    /// base. If not given, a place like that of the device.
+    #[arg(long, value_name = "ADDRESS")]
+    pub at: Option<String>,
+    /// Answer at once instead of after the time it took.
+    #[arg(long)]
+    pub fast: bool,
+    /// Stop after this many seconds.
+    #[arg(long = "for", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub time: Option<f64>,
+    /// Password of the broker: `env:NAME` or `file:PATH`.
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Option<String>,
+}
+
+/// `labloop instrument trace`
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// Campaign, run or command by hand (`manual-1`).
+    pub id: String,
+    /// Step, or the beginning of its path; all if not given.
+    pub step: Option<String>,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 /// `labloop simulator`

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::args::{ExportArgs, ExportFormat, ExportWhat};
+use super::instrument::trace as wire;
 use super::status::plain;
 use super::{Exit, export_files, output};
 use crate::engine::campaign::{Conclusion, Experiment};
@@ -63,11 +64,44 @@ fn export(args: &ExportArgs) -> Result<String, String> {
         }
         (ExportWhat::Steps, ExportFormat::Csv) => Ok(steps_csv(&runs)),
         (ExportWhat::Steps, ExportFormat::Json) => Ok(format!("{:#}\n", steps_json(&runs))),
+        (ExportWhat::Wire, format) => {
+            let rows = wire::rows(&journal, &history, &name, None);
+            Ok(match format {
+                ExportFormat::Csv => wire_csv(&rows),
+                ExportFormat::Json => {
+                    let all: Vec<_> = rows.iter().map(wire::as_json).collect();
+                    format!("{:#}\n", serde_json::Value::Array(all))
+                }
+            })
+        }
         (ExportWhat::Telemetry, format) => telemetry(folder, &history, &runs, format),
         (ExportWhat::Files, format) => {
             export_files::export(&journal, &runs, format, args.to.as_deref())
         }
     }
+}
+
+fn wire_csv(rows: &[wire::Row]) -> String {
+    let mut text = "run,step,attempt,instrument,action,seconds,way,bytes,meaning\n".to_owned();
+    for row in rows {
+        let seconds = row.seconds.map_or(String::new(), |s| format!("{s:.6}"));
+        let attempt = row.attempt.to_string();
+        let cells = [
+            &row.run,
+            &row.step,
+            &attempt,
+            &row.instrument,
+            &row.action,
+            &seconds,
+            &row.way.to_owned(),
+            &row.bytes,
+            &row.meaning,
+        ];
+        let cells: Vec<String> = cells.iter().map(|cell| output::csv_cell(cell)).collect();
+        text.push_str(&cells.join(","));
+        text.push('\n');
+    }
+    text
 }
 
 fn names<'a>(

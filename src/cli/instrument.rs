@@ -1,41 +1,76 @@
-//! `labloop instrument`: what definitions say, and whether their golden bytes come out.
+//! `labloop instrument`: what definitions say, whether their golden bytes come out, and the tools
+//! for one device on a real line.
+
+mod call;
+mod chosen;
+mod probe;
+mod record;
+mod replay;
+mod shown;
+pub(super) mod trace;
 
 use std::path::Path;
 
 use super::args::{InstrumentArgs, InstrumentCommand};
 use super::{Exit, check, output};
 use crate::compiler::built_in;
-use crate::driver::golden;
+use crate::driver::{self, golden};
+use crate::engine::shell::read_secret;
 use crate::spec::instrument::Instrument;
+use crate::spec::lab::Secret;
 use crate::spec::{Document, Sources, ValueSpec, ValueType, lower, render};
 
 pub(super) fn run(args: &InstrumentArgs, json: bool) -> Exit {
     match &args.command {
         InstrumentCommand::List => list(json),
-        InstrumentCommand::Show { name } => show(name, json),
+        InstrumentCommand::Show { name, source: true } => source(name),
+        InstrumentCommand::Show { name, source: false } => show(name, json),
         InstrumentCommand::Check { paths } if paths.is_empty() => check_built_in(),
         InstrumentCommand::Check { paths } => {
             check::run(&super::args::CheckArgs { paths: paths.clone() }, json)
+        }
+        InstrumentCommand::Call(args) => call::run(args, json),
+        InstrumentCommand::Probe(args) => probe::run(args, json),
+        InstrumentCommand::Record(args) => record::run(args, json),
+        InstrumentCommand::Replay(args) => replay::run(args, json),
+        InstrumentCommand::Trace(args) => trace::run(args, json),
+    }
+}
+
+/// Path and text of a built-in definition or a file.
+fn text(name: &str) -> Result<(String, String), String> {
+    match built_in::text(name) {
+        Some((path, text)) => Ok((path.to_owned(), text.to_owned())),
+        None if Path::new(name).is_file() => {
+            let text = std::fs::read_to_string(name).map_err(|e| format!("{name}: {e}"))?;
+            Ok((name.to_owned(), text))
+        }
+        None => {
+            let known: Vec<&str> = built_in::names().collect();
+            let near = crate::spec::nearest(name, known.iter().copied());
+            Err(match near {
+                Some(near) => format!("there is no definition `{name}`; did you mean `{near}`?"),
+                None => format!("there is no definition `{name}`; there are {}", known.join(", ")),
+            })
+        }
+    }
+}
+
+fn source(name: &str) -> Exit {
+    match text(name) {
+        Ok((_, text)) => {
+            output::data(&text);
+            Exit::Done
+        }
+        Err(message) => {
+            output::error(message);
+            Exit::Usage
         }
     }
 }
 
 fn read(name: &str) -> Result<Instrument, String> {
-    let (path, text) = match built_in::text(name) {
-        Some((path, text)) => (path.to_owned(), text.to_owned()),
-        None if Path::new(name).is_file() => {
-            let text = std::fs::read_to_string(name).map_err(|e| format!("{name}: {e}"))?;
-            (name.to_owned(), text)
-        }
-        None => {
-            let known: Vec<&str> = built_in::names().collect();
-            let near = crate::spec::nearest(name, known.iter().copied());
-            return Err(match near {
-                Some(near) => format!("there is no definition `{name}`; did you mean `{near}`?"),
-                None => format!("there is no definition `{name}`; there are {}", known.join(", ")),
-            });
-        }
-    };
+    let (path, text) = text(name)?;
     let mut sources = Sources::new();
     let id = sources.add(path, text.as_str());
     let checked = sources.get(id).map(lower);
@@ -43,6 +78,48 @@ fn read(name: &str) -> Result<Instrument, String> {
         Some((Some(Document::Instrument(instrument)), _)) => Ok((*instrument).clone()),
         Some((_, report)) => Err(render::text(&report, &sources, render::Colour::Never)),
         None => Err(format!("{name} cannot be read")),
+    }
+}
+
+/// A password named on the command line, as in a lab file.
+fn secret(text: Option<&str>) -> Result<Option<driver::Secret>, String> {
+    let Some(text) = text else { return Ok(None) };
+    let secret = match text.split_once(':') {
+        Some(("env", name)) => Secret::Environment(name.to_owned()),
+        Some(("file", path)) => Secret::File(path.to_owned()),
+        _ => return Err("--secret: write env:NAME or file:PATH, never the password".to_owned()),
+    };
+    read_secret(&secret).map(|secret| Some(driver::Secret(secret)))
+}
+
+/// A runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))
+}
+
+/// Waits for the end of a command that otherwise goes on: Ctrl-C, SIGTERM or its time.
+async fn until_stopped(seconds: Option<f64>) {
+    let ended = async {
+        match seconds {
+            Some(seconds) => tokio::time::sleep(std::time::Duration::from_secs_f64(seconds)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

@@ -20,6 +20,14 @@ pub fn error(text: impl AsRef<str>) {
     say(format!("error: {}", text.as_ref()));
 }
 
+/// The beginning of a text that may be long, such as a message that holds a curve.
+pub fn beginning(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 /// Whether stderr is a terminal that may be coloured and redrawn.
 pub fn terminal() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")

@@ -23,6 +23,7 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
     if let Some(id) = &args.id
         && history.campaign_named(Some(id)).is_none()
         && !history.runs.contains_key(id)
+        && !history.manual.iter().any(|manual| manual.id == *id)
     {
         let known: Vec<&str> = history.campaigns.iter().map(|c| c.machine.id.as_str()).collect();
         output::error(format!("there is no campaign or run `{id}`; there is {}", known.join(", ")));
@@ -106,6 +107,26 @@ fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
             }
         }
     }
+    for manual in history.manual.iter().filter(|m| wanted(id, &m.id)) {
+        let step = &manual.step;
+        let args: Vec<String> =
+            step.args.iter().map(|(name, value)| format!("{name} = {}", plain(value))).collect();
+        text.push_str(&format!(
+            "{}  {} by {}: {}.{} {}{}: {}\n",
+            manual.id,
+            output::wall(manual.wall_ms),
+            manual.by,
+            step.instrument,
+            step.action,
+            args.join(", "),
+            manual.at.as_ref().map_or(String::new(), |at| format!(" at {at}")),
+            if step.outcome.is_empty() {
+                "in doubt, its outcome was never learnt"
+            } else {
+                &step.outcome
+            },
+        ));
+    }
     text
 }
 
@@ -155,7 +176,22 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
             })
         })
         .collect();
-    json!({"working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs})
+    let manual: Vec<_> = history
+        .manual
+        .iter()
+        .filter(|m| wanted(id, &m.id))
+        .map(|m| {
+            json!({
+                "id": m.id, "by": m.by, "when": output::wall(m.wall_ms), "at": m.at,
+                "instrument": m.step.instrument, "action": m.step.action, "args": m.step.args,
+                "outcome": m.step.outcome, "value": m.step.value,
+            })
+        })
+        .collect();
+    json!({
+        "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
+        "manual": manual,
+    })
 }
 
 /// A value for a table.

@@ -3,6 +3,8 @@
 //! A run goes on with the texts it was started with whatever happens to the files since, so a
 //! bundle can be written into one document and read back from it.
 
+mod kept;
+
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ use crate::spec::{
     Diagnostic, Document, Report, SourceId, Sources, Spanned, codes, lower, nearest,
 };
 
+pub use self::kept::lab_of_kept;
 pub use crate::spec::Kind;
 
 /// Largest file that is read.

@@ -34,6 +34,7 @@ pub use bind::{Binding, Definitions};
 pub use bundle::{Bundle, BundleError, Kind};
 pub use interlocks::first_guard;
 pub use lab::check_lab;
+pub use operation::PORT_ARGUMENTS;
 pub use walk::{Protocols, Request, compile};
 
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ use crate::spec::{Diagnostic, Expression, Named, Spanned, Written, codes, listed
 use crate::units::Dimension;
 
 /// Arguments whose values a lab may name under `ports:`.
-pub(super) const PORT_ARGUMENTS: &[&str] = &["port", "from", "to", "place"];
+pub const PORT_ARGUMENTS: &[&str] = &["port", "from", "to", "place"];
 
 impl<'a> Walk<'a> {
     /// `do: role.action`.

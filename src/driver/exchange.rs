@@ -24,6 +24,7 @@ use tokio::time::{Instant, Sleep, timeout_at};
 
 use super::bulk::Arrival;
 use super::line::Urgent;
+use super::tap;
 use super::text::{Fault, Reply, ReplyEnd, TextCodec, UnsolicitedPlan};
 use super::types::{Exchange, FailureKind, Sent, Way};
 use crate::spec::instrument::{StatusClass, UnsolicitedAction};
@@ -56,7 +57,9 @@ impl Trace {
         if self.all.len() >= LONGEST_TRACE {
             self.all.remove(LONGEST_TRACE / 2);
         }
-        self.all.push(Exchange { at: clock.now(), way, text });
+        let exchange = Exchange { at: clock.now(), way, text };
+        tap::show(&exchange);
+        self.all.push(exchange);
     }
 }
 

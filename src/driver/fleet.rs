@@ -16,8 +16,9 @@ use super::null::Null;
 use super::plan::{Plan, Protocol};
 use super::session::Session;
 use super::stop;
+use super::tap::watched;
 use super::topics::{State, Topics};
-use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError};
+use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError, Tap};
 use crate::wire::{Backoff, Clock, Dialer, SerialSettings};
 
 /// Longest pause before a silent device of a shared line is asked again, in reply timeouts. An
@@ -31,6 +32,7 @@ pub struct Fleet {
     gate: Arc<Gate>,
     dropped: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<()>>,
+    tap: Option<Tap>,
 }
 
 /// The way to one instrument.
@@ -59,6 +61,18 @@ impl Fleet {
         dialer: Dialer,
         notices: mpsc::Sender<Notice>,
         seed: u64,
+    ) -> Result<Fleet, Vec<SetupError>> {
+        Fleet::start_watched(instruments, clock, dialer, notices, seed, None)
+    }
+
+    /// The same, with every message shown as it crosses a wire.
+    pub fn start_watched(
+        instruments: Vec<InstrumentSetup>,
+        clock: Clock,
+        dialer: Dialer,
+        notices: mpsc::Sender<Notice>,
+        seed: u64,
+        tap: Option<Tap>,
     ) -> Result<Fleet, Vec<SetupError>> {
         let mut wrong = Vec::new();
         let mut lines: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
@@ -89,6 +103,7 @@ impl Fleet {
             gate: Arc::default(),
             dropped: Arc::default(),
             tasks: Vec::new(),
+            tap,
         };
         for (number, members) in lines.into_values().enumerate() {
             // Lines that fail together must not all come back at the same moment.
@@ -162,7 +177,7 @@ impl Fleet {
                 let backoff = Backoff::of_line(seed);
                 let bus =
                     Bus { line, sessions, requests: inlet, urgent, outbox, gate, backoff, queue };
-                tokio::spawn(bus.run())
+                tokio::spawn(watched(self.tap.clone(), bus.run()))
             }
             Protocol::Mqtt(mqtt) => {
                 let Some(lamp) = lamps.pop() else { return };
@@ -183,7 +198,7 @@ impl Fleet {
                     lamp,
                     state: State::default(),
                 };
-                tokio::spawn(topics.run())
+                tokio::spawn(watched(self.tap.clone(), topics.run()))
             }
             Protocol::Null => {
                 let Some(lamp) = lamps.pop() else { return };

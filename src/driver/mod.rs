@@ -12,6 +12,7 @@
 mod bulk;
 mod bus;
 mod checksum;
+pub mod decode;
 mod exchange;
 mod fleet;
 mod forms;
@@ -24,12 +25,15 @@ pub mod mirror;
 mod null;
 mod pattern;
 mod plan;
+pub mod preview;
+pub mod probe;
 mod registers;
 mod scope;
 mod session;
 mod sparkplug;
 mod stop;
 mod talk;
+mod tap;
 mod template;
 mod text;
 mod topics;
@@ -40,9 +44,24 @@ pub use fleet::Fleet;
 pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,
-    SetupError, Way,
+    SetupError, Tap, Way,
 };
 pub use values::written_values;
+
+/// Settings of the serial line of a definition, if it has one.
+pub fn serial_of(definition: &Definition) -> Option<crate::wire::SerialSettings> {
+    use crate::spec::instrument::Wire;
+    match &definition.connection.wire {
+        Wire::Bytes(bytes) => bytes.serial.as_ref().map(|serial| plan::settings(Some(serial))),
+        Wire::Modbus(modbus) => modbus.serial.as_ref().map(|serial| plan::settings(Some(serial))),
+        Wire::Mqtt(_) => None,
+    }
+}
+
+/// Topics on which commands to an instrument are published, as filters.
+pub fn command_topics(setup: &InstrumentSetup) -> Result<Vec<String>, Vec<String>> {
+    Ok(plan::Plan::new(setup)?.command_topics())
+}
 
 /// What a model of instrument understands.
 pub use crate::spec::instrument::Instrument as Definition;

@@ -164,6 +164,14 @@ impl Pattern {
         Ok(Pattern { parts, optional })
     }
 
+    /// Whether a part of it is fixed, so that not every answer matches.
+    pub fn has_own_text(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Text(text) => !text.trim().is_empty(),
+            Part::Field { .. } | Part::Unit | Part::Status => false,
+        })
+    }
+
     /// Matches a whole answer; the error says what was expected where.
     pub fn find(&self, answer: &str) -> Result<Found, String> {
         let mut found = Found::default();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use self::compile::Compiler;
+pub(super) use self::compile::settings;
 use super::bulk::BlockPlan;
 use super::json::Payload;
 use super::pattern::Pattern;
@@ -265,6 +266,18 @@ impl Plan {
             Some(plan) if wrong.is_empty() => Ok(plan),
             _ => Err(wrong),
         }
+    }
+
+    /// Topics of all messages to the instrument, fields in them as `+`.
+    pub fn command_topics(&self) -> Vec<String> {
+        let actions = self.actions.values();
+        let ops = actions.flat_map(|action| action.operations.iter().chain(&action.on_cancel));
+        ops.chain(&self.safe_state)
+            .filter_map(|op| match op {
+                Op::Publish { topic, .. } => Some(topic.filter(&self.config)),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Scope for messages that have no arguments.

@@ -342,7 +342,7 @@ pub(super) fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
 }
 
 /// What stands for a value in registers.
-fn written(
+pub(super) fn written(
     value: &Expr,
     unit: Option<&Unit>,
     words: &BTreeMap<String, f64>,

@@ -143,6 +143,10 @@ pub struct Exchange {
     pub text: String,
 }
 
+/// Where messages are shown as they cross a wire. When it is full, messages are left out of the
+/// show; traces keep theirs.
+pub type Tap = tokio::sync::mpsc::Sender<Exchange>;
+
 /// Direction of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

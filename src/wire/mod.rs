@@ -11,9 +11,13 @@ pub mod mqtt;
 mod mqtt_codec;
 pub mod pause;
 pub mod printable;
+pub mod record;
 mod refusal;
+pub mod replay;
+pub mod stand;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod trace;
 pub mod trust;
 
 pub use address::{Address, AddressError, Endpoint};

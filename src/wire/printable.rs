@@ -24,6 +24,36 @@ pub fn printable(bytes: &[u8]) -> String {
     text
 }
 
+/// The bytes of a text made by [`printable`]; `None` when it was cut or is none.
+pub fn unprintable(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            // Everything else that is no printable ASCII is written as an escape.
+            bytes.push(Some(byte).filter(|byte| (b' '..=b'~').contains(byte))?);
+            continue;
+        }
+        bytes.push(match rest.next()? {
+            b'r' => b'\r',
+            b'n' => b'\n',
+            b't' => b'\t',
+            b'\\' => b'\\',
+            b'x' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            _ => return None,
+        });
+    }
+    (text.len() < LONGEST).then_some(bytes)
+}
+
+/// The bytes of a text made by [`hex`]; `None` when it was cut or is none.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    text.split_whitespace().map(|pair| u8::from_str_radix(pair, 16).ok()).collect()
+}
+
 /// Bytes as pairs of hexadecimal digits with spaces, for frames that hold no text.
 pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity((3 * bytes.len()).min(LONGEST + 3));
@@ -74,6 +104,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(bytes in proptest::collection::vec(0_u8.., 0..400)) {
+            prop_assert_eq!(unprintable(&printable(&bytes)), Some(bytes.clone()));
+            prop_assert_eq!(unhex(&hex(&bytes)), Some(bytes));
+        }
+
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = (unprintable(&text), unhex(&text));
+        }
+
         #[test]
         fn text_and_bytes_are_inverse(bytes: Vec<u8>) {
             prop_assert_eq!(bytes_of(&text_of(&bytes)), Some(bytes));

@@ -200,10 +200,11 @@ fn entries(plan: &Plan) -> Vec<Entry> {
         for (step, op) in action.operations.iter().enumerate() {
             add(op, Role::Step { action: name.clone(), step });
         }
-        action.on_cancel.iter().for_each(|op| add(op, Role::Other));
+        let cancels = || Role::Other(format!("cancels {name}"));
+        action.on_cancel.iter().for_each(|op| add(op, cancels()));
     }
     plan.safe_state.iter().for_each(|op| add(op, Role::Safe));
-    plan.on_connect.iter().for_each(|op| add(op, Role::Other));
+    plan.on_connect.iter().for_each(|op| add(op, Role::Other("prepares".to_owned())));
     all
 }
 

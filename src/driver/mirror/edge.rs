@@ -82,7 +82,8 @@ impl Edge {
             for (step, op) in action.operations.iter().enumerate() {
                 edge.write(plan, op, Role::Step { action: name.clone(), step });
             }
-            action.on_cancel.iter().for_each(|op| edge.write(plan, op, Role::Other));
+            let cancels = || Role::Other(format!("cancels {name}"));
+            action.on_cancel.iter().for_each(|op| edge.write(plan, op, cancels()));
         }
         plan.safe_state.iter().for_each(|op| edge.write(plan, op, Role::Safe));
         edge
@@ -308,7 +309,7 @@ impl Mirror {
             match &write.role {
                 Role::Step { action, step } => steps.push((action.clone(), *step, fields)),
                 Role::Safe => safe = true,
-                Role::Property(_) | Role::Other => {}
+                Role::Property(_) | Role::Other(_) => {}
             }
         }
         (steps, safe)

@@ -13,7 +13,7 @@ const REMEMBERED: usize = 32;
 
 /// A message the device may get.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
+pub(in crate::driver) struct Entry {
     pub template: Template,
     pub role: Role,
     pub answered: bool,
@@ -30,26 +30,26 @@ pub(super) struct Entry {
 
 /// An answer of an example.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Like {
+pub(in crate::driver) struct Like {
     pub class: Option<StatusClass>,
     pub data: String,
 }
 
 /// What a message is for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Role {
+pub(in crate::driver) enum Role {
     /// Asks for a property.
     Property(String),
     /// A step of an action.
     Step { action: String, step: usize },
     /// Part of the safe state.
     Safe,
-    /// Anything else.
-    Other,
+    /// Anything else: what it is for, in words.
+    Other(String),
 }
 
 /// All messages of a plan, always in the same order.
-pub(super) fn entries(plan: &Plan) -> Vec<Entry> {
+pub(in crate::driver) fn entries(plan: &Plan) -> Vec<Entry> {
     let mut all = Vec::new();
     for (name, property) in &plan.properties {
         if let Some(AskPlan::Text { template, parse, block }) = &property.ask {
@@ -62,10 +62,10 @@ pub(super) fn entries(plan: &Plan) -> Vec<Entry> {
             operation(&mut all, op, &Role::Step { action: name.clone(), step });
         }
         for op in &action.on_cancel {
-            operation(&mut all, op, &Role::Other);
+            operation(&mut all, op, &Role::Other(format!("cancels {name}")));
         }
         if let Some(DonePlan::Poll { send, .. }) = &action.done {
-            add(&mut all, send, Role::Other, true, None);
+            add(&mut all, send, Role::Other(format!("asks whether {name} is done")), true, None);
         }
     }
     for op in &plan.safe_state {
@@ -73,8 +73,10 @@ pub(super) fn entries(plan: &Plan) -> Vec<Entry> {
     }
     let beat = plan.heartbeat.iter();
     let beat = beat.flat_map(|beat| beat.arm.iter().chain(&beat.feed).chain(&beat.disarm));
-    for op in plan.identify.iter().chain(&plan.on_connect).chain(beat) {
-        operation(&mut all, op, &Role::Other);
+    let ops = plan.identify.iter().map(|op| (op, "identifies"));
+    let ops = ops.chain(plan.on_connect.iter().map(|op| (op, "prepares")));
+    for (op, word) in ops.chain(beat.map(|op| (op, "sets its watchdog"))) {
+        operation(&mut all, op, &Role::Other(word.to_owned()));
     }
     if let Some(check) = &plan.silent_check {
         question(&mut all, check);
@@ -101,7 +103,8 @@ fn set_block(all: &mut [Entry], block: bool) {
 }
 
 fn question(all: &mut Vec<Entry>, question: &UnlessPlan) {
-    add(all, &question.ask, Role::Other, true, Some(&question.parse));
+    let role = Role::Other("checks".to_owned());
+    add(all, &question.ask, role, true, Some(&question.parse));
 }
 
 fn operation(all: &mut Vec<Entry>, op: &Op, role: &Role) {

@@ -9,13 +9,13 @@
 
 mod board;
 mod edge;
-mod messages;
+pub(super) mod messages;
 mod modbus;
 mod model;
 mod payload;
 mod say;
 mod state;
-mod text;
+pub(super) mod text;
 mod topics;
 mod value;
 

@@ -135,7 +135,7 @@ fn opened(codec: &TextCodec, request: &[u8], mut received: Vec<u8>) -> Option<Li
 }
 
 /// The entries a message can be, of those with the most text of their own.
-fn best(entries: &[Entry], body: &str, plan: &Plan) -> Vec<(usize, Said)> {
+pub(in crate::driver) fn best(entries: &[Entry], body: &str, plan: &Plan) -> Vec<(usize, Said)> {
     let mut found: Vec<(usize, Said)> = Vec::new();
     for (at, entry) in entries.iter().enumerate() {
         let Some(said) = entry.template.read(body, &plan.config) else { continue };

@@ -550,7 +550,7 @@ fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs().max(1)).unwrap_or(u32::MAX)
 }
 
-fn settings(serial: Option<&Serial>) -> SerialSettings {
+pub(in crate::driver) fn settings(serial: Option<&Serial>) -> SerialSettings {
     let Some(serial) = serial else { return SerialSettings::default() };
     SerialSettings {
         baud: serial.baud.value,

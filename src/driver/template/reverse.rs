@@ -73,7 +73,10 @@ impl Template {
                 text.map_or_else(|| "+".to_owned(), |(text, _)| text)
             }
         };
-        self.parts.iter().map(part).collect()
+        let topic: String = self.parts.iter().map(part).collect();
+        // A wildcard is a level of its own.
+        let level = |level: &str| if level.contains('+') { "+" } else { level }.to_owned();
+        topic.split('/').map(level).collect::<Vec<_>>().join("/")
     }
 
     /// Whether one of its fields is this name.

@@ -610,6 +610,7 @@ impl Core {
                     resolution: record::Resolution::Discard,
                     evidence: reason.to_owned(),
                     by: "policy in_doubt: discard".to_owned(),
+                    trace: String::new(),
                 },
                 now,
             ),

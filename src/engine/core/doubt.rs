@@ -52,6 +52,7 @@ impl Core {
                 resolution: Resolution::NotDone,
                 evidence: "sending it again gives the same state".to_owned(),
                 by: "effect class".to_owned(),
+                trace: String::new(),
             };
             self.emit(record, now);
             return;
@@ -229,7 +230,9 @@ impl Core {
         self.doubts.remove(&place);
         let by = "witness".to_owned();
         let run = id.to_owned();
-        self.emit(Record::Resolved { run, step, attempt, resolution, evidence, by }, now);
+        let trace = String::new();
+        let record = Record::Resolved { run, step, attempt, resolution, evidence, by, trace };
+        self.emit(record, now);
     }
 
     /// A person's word on a doubt.
@@ -256,6 +259,7 @@ impl Core {
                 resolution,
                 evidence: format!("answered `{answer}`"),
                 by,
+                trace: String::new(),
             },
             now,
         );

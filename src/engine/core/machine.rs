@@ -107,6 +107,8 @@ pub enum Event {
         confirmed: bool,
         /// What it said.
         detail: String,
+        /// Bytes, for people.
+        trace: String,
     },
     /// A person's command to a run.
     Command {
@@ -408,9 +410,10 @@ impl Core {
             Event::Answer { run, path, answer, by } => {
                 self.take_answer(&run, &path, answer, by, now);
             }
-            Event::MadeSafe { run, instrument, confirmed, detail } => {
+            Event::MadeSafe { run, instrument, confirmed, detail, trace } => {
                 if self.runs.get(&run).is_some_and(|r| r.making_safe.contains(&instrument)) {
-                    self.emit(Record::MadeSafe { run, instrument, confirmed, detail }, now);
+                    let made = Record::MadeSafe { run, instrument, confirmed, detail, trace };
+                    self.emit(made, now);
                 }
             }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),

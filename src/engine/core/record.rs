@@ -120,6 +120,9 @@ pub enum Record {
         evidence: String,
         /// `witness`, `policy` or a person's name.
         by: String,
+        /// Bytes that the witness was read with, for people; filled in and bounded by the shell.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
     },
     /// A step that sends nothing ended.
     Ended {
@@ -226,6 +229,9 @@ pub enum Record {
         confirmed: bool,
         /// What it said.
         detail: String,
+        /// Bytes sent and received, for people; bounded by the shell.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
     },
     /// The run is over.
     RunEnded {

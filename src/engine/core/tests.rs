@@ -215,7 +215,8 @@ impl Lab {
             Action::MakeSafe { run, instrument } => {
                 self.safe.push(instrument.clone());
                 let (confirmed, detail) = (true, String::new());
-                Some(Event::MadeSafe { run, instrument, confirmed, detail })
+                let trace = String::new();
+                Some(Event::MadeSafe { run, instrument, confirmed, detail, trace })
             }
         }
     }

@@ -48,6 +48,7 @@ impl Core {
                     instrument,
                     confirmed: false,
                     detail: "no answer in time".to_owned(),
+                    trace: String::new(),
                 },
                 now,
             );

@@ -13,11 +13,11 @@ use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
 use crate::compiler::graph::Graph;
-use crate::driver::Notice;
+use crate::driver::{Exchange, Notice};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, Tick};
+use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -133,6 +133,8 @@ pub struct Engine<I> {
     pub(super) pending: HashMap<String, Pending>,
     /// Safe states under way: instrument -> runs that wait for it.
     pub(super) making_safe: BTreeMap<String, Vec<String>>,
+    /// What crossed the wires for witnesses of steps that are not over.
+    pub(super) witnessed: BTreeMap<(String, StepKey), Vec<Exchange>>,
     /// When each instrument was last seen to have restarted.
     pub(super) rebooted: BTreeMap<String, Tick>,
     /// Events made by the shell itself, taken before anything from outside.
@@ -163,6 +165,7 @@ impl<I: Instruments> Engine<I> {
             instruments: setup.instruments,
             pending: HashMap::new(),
             making_safe: BTreeMap::new(),
+            witnessed: BTreeMap::new(),
             rebooted: BTreeMap::new(),
             own: VecDeque::new(),
             analyses: Analyses::new(),
@@ -388,8 +391,11 @@ impl<I: Instruments> Engine<I> {
     fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
-        for record in output.records {
+        for mut record in output.records {
             self.tell(&record);
+            if let Record::Resolved { run, step, trace, .. } = &mut record {
+                *trace = self.witness_trace(run, &step.key, Vec::new());
+            }
             let over = match &record {
                 Record::RunEnded { run, ending, cause, not_confirmed } => {
                     Some((run.clone(), *ending, cause.clone(), not_confirmed.clone()))
@@ -398,6 +404,7 @@ impl<I: Instruments> Engine<I> {
             };
             self.note(Fact::Run(record))?;
             if let Some((run, ending, cause, not_confirmed)) = over {
+                self.witnessed.retain(|(of, _), _| *of != run);
                 self.run_over(&run, ending, cause, not_confirmed)?;
             }
         }

@@ -1,9 +1,14 @@
 //! Facts as journal entries and back.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::compiler::graph::{Effect, FailureKind};
+use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
 use crate::engine::core::Record;
+use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
 /// Entries read at a time when a journal is gone through.
@@ -18,6 +23,72 @@ pub enum Fact {
     Campaign(String, CampaignRecord),
     /// About a run.
     Run(Record),
+    /// About a command that a person gave by hand.
+    Manual(ManualRecord),
+}
+
+/// Facts about commands given by hand. An intent without outcome is in doubt, as in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ManualRecord {
+    /// A command is about to be sent. Durable before the first byte.
+    Intent {
+        /// `manual-1`, `manual-2`, ...
+        id: String,
+        /// Who gave it.
+        by: String,
+        /// Fencing epoch of whoever sends it.
+        epoch: u64,
+        /// Hash of the document with the texts of lab and definitions.
+        bundle: String,
+        /// Instrument of the lab.
+        instrument: String,
+        /// Where it is, if that is not what the lab says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<String>,
+        /// Action of its definition.
+        action: String,
+        /// Arguments as sent.
+        args: BTreeMap<String, Value>,
+        /// What sending twice would do.
+        effect: Effect,
+        /// Reading of the witness just before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline: Option<Value>,
+    },
+    /// What became of it.
+    Outcome {
+        /// Id of the intent.
+        id: String,
+        /// Value the action returned, or why it failed.
+        result: Result<Option<Value>, ManualFailure>,
+        /// Reading of the witness afterwards, where the effect was not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        witness: Option<Value>,
+        /// Bytes sent and received, for people; bounded.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
+    },
+}
+
+/// Why a command given by hand failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ManualFailure {
+    /// Class of failure.
+    pub kind: FailureKind,
+    /// For people: what happened.
+    pub message: String,
+    /// What is known about its effect on the world.
+    pub effect: Sent,
+}
+
+impl ManualRecord {
+    /// The command it is about.
+    pub fn id(&self) -> &str {
+        match self {
+            ManualRecord::Intent { id, .. } | ManualRecord::Outcome { id, .. } => id,
+        }
+    }
 }
 
 /// Facts about engines.
@@ -52,6 +123,13 @@ impl Fact {
             Fact::Run(record) => {
                 (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
             }
+            Fact::Manual(record) => {
+                let kind = match record {
+                    ManualRecord::Intent { .. } => "manual_intent",
+                    ManualRecord::Outcome { .. } => "manual_outcome",
+                };
+                (record.id().to_owned(), kind, serde_json::to_string(record)?)
+            }
         };
         Ok(Entry { tick, wall_ms, subject, kind, body })
     }
@@ -62,6 +140,9 @@ impl Fact {
             "engine_started" => serde_json::from_str(&entry.body).map(Fact::Engine),
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
+            kind if kind.starts_with("manual_") => {
+                serde_json::from_str(&entry.body).map(Fact::Manual)
+            }
             _ => serde_json::from_str(&entry.body).map(Fact::Run),
         };
         fact.map_err(|error| JournalError::Broken {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk;
-use super::entries::{EngineRecord, Fact, PAGE, read_facts};
+use super::entries::{EngineRecord, Fact, ManualRecord, PAGE, read_facts};
+use super::manual::SAFE_STATE;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
 use crate::engine::core::{Core, Ending, Phase, Record, Tick};
@@ -19,6 +20,8 @@ pub struct History {
     pub campaigns: Vec<CampaignHistory>,
     /// Runs by name.
     pub runs: BTreeMap<String, RunHistory>,
+    /// Commands given by hand, in order of their intents.
+    pub manual: Vec<ManualHistory>,
     /// Fencing epoch of the last engine; 0 if there was none.
     pub epoch: u64,
     /// Latest lab time.
@@ -71,8 +74,27 @@ pub struct RunHistory {
     pub results: BTreeMap<String, Value>,
     /// Commands, in order of their intents.
     pub steps: Vec<StepHistory>,
+    /// Safe states at its end, as commands of that name.
+    pub made_safe: Vec<StepHistory>,
     /// Questions that stand open: step and text with its options.
     pub questions: BTreeMap<String, (String, Vec<String>)>,
+}
+
+/// One command given by hand.
+#[derive(Debug, Clone)]
+pub struct ManualHistory {
+    /// Name.
+    pub id: String,
+    /// Who gave it.
+    pub by: String,
+    /// Hash of the document with the texts of lab and definitions.
+    pub bundle: String,
+    /// Where its instrument was, if not where the lab says.
+    pub at: Option<String>,
+    /// When its intent was noted, milliseconds since 1970.
+    pub wall_ms: i64,
+    /// The command; its path is its name.
+    pub step: StepHistory,
 }
 
 /// One command of a run.
@@ -98,6 +120,8 @@ pub struct StepHistory {
     pub outcome: String,
     /// What it returned.
     pub value: Option<Value>,
+    /// What crossed the wire for it, as in [`super::wire_trace`].
+    pub trace: String,
 }
 
 impl History {
@@ -121,6 +145,7 @@ impl History {
                     history.time.clone_from(time);
                     history.speed = *speed;
                 }
+                Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
                 Fact::Run(record) => {
                     history.run(record, now, entry.wall_ms);
@@ -164,7 +189,9 @@ impl History {
     /// Name for the next campaign or run of this name: `name-1`, `name-2`, ...
     pub fn next_id(&self, name: &str) -> String {
         let taken = |id: &str| {
-            self.campaigns.iter().any(|c| c.machine.id == id) || self.runs.contains_key(id)
+            self.campaigns.iter().any(|c| c.machine.id == id)
+                || self.runs.contains_key(id)
+                || self.manual.iter().any(|m| m.id == id)
         };
         (1u32..).map(|n| format!("{name}-{n}")).find(|id| !taken(id)).unwrap_or_default()
     }
@@ -190,6 +217,59 @@ impl History {
         }
     }
 
+    fn manual(&mut self, record: &ManualRecord, now: Tick, wall_ms: i64) {
+        match record {
+            ManualRecord::Intent {
+                id,
+                by,
+                epoch,
+                bundle,
+                instrument,
+                at,
+                action,
+                args,
+                effect,
+                ..
+            } => {
+                self.epoch = self.epoch.max(*epoch);
+                self.manual.push(ManualHistory {
+                    id: id.clone(),
+                    by: by.clone(),
+                    bundle: bundle.clone(),
+                    at: at.clone(),
+                    wall_ms,
+                    step: StepHistory {
+                        path: id.clone(),
+                        attempt: 1,
+                        instrument: instrument.clone(),
+                        action: action.clone(),
+                        args: args.clone(),
+                        effect: *effect,
+                        at: now,
+                        until: None,
+                        outcome: String::new(),
+                        value: None,
+                        trace: String::new(),
+                    },
+                });
+            }
+            ManualRecord::Outcome { id, result, trace, .. } => {
+                let Some(found) = self.manual.iter_mut().rev().find(|m| m.id == *id) else {
+                    return;
+                };
+                found.step.until = Some(now);
+                found.step.trace.clone_from(trace);
+                match result {
+                    Ok(value) => {
+                        found.step.outcome = "done".to_owned();
+                        found.step.value.clone_from(value);
+                    }
+                    Err(failure) => found.step.outcome.clone_from(&failure.message),
+                }
+            }
+        }
+    }
+
     fn run(&mut self, record: &Record, now: Tick, wall_ms: i64) {
         if let Record::RunStarted { run, graph, document } = record {
             self.runs.insert(
@@ -205,6 +285,7 @@ impl History {
                     cause: String::new(),
                     results: BTreeMap::new(),
                     steps: Vec::new(),
+                    made_safe: Vec::new(),
                     questions: BTreeMap::new(),
                 },
             );
@@ -224,11 +305,13 @@ impl History {
                     until: None,
                     outcome: String::new(),
                     value: None,
+                    trace: String::new(),
                 });
             }
-            Record::Outcome { step, attempt, result, .. } => {
+            Record::Outcome { step, attempt, result, trace, .. } => {
                 if let Some(found) = run.attempt(&step.path, *attempt) {
                     found.until = Some(now);
+                    found.trace.clone_from(trace);
                     match result {
                         Ok(value) => {
                             found.outcome = "done".to_owned();
@@ -238,8 +321,9 @@ impl History {
                     }
                 }
             }
-            Record::Resolved { step, attempt, resolution, by, .. } => {
+            Record::Resolved { step, attempt, resolution, by, trace, .. } => {
                 if let Some(found) = run.attempt(&step.path, *attempt) {
+                    found.trace.push_str(trace);
                     found.until = Some(now);
                     found.outcome = format!("{} (by {by})", resolution.as_str());
                 }
@@ -250,6 +334,21 @@ impl History {
             }
             Record::Answer { step, .. } => {
                 run.questions.remove(&step.path);
+            }
+            Record::MadeSafe { instrument, confirmed, detail, trace, .. } => {
+                run.made_safe.push(StepHistory {
+                    path: format!("{SAFE_STATE}/{instrument}"),
+                    attempt: 1,
+                    instrument: instrument.clone(),
+                    action: SAFE_STATE.to_owned(),
+                    args: BTreeMap::new(),
+                    effect: Effect::Repeatable,
+                    at: now,
+                    until: Some(now),
+                    outcome: if *confirmed { "done".to_owned() } else { detail.clone() },
+                    value: None,
+                    trace: trace.clone(),
+                });
             }
             Record::BodyEnded { results, .. } => run.results.clone_from(results),
             Record::RunEnded { ending, cause, .. } => {

@@ -60,7 +60,9 @@ impl LabInstruments {
                 ));
                 continue;
             };
-            match setup(instrument, definition).and_then(|s| with_access(s, instrument, &dialer)) {
+            match instrument_setup(instrument, definition)
+                .and_then(|setup| with_access(setup, instrument, &dialer))
+            {
                 Ok(setup) => setups.push(setup),
                 Err(reason) => wrong.push(format!("{name}: {reason}")),
             }
@@ -122,7 +124,10 @@ impl LabInstruments {
     }
 }
 
-fn setup(
+/// An instrument of a lab as the drivers want it, but for what its wire asks of us.
+///
+/// Errors: what is wrong with its address or configuration, for people.
+pub fn instrument_setup(
     instrument: &lab::LabInstrument,
     definition: &Arc<Instrument>,
 ) -> Result<InstrumentSetup, String> {
@@ -140,7 +145,9 @@ fn setup(
 
 /// Adds what the broker is told and shown. A simulator in the place of the instrument asks for
 /// neither password nor certificate.
-fn with_access(
+///
+/// Errors: where a password or a key is missing, for people.
+pub fn with_access(
     setup: InstrumentSetup,
     instrument: &lab::LabInstrument,
     dialer: &Dialer,
@@ -188,7 +195,7 @@ pub fn stop_latencies(
     let mut setups = Vec::new();
     for instrument in &lab.instruments {
         let Some(definition) = definitions.get(&instrument.definition.value) else { continue };
-        match setup(instrument, definition) {
+        match instrument_setup(instrument, definition) {
             Ok(setup) => setups.push(setup),
             Err(reason) => wrong.push(format!("{}: {reason}", instrument.name.value)),
         }
@@ -241,7 +248,8 @@ pub fn too_late(lab: &Lab, lines: &[LineStop]) -> Vec<TooLate> {
     found
 }
 
-fn read_secret(secret: &lab::Secret) -> Result<String, String> {
+/// A password, from where it is kept. The error says where it is missing.
+pub fn read_secret(secret: &lab::Secret) -> Result<String, String> {
     match secret {
         lab::Secret::Environment(name) => std::env::var(name)
             .map_err(|_| format!("its password is expected in the environment variable {name}")),

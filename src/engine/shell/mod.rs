@@ -19,17 +19,23 @@ mod entries;
 mod history;
 mod instruments;
 mod lab;
+mod manual;
 mod perform;
 mod process;
 mod progress;
 mod search;
+pub mod wire_trace;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references, verify_files};
 pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
-pub use entries::{Fact, read_facts};
-pub use history::{CampaignHistory, History, RunHistory, StepHistory};
+pub use entries::{Fact, ManualFailure, ManualRecord, read_facts};
+pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
-pub use lab::{LabError, LabInstruments, TooLate, stop_latencies, too_late};
+pub use lab::{
+    LabError, LabInstruments, TooLate, instrument_setup, read_secret, stop_latencies, too_late,
+    with_access,
+};
+pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use progress::{Observer, Progress};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};

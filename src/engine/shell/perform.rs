@@ -6,6 +6,7 @@ use super::analyses::Asked;
 use super::engine::{Engine, Pending};
 use super::instruments::Instruments;
 use super::progress::Progress;
+use super::wire_trace;
 use crate::compiler::graph::FailureKind;
 use crate::driver::{self, Notice, Outcome, Sent};
 use crate::engine::core::{Action, Event, Failure, Reading, Record, Signal, StepKey, Tick};
@@ -13,8 +14,8 @@ use crate::expr::Value;
 use crate::store::telemetry::Point;
 use crate::units::Unit;
 
-/// Longest wire trace kept with an outcome.
-const TRACE_MAX: usize = 4_000;
+/// Messages kept for the witness of one step.
+const WITNESSED_MAX: usize = 64;
 
 impl<I: Instruments> Engine<I> {
     pub(super) fn perform_one(&mut self, action: Action) {
@@ -60,8 +61,14 @@ impl<I: Instruments> Engine<I> {
                 }
                 if let Err(refused) = self.instruments.safe_state(&instrument) {
                     self.making_safe.remove(&instrument);
-                    let (confirmed, detail) = (false, refused.0);
-                    self.own.push_back(Event::MadeSafe { run, instrument, confirmed, detail });
+                    let (confirmed, detail, trace) = (false, refused.0, String::new());
+                    self.own.push_back(Event::MadeSafe {
+                        run,
+                        instrument,
+                        confirmed,
+                        detail,
+                        trace,
+                    });
                 }
             }
         }
@@ -93,13 +100,15 @@ impl<I: Instruments> Engine<I> {
                 self.told(Progress::Alarm { instrument, detail });
                 None
             }
-            Notice::SafeState { instrument, confirmed, detail, .. } => {
+            Notice::SafeState { instrument, confirmed, detail, trace } => {
+                let trace = wire_trace::kept(&trace);
                 for run in self.making_safe.remove(&instrument).unwrap_or_default() {
                     self.own.push_back(Event::MadeSafe {
                         run,
                         instrument: instrument.clone(),
                         confirmed,
                         detail: detail.clone(),
+                        trace: trace.clone(),
                     });
                 }
                 self.own.pop_front()
@@ -118,10 +127,14 @@ impl<I: Instruments> Engine<I> {
         };
         match pending {
             Pending::Command { run, key, attempt } => {
-                let trace = text_of(&trace);
+                let trace = self.witness_trace(&run, &key, trace);
                 Some(Event::Outcome { run, key, attempt, result, trace })
             }
             Pending::Witness { run, key, instrument, since } => {
+                let of = self.witnessed.entry((run.clone(), key.clone())).or_default();
+                // A witness may be read again and again while a device settles.
+                let room = WITNESSED_MAX.saturating_sub(of.len());
+                of.extend(trace.into_iter().take(room));
                 let rebooted = self.rebooted.get(&instrument).is_some_and(|at| *at >= since);
                 let now = self.now();
                 let busy = match self.core.signals().value(&instrument, "status", now) {
@@ -139,6 +152,19 @@ impl<I: Instruments> Engine<I> {
                 Some(Event::Witnessed { run, key, reading })
             }
         }
+    }
+
+    /// The trace of a step: what its witness was read with since it was last told, and what
+    /// followed.
+    pub(super) fn witness_trace(
+        &mut self,
+        run: &str,
+        key: &StepKey,
+        followed: Vec<driver::Exchange>,
+    ) -> String {
+        let mut all = self.witnessed.remove(&(run.to_owned(), key.clone())).unwrap_or_default();
+        all.extend(followed);
+        wire_trace::kept(&all)
     }
 
     /// What people may want to see of a record.
@@ -187,24 +213,7 @@ fn rounds(key: &StepKey) -> String {
     key.rounds.iter().map(u32::to_string).collect::<Vec<_>>().join(".")
 }
 
-fn text_of(trace: &[driver::Exchange]) -> String {
-    let mut text = String::new();
-    for exchange in trace {
-        if text.len() + exchange.text.len() > TRACE_MAX {
-            text.push_str("…\n");
-            break;
-        }
-        text.push_str(match exchange.way {
-            driver::Way::Out => "> ",
-            driver::Way::In => "< ",
-        });
-        text.push_str(&exchange.text);
-        text.push('\n');
-    }
-    text
-}
-
-fn kind_of(kind: driver::FailureKind) -> FailureKind {
+pub(super) fn kind_of(kind: driver::FailureKind) -> FailureKind {
     match kind {
         driver::FailureKind::Timeout => FailureKind::Timeout,
         driver::FailureKind::BadReply => FailureKind::BadReply,

@@ -1,0 +1,351 @@
+//! One command that a person gives by hand, with the promises of a run: the intent is durable
+//! before the first byte, the bytes leave at most once, and the outcome says what is known of the
+//! effect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::entries::{Fact, ManualFailure, ManualRecord};
+use super::history::History;
+use super::perform::kind_of;
+use super::wire_trace;
+use crate::compiler::graph::Effect;
+use crate::driver::{
+    Command, Exchange, FailureKind, Fleet, InstrumentSetup, Notice, Outcome, SendError, Sent, Tap,
+};
+use crate::expr::Value;
+use crate::spec::instrument::{Action, EffectClass};
+use crate::store::{Document, Journal, JournalError};
+use crate::wire::{Clock, Dialer};
+
+/// Notices that wait; one instrument without polls tells little.
+const NOTICES: usize = 1_024;
+/// A driver that does not say how an attempt ended this long after its deadline never will.
+const GRACE: Duration = Duration::from_secs(90);
+/// A value that is only published is waited for in steps of this.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+pub use crate::driver::decode::SAFE_STATE;
+
+/// A command to give.
+#[derive(Debug, Clone)]
+pub struct ManualCommand {
+    /// Name in the journal, from [`History::next_id`].
+    pub id: String,
+    /// Who gives it.
+    pub by: String,
+    /// Fencing epoch.
+    pub epoch: u64,
+    /// Texts of lab and definitions.
+    pub bundle: Document,
+    /// Address, if it is not that of the lab.
+    pub at: Option<String>,
+    /// Action of the definition, or [`SAFE_STATE`].
+    pub action: String,
+    /// Arguments, checked.
+    pub args: BTreeMap<String, Value>,
+    /// At the latest after this much lab time it has ended.
+    pub deadline: Duration,
+}
+
+/// How it went.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManualOutcome {
+    /// Value, or why it failed.
+    pub result: Result<Option<Value>, ManualFailure>,
+    /// The witness before it was sent.
+    pub baseline: Option<Value>,
+    /// The witness afterwards, where the effect was not known.
+    pub witness: Option<Value>,
+    /// What crossed the wire.
+    pub trace: Vec<Exchange>,
+}
+
+/// Why a command has no outcome.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManualError {
+    /// Nothing was sent.
+    #[error("nothing was sent: {0}")]
+    NotSent(String),
+    /// The intent could not be made durable, so nothing was sent.
+    #[error("nothing was sent: {0}")]
+    Intent(#[source] JournalError),
+    /// It was sent, and how it ended could not be noted.
+    #[error("the command was sent, but its outcome could not be noted: {source}")]
+    Outcome {
+        /// Cause.
+        source: JournalError,
+        /// How it ended.
+        outcome: Box<ManualOutcome>,
+    },
+}
+
+/// Whether a command may be given now. A run that is not over rests on what its instruments were
+/// told and on the readings of their witnesses; a command from outside would falsify both.
+///
+/// Errors: why not, and what to do.
+pub fn permitted(history: &History, action: &Action) -> Result<(), String> {
+    let Some(open) = history.open_runs().next() else { return Ok(()) };
+    if action.stops || action.effect.value == EffectClass::Read {
+        return Ok(());
+    }
+    Err(format!(
+        "run {} is not over, and what it goes on with rests on what its instruments were told: \
+         `labloop resume` it to its end first; until then only actions that read or stop are \
+         carried out by hand",
+        open.run
+    ))
+}
+
+/// The connection to one instrument, for commands by hand.
+#[derive(Debug)]
+pub struct Manual {
+    fleet: Fleet,
+    notices: mpsc::Receiver<Notice>,
+    clock: Clock,
+    setup: InstrumentSetup,
+}
+
+impl Manual {
+    /// Starts the driver of one instrument; connecting goes on by itself. Nothing is polled. Must
+    /// be called inside a tokio runtime.
+    pub fn start(
+        mut setup: InstrumentSetup,
+        clock: Clock,
+        dialer: Dialer,
+        tap: Option<Tap>,
+    ) -> Result<Manual, String> {
+        let mut definition = (*setup.definition).clone();
+        for property in &mut definition.properties {
+            property.every = None;
+        }
+        setup.definition = Arc::new(definition);
+        let (sender, notices) = mpsc::channel(NOTICES);
+        let setups = vec![setup.clone()];
+        let fleet = Fleet::start_watched(setups, clock.clone(), dialer, sender, 0, tap)
+            .map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+        Ok(Manual { fleet, notices, clock, setup })
+    }
+
+    /// Waits until it is connected, identified and prepared; the error is why it is not.
+    pub async fn connect(&self, within: Duration) -> Result<(), String> {
+        self.fleet.ready(within).await.into_values().collect::<Result<Vec<()>, _>>().map(|_| ())
+    }
+
+    /// Reads a property; one that is only published is waited for.
+    pub async fn read(&mut self, property: &str, within: Duration) -> ManualOutcome {
+        let until = tokio::time::Instant::now() + within;
+        for number in 1u64.. {
+            let attempt = format!("read-{number}");
+            let sent = self.fleet.read(&attempt, &self.setup.name, property);
+            if let Err(refused) = sent {
+                return not_sent(&refused);
+            }
+            let outcome = self.outcome(&attempt, within + GRACE, &mut None).await;
+            let silent = matches!(&outcome.result, Err(failure)
+                if failure.effect == Sent::NotSent
+                    && failure.kind == kind_of(FailureKind::Timeout));
+            if !silent || tokio::time::Instant::now() >= until {
+                return outcome;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        not_sent(&SendError::Closed)
+    }
+
+    /// Gives a command: witness, intent into the journal, bytes, outcome into the journal.
+    /// Whatever comes on `stop` first cancels it, and a second time sends the safe state.
+    pub async fn command(
+        &mut self,
+        journal: &mut Journal,
+        command: ManualCommand,
+        stop: mpsc::Receiver<()>,
+    ) -> Result<ManualOutcome, ManualError> {
+        let definition = Arc::clone(&self.setup.definition);
+        let action = definition.action(&command.action);
+        if action.is_none() && command.action != SAFE_STATE {
+            return Err(ManualError::NotSent(format!("there is no action `{}`", command.action)));
+        }
+        let witness = action.and_then(|action| action.witness.as_ref());
+        let effect = action.map_or(Effect::Repeatable, |action| effect_of(action.effect.value));
+        let mut baseline = None;
+        if let Some(witness) = witness {
+            let read = self.read(&witness.property.value, Duration::from_secs(5)).await;
+            baseline = read.result.ok().flatten();
+        }
+        let intent = ManualRecord::Intent {
+            id: command.id.clone(),
+            by: command.by.clone(),
+            epoch: command.epoch,
+            bundle: command.bundle.hash.clone(),
+            instrument: self.setup.name.clone(),
+            at: command.at.clone(),
+            action: command.action.clone(),
+            args: command.args.clone(),
+            effect,
+            baseline: baseline.clone(),
+        };
+        let texts = std::slice::from_ref(&command.bundle);
+        self.note(journal, intent, texts).map_err(ManualError::Intent)?;
+        // SAFETY(lab): durable from here on; only now may bytes leave.
+        let mut outcome = match action {
+            Some(_) => self.send(&command, stop).await,
+            None => self.make_safe(command.deadline).await,
+        };
+        outcome.baseline = baseline;
+        if let (Some(witness), Err(failure)) = (witness, &outcome.result)
+            && failure.effect == Sent::Unknown
+        {
+            self.clock.sleep(witness.settle.value).await;
+            let read = self.read(&witness.property.value, Duration::from_secs(5)).await;
+            outcome.witness = read.result.ok().flatten();
+        }
+        let record = ManualRecord::Outcome {
+            id: command.id,
+            result: outcome.result.clone(),
+            witness: outcome.witness.clone(),
+            trace: wire_trace::kept(&outcome.trace),
+        };
+        match self.note(journal, record, &[]) {
+            Ok(()) => Ok(outcome),
+            Err(source) => Err(ManualError::Outcome { source, outcome: Box::new(outcome) }),
+        }
+    }
+
+    async fn send(&mut self, command: &ManualCommand, stop: mpsc::Receiver<()>) -> ManualOutcome {
+        // A device that remembers ids must never take this one for that of another journal.
+        let attempt = format!("{}-{}", command.id, self.clock.wall().as_millisecond());
+        let sent = self.fleet.send(Command {
+            attempt: attempt.clone(),
+            instrument: self.setup.name.clone(),
+            action: command.action.clone(),
+            args: command.args.clone(),
+            deadline: command.deadline,
+        });
+        if let Err(refused) = sent {
+            return not_sent(&refused);
+        }
+        let longest = self.clock.wall_span(command.deadline) + GRACE;
+        self.outcome(&attempt, longest, &mut Some(stop)).await
+    }
+
+    async fn make_safe(&mut self, longest: Duration) -> ManualOutcome {
+        if let Err(refused) = self.fleet.safe_state(&self.setup.name) {
+            return not_sent(&refused);
+        }
+        let until = tokio::time::Instant::now() + self.clock.wall_span(longest);
+        while let Ok(Some(notice)) = tokio::time::timeout_at(until, self.notices.recv()).await {
+            let Notice::SafeState { confirmed, detail, trace, .. } = notice else { continue };
+            if confirmed {
+                return ManualOutcome { result: Ok(None), baseline: None, witness: None, trace };
+            }
+            let why = format!("it is NOT CONFIRMED SAFE: {detail}");
+            return failed(FailureKind::Refused, why, Sent::Unknown, trace);
+        }
+        let why = "the driver never said how it ended".to_owned();
+        failed(FailureKind::Internal, why, Sent::Unknown, Vec::new())
+    }
+
+    fn note(
+        &self,
+        journal: &mut Journal,
+        record: ManualRecord,
+        documents: &[Document],
+    ) -> Result<(), JournalError> {
+        let wall = self.clock.wall().as_millisecond();
+        let entry = Fact::Manual(record).entry(self.clock.now().0, wall).map_err(|error| {
+            JournalError::Broken {
+                path: "journal.db".into(),
+                seq: journal.len() + 1,
+                what: format!("a value cannot be written: {error}"),
+            }
+        })?;
+        journal.append(&[entry], documents)
+    }
+
+    /// Waits for the outcome of an attempt.
+    async fn outcome(
+        &mut self,
+        attempt: &str,
+        longest: Duration,
+        stop: &mut Option<mpsc::Receiver<()>>,
+    ) -> ManualOutcome {
+        let until = tokio::time::Instant::now() + longest;
+        let mut asked = false;
+        loop {
+            let notice = tokio::select! {
+                notice = self.notices.recv() => notice,
+                stopped = wait(stop) => {
+                    if stopped.is_none() {
+                        *stop = None;
+                        continue;
+                    }
+                    // Errors mean that the driver has ended; the wait below ends with it.
+                    let _ = if asked {
+                        self.fleet.safe_state(&self.setup.name)
+                    } else {
+                        self.fleet.cancel(&self.setup.name, attempt)
+                    };
+                    asked = true;
+                    continue;
+                }
+                () = tokio::time::sleep_until(until) => None,
+            };
+            match notice {
+                Some(Notice::Outcome { attempt: of, outcome }) if of == attempt => {
+                    return taken(outcome);
+                }
+                Some(_) => {}
+                None => {
+                    let why = "the driver never said how it ended";
+                    return failed(FailureKind::Internal, why.to_owned(), Sent::Unknown, vec![]);
+                }
+            }
+        }
+    }
+
+    /// Ends the connection.
+    pub async fn close(self) {
+        // The driver tells its last notices to nobody.
+        drop(self.notices);
+        self.fleet.shutdown().await;
+    }
+}
+
+async fn wait(stop: &mut Option<mpsc::Receiver<()>>) -> Option<()> {
+    match stop {
+        Some(stop) => stop.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn taken(outcome: Outcome) -> ManualOutcome {
+    match outcome {
+        Outcome::Done { value, trace } => {
+            ManualOutcome { result: Ok(value), baseline: None, witness: None, trace }
+        }
+        Outcome::Failed { kind, message, effect, trace } => failed(kind, message, effect, trace),
+    }
+}
+
+fn failed(kind: FailureKind, message: String, effect: Sent, trace: Vec<Exchange>) -> ManualOutcome {
+    let failure = ManualFailure { kind: kind_of(kind), message, effect };
+    ManualOutcome { result: Err(failure), baseline: None, witness: None, trace }
+}
+
+fn not_sent(refused: &SendError) -> ManualOutcome {
+    failed(FailureKind::Link, refused.to_string(), Sent::NotSent, Vec::new())
+}
+
+fn effect_of(class: EffectClass) -> Effect {
+    match class {
+        EffectClass::Read => Effect::Read,
+        EffectClass::Repeatable => Effect::Repeatable,
+        EffectClass::Verifiable => Effect::Verifiable,
+        EffectClass::Once => Effect::Once,
+    }
+}
