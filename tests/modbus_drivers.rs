@@ -203,8 +203,7 @@ async fn a_late_answer_is_never_that_of_the_next_question() {
         lab.ready().await;
         let outcome = lab.read("bath", "temperature").await;
         assert_eq!(failure(&outcome).0, "timeout", "{at}");
-        // 25.1 degC would be 25.1 %.
-        assert_eq!(value(&lab.read("bath", "output").await), quantity("50 %"), "{at}");
+        assert_eq!(value(&lab.read("bath", "setpoint").await), quantity("25 degC"), "{at}");
         assert_eq!(value(&lab.read("bath", "temperature").await), quantity("25.1 degC"), "{at}");
         lab.fleet.shutdown().await;
     }

@@ -319,7 +319,7 @@ async fn accepted_and_moving_are_not_yet_done() {
     assert_eq!(begun.elapsed(), Duration::from_secs(4));
     let sent = received.lock().unwrap().clone();
     let expiry = |at: usize| sent[at].properties.clone().and_then(|p| p.message_expiry_interval);
-    assert_eq!((sent[0].pkid, expiry(0), expiry(1)), (0, Some(3), None), "QoS 0 is its own");
+    assert_eq!((sent[0].pkid, expiry(0), expiry(1)), (0, Some(3), Some(5)), "QoS 0 is its own");
     assert_eq!(text(&sent[1]).1, "{\"id\":\"a/2\",\"n\":2}");
 }
 

@@ -27,6 +27,11 @@ const CONFIG: &[(&str, &str)] = &[
     ("runze-sy01b", "syringe: 5 mL, full_stroke: 6000"),
     ("alicat-mc", "full_scale: 100 mL/min"),
     ("bronkhorst-propar", "capacity: 100 mL/min"),
+    ("bronkhorst-modbus", "capacity: 100 mL/min"),
+    ("alicat-modbus", "full_scale: 100 mL/min"),
+    ("omega-cn7", "highest: 200 degC"),
+    ("watlow-ez-zone", "highest: 200 degC"),
+    ("watlow-ez-zone-gateway", "highest: 200 degC"),
 ];
 
 /// Steps for the role `it`, in the words the type promises.

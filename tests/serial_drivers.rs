@@ -225,18 +225,20 @@ async fn garbage_is_a_bad_reply_and_nothing_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_has_no_effect() {
-    let log = Log::default();
-    let dialer = line(&log, |message| match message {
-        "VOL1.000" => answer("\x0200S?OOR\x03"),
-        other => healthy(other),
-    });
-    let mut lab = Lab::start(vec![pump("a", "0")], dialer);
-    lab.ready().await;
-    let dose = command("d", "a", "dispense", &[("volume", "1 mL"), ("rate", "1 mL/min")]);
-    let outcome = lab.run(dose).await;
-    assert_eq!(failure(&outcome), ("refused", "NoEffect".to_owned()));
-    assert_eq!(count(&log, "RUN"), 0);
+async fn a_refusal_has_no_effect_but_what_was_taken_before_it_may() {
+    for (refused, effect) in [("STP", "NoEffect"), ("VOL1.000", "Unknown")] {
+        let log = Log::default();
+        let dialer = line(&log, move |message| match message {
+            message if message == refused => answer("\x0200S?OOR\x03"),
+            other => healthy(other),
+        });
+        let mut lab = Lab::start(vec![pump("a", "0")], dialer);
+        lab.ready().await;
+        let dose = command("d", "a", "dispense", &[("volume", "1 mL"), ("rate", "1 mL/min")]);
+        let outcome = lab.run(dose).await;
+        assert_eq!(failure(&outcome), ("refused", effect.to_owned()));
+        assert_eq!(count(&log, "RUN"), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

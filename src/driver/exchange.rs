@@ -201,7 +201,9 @@ impl Line {
     fn spoil(&mut self) {
         self.dirty = true;
         self.spoiled = Some(Instant::now());
-        if !self.is_serial() {
+        // Behind a serial server stands a line with others on it: they keep their connection.
+        let shared = matches!(self.at.endpoint, Endpoint::ModbusRtuTcp { .. });
+        if !self.is_serial() && !shared {
             self.port = None;
         }
     }

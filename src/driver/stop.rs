@@ -162,7 +162,7 @@ fn numbered(plan: &Plan) -> bool {
 
 /// A safe state whose instrument answers every message just in time.
 fn answered(m: &Member<'_>) -> Duration {
-    let all: Duration = m.plan.safe_state.iter().map(|op| op_time(m, op, Whose::Own)).sum();
+    let all: Duration = m.plan.safe_state.iter().map(|op| op_time(m, op)).sum();
     all + m.plan.confirm.as_ref().map_or(Duration::ZERO, |confirm| condition(m, confirm))
 }
 
@@ -174,7 +174,7 @@ fn silent(m: &Member<'_>) -> Duration {
     };
     let one = |op: &Op| match op {
         Op::Pause(pause) => *pause,
-        _ => (op_time(m, op, Whose::Own) + m.quiet) * tries,
+        _ => (op_time(m, op) + m.quiet) * tries,
     };
     let unanswered: Duration = m.plan.safe_state.iter().map(one).sum();
     let confirming = m.plan.confirm.as_ref().map_or(Duration::ZERO, |confirm| {
@@ -184,16 +184,8 @@ fn silent(m: &Member<'_>) -> Duration {
     unanswered.max(answered(m) + confirming)
 }
 
-/// Whose message it is, seen from a safe state that is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// Of the safe state itself: it waits for the whole answer.
-    Own,
-    /// Of something else: a long answer is given up for the safe state.
-    Other,
-}
-
-/// The longest work of an instrument that a safe state has to wait for.
+/// The longest work of an instrument that a safe state has to wait for: one question, for the next is
+/// not asked while a safe state is wanted.
 fn longest(m: &Member<'_>) -> Because {
     let mut found = Because { instrument: m.plan.name.clone(), ..Because::default() };
     if matches!(m.plan.protocol, Protocol::Mqtt(_) | Protocol::Null) {
@@ -207,39 +199,64 @@ fn longest(m: &Member<'_>) -> Because {
         }
     };
     for (name, property) in &m.plan.properties {
-        take(&|| format!("property `{name}`"), reading(m, property));
+        take(&|| format!("property `{name}`"), one_question(m, property));
     }
     for (name, action) in &m.plan.actions {
         let what = || format!("action `{name}`");
         steps(m, action).into_iter().for_each(|takes| take(&what, takes));
     }
-    let beat = m
-        .plan
-        .heartbeat
-        .iter()
-        .flat_map(|beat| beat.arm.iter().chain(&beat.feed).chain(&beat.disarm));
+    let beat = m.plan.heartbeat.iter();
+    let beat = beat.flat_map(|beat| beat.arm.iter().chain(&beat.feed).chain(&beat.disarm));
     for op in m.plan.identify.iter().chain(&m.plan.on_connect).chain(beat) {
-        take(&|| "preparation after a connect".to_owned(), op_time(m, op, Whose::Other));
+        take(&|| "preparation after a connect".to_owned(), stretch(m, op));
     }
     found
 }
 
-/// The stretches of an action between which the line is given back.
+/// The stretches of an action between which a safe state comes first.
 fn steps(m: &Member<'_>, action: &ActionPlan) -> Vec<Duration> {
-    let mut all: Vec<Duration> =
-        action.operations.iter().map(|op| op_time(m, op, Whose::Other)).collect();
-    // What must hold is asked in one go with the first message.
-    let require: Duration = action.require.iter().map(|(expr, _)| condition(m, expr)).sum();
-    if let Some(first) = all.first_mut() {
-        *first += require;
-    }
-    all.push(action.on_cancel.iter().map(|op| op_time(m, op, Whose::Other)).sum());
+    let ops = action.operations.iter().chain(&action.on_cancel);
+    let mut all: Vec<Duration> = ops.map(|op| stretch(m, op)).collect();
     match &action.done {
         Some(DonePlan::Poll { send, .. }) => all.push(question(m, send)),
-        Some(DonePlan::Until { condition: until, .. }) => all.push(condition(m, until)),
-        Some(DonePlan::After(_)) | None => {}
+        // What its condition is about is a property, counted as one.
+        Some(DonePlan::Until { .. } | DonePlan::After(_)) | None => {}
     }
     all
+}
+
+/// The longest question that belongs to one operation, and the wait behind it.
+fn stretch(m: &Member<'_>, op: &Op) -> Duration {
+    match op {
+        Op::Text { texts, answered, block, timeout, unless, verify, .. } => {
+            let asked = |check: &UnlessPlan| question(m, &check.ask);
+            let checks = unless.iter().chain(verify).map(|check| asked(check)).max();
+            let silent = m.plan.silent_check.as_ref().filter(|_| !answered);
+            let settle = verify.as_deref().or(silent).map_or(Duration::ZERO, |check| check.settle);
+            let sent = texts.iter().map(|text| sending(m, text)).max().unwrap_or_default();
+            let heard = match (answered, timeout) {
+                (false, _) => m.plan.silent_gap,
+                (true, None) => m.plan.reply_timeout,
+                // On a serial line a block is heard out; anything else is given up.
+                (true, Some(timeout)) if block.is_some() && m.serial => *timeout,
+                (true, Some(timeout)) => (*timeout).min(LONG_WAIT),
+            };
+            let silent = silent.map(asked).unwrap_or_default();
+            (sent + heard + settle).max(checks.unwrap_or_default()).max(silent)
+        }
+        Op::Write { .. } | Op::Read { .. } => registers(m),
+        Op::Publish { .. } | Op::SetMetric { .. } | Op::Pause(_) => Duration::ZERO,
+    }
+}
+
+/// One question of those that a property takes.
+fn one_question(m: &Member<'_>, property: &PropertyPlan) -> Duration {
+    match &property.ask {
+        // What a block's numbers mean is asked before it, by properties that are counted themselves.
+        Some(AskPlan::Text { template, .. }) => question(m, template),
+        Some(AskPlan::Register(_)) => registers(m),
+        Some(AskPlan::Topic { .. } | AskPlan::Metric(_)) | None => Duration::ZERO,
+    }
 }
 
 /// Reading everything a condition is about.
@@ -278,8 +295,8 @@ fn asking(m: &Member<'_>, property: &PropertyPlan) -> Duration {
     }
 }
 
-/// The longest time of one operation until the line is given back.
-fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
+/// The longest time of one operation of a safe state.
+fn op_time(m: &Member<'_>, op: &Op) -> Duration {
     match op {
         Op::Text { texts, answered, block, timeout, unless, verify, .. } => {
             let before =
@@ -288,10 +305,7 @@ fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
             let heard = match (answered, timeout) {
                 (false, _) => m.plan.silent_gap,
                 (true, None) => m.plan.reply_timeout,
-                // On a serial line a block is heard out; anything else is given up.
-                (true, Some(timeout)) if whose == Whose::Own => *timeout,
-                (true, Some(timeout)) if block.is_some() && m.serial => *timeout,
-                (true, Some(timeout)) => (*timeout).min(LONG_WAIT),
+                (true, Some(timeout)) => *timeout,
             };
             let scales: Duration = block
                 .iter()
@@ -299,7 +313,7 @@ fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
                 .map(|expr| condition(m, expr))
                 .sum();
             let silent = m.plan.silent_check.as_ref().filter(|_| !answered);
-            let again = |check: &UnlessPlan| second(m, question(m, &check.ask), whose);
+            let again = |check: &UnlessPlan| second(m, question(m, &check.ask));
             let after = verify.as_deref().or(silent);
             let after = after.map_or(Duration::ZERO, |v| check(m, v, again(v)));
             before + scales + sent + heard + after
@@ -307,25 +321,20 @@ fn op_time(m: &Member<'_>, op: &Op, whose: Whose) -> Duration {
         Op::Write { unless_equal, verify, .. } => {
             let questions = registers(m) * (1 + u32::from(*unless_equal) + u32::from(*verify));
             match verify {
-                true => questions + second(m, registers(m), whose),
+                true => questions + second(m, registers(m)),
                 false => questions,
             }
         }
         Op::Read { .. } => registers(m),
         // Over MQTT each message waits for its answer, or for the broker's.
         Op::Publish { .. } | Op::SetMetric { .. } => m.plan.reply_timeout,
-        Op::Pause(pause) if whose == Whose::Own => *pause,
-        Op::Pause(_) => Duration::ZERO,
+        Op::Pause(pause) => *pause,
     }
 }
 
-/// A question that proves something is asked a second time when its answer is lost, unless a safe
-/// state of somebody else waits.
-fn second(m: &Member<'_>, question: Duration, whose: Whose) -> Duration {
-    match whose {
-        Whose::Own => m.quiet + question,
-        Whose::Other => Duration::ZERO,
-    }
+/// A question that proves something is asked a second time when its answer is lost.
+fn second(m: &Member<'_>, question: Duration) -> Duration {
+    m.quiet + question
 }
 
 fn check(m: &Member<'_>, check: &UnlessPlan, again: Duration) -> Duration {

@@ -341,6 +341,30 @@ pub(super) fn needs(plan: &Plan, expr: &Expr) -> Vec<String> {
     names
 }
 
+/// Whether a message can be made at all: an action whose last message cannot must not have its first
+/// on the wire.
+///
+/// Errors: what is refused and why.
+pub(super) fn sendable(op: &Op, scope: &Scope) -> Result<(), String> {
+    let look_up = |name: &[String]| scope.look_up(name);
+    match op {
+        Op::Text { texts, .. } => Template::render_best(texts, &look_up).map(drop),
+        Op::Write { register, value, unit, words, .. } => {
+            let content = written(value, unit.as_ref(), words, scope)?;
+            register.write(&content).map(drop)
+        }
+        Op::Publish { topic, body, .. } => {
+            topic.render(&look_up)?;
+            body.render(scope).map(drop)
+        }
+        Op::SetMetric { metric, value, .. } => {
+            metric.render(&look_up)?;
+            expr::eval(value, scope).map(drop).map_err(|error| error.message)
+        }
+        Op::Read { .. } | Op::Pause(_) => Ok(()),
+    }
+}
+
 /// What stands for a value in registers.
 pub(super) fn written(
     value: &Expr,

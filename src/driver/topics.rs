@@ -317,7 +317,10 @@ impl Topics {
         let asking = state.asking.as_ref().map(|asking| asking.until);
         let unborn = state.node.as_ref().is_some_and(|node| !node.is_born());
         let rebirth = state.rebirth_at.filter(|_| unborn && state.session.is_some());
-        let owed = state.owed.values().copied().filter(|_| !state.questions.is_empty());
+        // One that has passed already is acted on as soon as a question may be asked.
+        let now = Instant::now();
+        let owed = state.owed.values().copied();
+        let owed = owed.filter(|until| !state.questions.is_empty() && *until > now);
         waiting.chain(asking).chain(rebirth).chain(owed).min()
     }
 

@@ -15,6 +15,9 @@ pub use ascii::{ascii_frame, take_ascii};
 /// Longest frame of TCP or RTU: 7 bytes of header and 253 of data.
 pub const LONGEST_FRAME: usize = 260;
 
+/// An answer to a question that was asked longer ago, counted in questions, is nobody's.
+const OLDEST: u16 = 256;
+
 /// How requests and answers are framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
@@ -275,8 +278,13 @@ pub fn take_tcp(
             return Ok(None);
         }
         let frame: Vec<u8> = arrived.drain(..6 + length).collect();
-        if u16::from_be_bytes([t1, t0]) != transaction {
-            continue;
+        let age = transaction.wrapping_sub(u16::from_be_bytes([t1, t0]));
+        if age != 0 {
+            // Late; but only what is whole in itself shows where the next frame begins.
+            if age <= OLDEST && is_whole(frame.get(7..).unwrap_or_default()) {
+                continue;
+            }
+            return Err(ModbusError::Frame("this answers no question of ours".to_owned()));
         }
         if answered != unit {
             let what = format!("an answer of unit {answered}, asked was {unit}");
@@ -328,6 +336,16 @@ pub fn take_rtu(arrived: &mut Vec<u8>, unit: u8) -> Result<Option<Vec<u8>>, Modb
     let pdu = body.get(1..).unwrap_or_default().to_vec();
     arrived.drain(..length);
     Ok(Some(pdu))
+}
+
+/// Whether the PDU of an answer is as long as it says itself.
+fn is_whole(pdu: &[u8]) -> bool {
+    match pdu {
+        [1..=4, count, data @ ..] => usize::from(*count) == data.len(),
+        [5 | 6 | 15 | 16, ..] => pdu.len() == 5,
+        [function, _] => *function >= 0x80,
+        _ => false,
+    }
 }
 
 /// CRC-16/MODBUS: polynomial 0x8005 reflected, start 0xFFFF.

@@ -22,7 +22,8 @@ pub enum Tongue {
 /// Address of nobody.
 const OTHER: u8 = 9;
 /// No measurement.
-const SENTINEL: u32 = u32::MAX;
+/// Registers of a sensor that is broken.
+pub const SENTINEL: u32 = u32::MAX;
 /// Registers of numbers, two words each, and what they are.
 const REGISTERS: [(u16, &str); 6] =
     [(0, "a"), (2, "b"), (4, "c"), (20, "sp"), (22, "at"), (40, "s")];

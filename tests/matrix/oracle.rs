@@ -9,6 +9,7 @@ use labloop::expr::Value;
 use labloop::wire::Tick;
 use tokio::time::Instant;
 
+use super::device::SENTINEL;
 use super::truth::{MOST, Truth};
 use super::{Account, Wire};
 
@@ -96,7 +97,9 @@ impl Oracle {
         let then = then.filter(|said| said.at <= to);
         let known = if self.blurred {
             // The name in a message may be hit as well as the number.
-            then.clone().any(|said| is_near(self.wire, said.value, value))
+            let near = then.clone().any(|said| is_near(self.wire, said.value, value));
+            // What stands for a broken sensor may be hit too.
+            near || (self.wire == Wire::ModbusTcp && is_near(self.wire, SENTINEL, value))
         } else {
             then.clone().any(|said| said.property == property && f64::from(said.value) == value)
         };

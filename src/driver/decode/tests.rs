@@ -63,10 +63,10 @@ fn a_dose_reads_as_what_was_meant() {
     assert_eq!(
         decoded(&pump, Some("dispense"), &dose),
         [
-            "dispense 1 of 4: volume = 5 mL",
+            "dispense 6 of 9: volume = 5 mL",
             "answers [ready]",
-            "dispense 2 of 4: rate = 1 mL/min",
-            "dispense 4 of 4",
+            "dispense 7 of 9: rate = 1 mL/min",
+            "dispense 9 of 9",
             "answers [busy]",
             "asks whether dispense is done",
             "answers [ready]",

@@ -79,6 +79,9 @@ impl Line {
         if framing != Framing::Tcp || !self.arrived.is_empty() || lost {
             self.spoil();
         }
+        if lost && !self.is_serial() {
+            self.port = None;
+        }
     }
 }
 

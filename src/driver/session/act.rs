@@ -8,7 +8,7 @@ use crate::driver::exchange::Trace;
 use crate::driver::line::Outbox;
 use crate::driver::plan::{ActionPlan, DonePlan, Op};
 use crate::driver::scope::Scope;
-use crate::driver::talk::Talk;
+use crate::driver::talk::{Talk, sendable};
 use crate::driver::text::Fault;
 use crate::driver::types::{Command, FailureKind, Sent};
 use crate::driver::values;
@@ -58,6 +58,10 @@ impl Session {
         let config = Scope::of_config(&self.plan.config);
         let mut scope = Scope { args, command: command.attempt.clone(), ..config };
         if let Err(why) = values::compute(&mut scope, &action.compute) {
+            return refuse(world.outbox, FailureKind::Internal, why);
+        }
+        // SAFETY(lab): all of it or nothing; half an action leaves the device in between.
+        if let Err(why) = action.operations.iter().try_for_each(|op| sendable(op, &scope)) {
             return refuse(world.outbox, FailureKind::Internal, why);
         }
         let clock = &world.line.clock;

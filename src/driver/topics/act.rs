@@ -9,6 +9,7 @@ use crate::driver::json;
 use crate::driver::plan::{ActionPlan, DonePlan, Op};
 use crate::driver::scope::Scope;
 use crate::driver::session::span_of;
+use crate::driver::talk::sendable;
 use crate::driver::text::Fault;
 use crate::driver::types::{Command, FailureKind, Sent, Way};
 use crate::driver::values;
@@ -66,6 +67,10 @@ impl Topics {
         let grace = self.clock.lab_span(self.plan.reply_timeout);
         let mut scope = Scope { args, command: attempt.clone(), ..self.scope() };
         if let Err(why) = values::compute(&mut scope, &action.compute) {
+            return self.outbox.refuse(attempt, FailureKind::Internal, why);
+        }
+        // SAFETY(lab): all of it or nothing; half an action leaves the device in between.
+        if let Err(why) = action.operations.iter().try_for_each(|op| sendable(op, &scope)) {
             return self.outbox.refuse(attempt, FailureKind::Internal, why);
         }
         for (condition, text) in &action.require {

@@ -8,7 +8,7 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::reader::Reader;
 use crate::spec::source::{Span, Spanned};
 
-use super::super::{Ask, Correlate, Instrument, Operation, TopicReply};
+use super::super::{Ask, Correlate, Done, Instrument, Operation, TopicReply};
 
 /// Everything that is looked for in the topics of an instrument.
 pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument) {
@@ -36,6 +36,10 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument) {
     }
     let mut next: BTreeMap<&str, (&str, &TopicReply)> = BTreeMap::new();
     for action in &instrument.actions {
+        // What is done when a state shows it takes no answer for proof.
+        if matches!(action.done, Some(Done::Until { .. })) {
+            continue;
+        }
         for operation in &action.operations {
             let Operation::Publish { topic, reply: Some(reply), .. } = operation else { continue };
             wildcards(r, &reply.topic);
