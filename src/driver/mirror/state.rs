@@ -187,7 +187,9 @@ impl State {
         };
         // A difference of temperatures is no temperature.
         let value = before.value + amount.value;
-        self.values.insert(name.to_owned(), Value::Quantity(Quantity { value, ..before }));
+        // A plunger that has come to its end goes no further, whatever it was told.
+        let now = self.in_bounds(name, Quantity { value, ..before });
+        self.values.insert(name.to_owned(), Value::Quantity(now));
     }
 
     fn signals(&mut self, step_s: f64) {
