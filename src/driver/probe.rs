@@ -1,7 +1,7 @@
 //! What answers at an address: definitions are tried by the questions they mark as harmless.
 //!
 //! Architecture invariant: read-only by construction. Everything that leaves here is a
-//! a `Question`, which can be made only from `identify:` and from the asking side of a
+//! `Question`, which can be made only from `identify:` and from the asking side of a
 //! property, whose bytes no tried definition takes for something with an effect. A register
 //! question holds a register and no value, so there is no write it could become; over MQTT nothing
 //! is published at all.
