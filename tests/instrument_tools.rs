@@ -224,6 +224,7 @@ fn while_an_engine_owns_the_state_nothing_is_sent_by_hand() {
         run: "mix-1".to_owned(),
         graph: String::new(),
         document: String::new(),
+        priority: 0,
     };
     journal.append(&[Fact::Run(open).entry(1, 1).unwrap()], &[]).unwrap();
     drop(journal);

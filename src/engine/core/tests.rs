@@ -158,7 +158,7 @@ impl Lab {
     fn start(&mut self, run: &str, draft: &Draft) {
         let graph = Arc::new(draft.graph.clone());
         self.graphs.insert(run.into(), Arc::clone(&graph));
-        self.give(Event::StartRun { run: run.into(), graph, document: "d".into() });
+        self.give(Event::StartRun { run: run.into(), graph, document: "d".into(), priority: 0 });
     }
 
     fn give(&mut self, event: Event) {
@@ -238,7 +238,7 @@ impl Lab {
             let graphs = &self.graphs;
             self.core.apply(record, self.now, || graphs.get(record.run()).cloned());
         }
-        self.give(Event::Recovered);
+        self.give(Event::Recovered { downtime: Duration::ZERO });
         self.settle();
     }
 
@@ -372,12 +372,13 @@ fn a_once_action_in_doubt_is_a_question_and_the_answer_decides() {
             let graph = Arc::new(draft.graph.clone());
             lab.core.apply(record, lab.now, || Some(graph));
         }
-        lab.give(Event::Recovered);
+        lab.give(Event::Recovered { downtime: Duration::ZERO });
         assert!(lab.records.iter().any(|r| matches!(r, Record::Question { .. })), "{answer}");
         assert_eq!(lab.count("inject"), 1);
         lab.give(Event::Answer {
             run: "r".into(),
             path: "inject".into(),
+            question: None,
             answer: answer.into(),
             by: "Ada".into(),
         });

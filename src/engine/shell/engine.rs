@@ -220,13 +220,13 @@ impl<I: Instruments> Engine<I> {
     /// Starts a run outside of any campaign.
     pub fn start_run(&mut self, run: String, graph: Arc<Graph>) -> Result<(), EngineError> {
         let document = self.keep_graph(&graph)?;
-        self.own.push_back(Event::StartRun { run, graph, document });
+        self.own.push_back(Event::StartRun { run, graph, document, priority: 0 });
         Ok(())
     }
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered);
+        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
@@ -367,7 +367,7 @@ impl<I: Instruments> Engine<I> {
     fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
         match control {
             Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, answer, by })
+                self.step(Event::Answer { run, path, question: None, answer, by })
             }
             Control::Command { run, command, by } => {
                 let runs: Vec<String> = match run {
@@ -536,7 +536,7 @@ impl<I: Instruments> Engine<I> {
                     run: run.clone(),
                     expected_s: crate::scheduler::expected_duration(&graph).as_secs_f64(),
                 });
-                self.step(Event::StartRun { run, graph, document })
+                self.step(Event::StartRun { run, graph, document, priority: 0 })
             }
             Err(why) => {
                 let cause = format!("the protocol does not compile for its parameters: {why}");

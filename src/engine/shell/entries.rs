@@ -170,6 +170,8 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
 fn run_kind(record: &Record) -> &'static str {
     match record {
         Record::RunStarted { .. } => "run_started",
+        Record::Moved { .. } => "moved",
+        Record::Released { .. } => "released",
         Record::Held { .. } => "held",
         Record::Begun { .. } => "begun",
         Record::Intent { .. } => "intent",
