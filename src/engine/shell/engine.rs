@@ -18,7 +18,7 @@ use crate::driver::{Exchange, Notice};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Tick};
+use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -225,7 +225,7 @@ impl<I: Instruments> Engine<I> {
     /// Starts a run outside of any campaign.
     pub fn start_run(&mut self, run: String, graph: Arc<Graph>) -> Result<(), EngineError> {
         let document = self.keep_graph(&graph)?;
-        self.own.push_back(Event::StartRun { run, graph, document });
+        self.own.push_back(Event::StartRun { run, graph, document, terms: Terms::default() });
         Ok(())
     }
 
@@ -554,7 +554,7 @@ impl<I: Instruments> Engine<I> {
                     run: run.clone(),
                     expected_s: crate::scheduler::expected_duration(&graph).as_secs_f64(),
                 });
-                self.step(Event::StartRun { run, graph, document })
+                self.step(Event::StartRun { run, graph, document, terms: Terms::default() })
             }
             Err(why) => {
                 let cause = format!("the protocol does not compile for its parameters: {why}");

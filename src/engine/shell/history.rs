@@ -287,7 +287,7 @@ impl History {
     }
 
     fn run(&mut self, record: &Record, now: Tick, wall_ms: i64) {
-        if let Record::RunStarted { run, graph, document } = record {
+        if let Record::RunStarted { run, graph, document, .. } = record {
             self.runs.insert(
                 run.clone(),
                 RunHistory {
