@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Record, StepRef};
+use super::record::{Record, StepRef, Terms};
 use super::run::StepKey;
 use super::states::{Cause, Command, RunState};
 use super::{Signal, Tick};
@@ -37,8 +37,8 @@ pub enum Event {
         graph: Arc<Graph>,
         /// Hash of the document that keeps the graph beside the journal.
         document: String,
-        /// Who goes first where runs want the same instrument; 0 is usual, more goes before.
-        priority: i32,
+        /// What the run is given beside its graph.
+        terms: Terms,
     },
     /// An outcome of a command.
     Outcome {

@@ -64,7 +64,8 @@ impl Core {
         }
     }
 
-    /// What to do where nothing can tell whether a command had its effect, from now on.
+    /// What to do where nothing can tell whether a command had its effect, for runs whose
+    /// [`super::Terms`] do not say.
     pub fn set_in_doubt(&mut self, in_doubt: InDoubt) {
         self.in_doubt = in_doubt;
     }
@@ -173,10 +174,9 @@ impl Core {
 
     fn take(&mut self, event: Event, now: Tick) {
         match event {
-            Event::StartRun { run, graph, document, priority } => {
+            Event::StartRun { run, graph, document, terms } => {
                 let hash = graph.hash.clone();
-                let record =
-                    Record::RunStarted { run: run.clone(), graph: hash, document, priority };
+                let record = Record::RunStarted { run: run.clone(), graph: hash, document, terms };
                 self.apply(&record, now, || Some(graph));
                 self.out.records.push(record);
                 self.hold_as_the_lab(&run, now);

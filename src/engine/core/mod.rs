@@ -33,7 +33,7 @@ mod wake;
 pub use events::{Action, Event, Failure, Heard, InDoubt, Output, Reading, Reply};
 pub use machine::Core;
 pub use plan::Plan;
-pub use record::{About, Ending, Evidence, Record, Resolution, StepRef};
+pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
 pub use run::{HeldBy, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 pub use states::{

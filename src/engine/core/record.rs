@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Tick;
-use super::events::Failure;
+use super::events::{Failure, InDoubt};
 use super::run::StepKey;
 use super::states::{Cause, RunState};
 use crate::compiler::graph::{Effect, FailureKind};
@@ -30,6 +30,26 @@ pub enum Resolution {
     NotDone,
     /// Nobody can tell, or only part of it happened: the sample is discarded.
     Discard,
+}
+
+/// What a run is given beside its graph, by the campaign it belongs to. Kept with its start, so that
+/// it goes on by the same terms whoever takes it up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// What to do where nothing can tell whether a command had its effect; the engine's own rule if
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<InDoubt>,
+    /// Who goes first where runs want the same instrument: 0 is usual, more goes before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
+}
+
+impl Terms {
+    /// Whether there is nothing to keep.
+    pub fn are_default(&self) -> bool {
+        *self == Terms::default()
+    }
 }
 
 /// How a run, or its body, ended.
@@ -105,9 +125,9 @@ pub enum Record {
         graph: String,
         /// Hash of the document beside the journal that keeps the graph.
         document: String,
-        /// Who goes first where runs want the same instrument.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        priority: i32,
+        /// What it was given beside its graph.
+        #[serde(default, skip_serializing_if = "Terms::are_default")]
+        terms: Terms,
     },
     /// The run came to another state, or another cause holds it too.
     Moved {

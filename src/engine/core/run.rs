@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::events::Failure;
-use super::record::{Ending, Record, Resolution, StepRef};
+use super::record::{Ending, Record, Resolution, StepRef, Terms};
 use super::states::{Cause, RunState};
 use super::{Plan, Tick};
 use crate::compiler::graph::{Graph, Node, NodeId, NodeKind};
@@ -127,8 +127,6 @@ pub struct Run {
     pub started: Tick,
     /// State by the records; see [`Run::state`].
     moved_to: RunState,
-    /// Who goes first where runs want the same instrument.
-    pub priority: i32,
     /// A person paused it; it stays so after a hold of another cause.
     pub paused: bool,
     /// What holds it, oldest first.
@@ -153,6 +151,8 @@ pub struct Run {
     pub safe_listed: bool,
     /// Instruments that did not confirm.
     pub not_confirmed: Vec<String>,
+    /// What it was given beside its graph.
+    pub terms: Terms,
 }
 
 impl Run {
@@ -165,7 +165,6 @@ impl Run {
             phase: Phase::Body,
             started: Tick(0),
             moved_to: RunState::Running,
-            priority: 0,
             paused: false,
             holds: Vec::new(),
             steps: BTreeMap::new(),
@@ -178,6 +177,7 @@ impl Run {
             making_safe: BTreeSet::new(),
             safe_listed: false,
             not_confirmed: Vec::new(),
+            terms: Terms::default(),
         }
     }
 
@@ -229,9 +229,9 @@ impl Run {
     /// journal whose chain was verified, so they can only be late duplicates.
     pub fn apply(&mut self, record: &Record, now: Tick) {
         match record {
-            Record::RunStarted { priority, .. } => {
+            Record::RunStarted { terms, .. } => {
                 self.started = now;
-                self.priority = *priority;
+                self.terms = terms.clone();
                 self.enter(StepKey { node: NodeId(0), rounds: Vec::new() }, now, None);
             }
             Record::Held { step, .. } | Record::Begun { step, .. } => self.open(&step.key, now),
