@@ -23,9 +23,11 @@ mod instruments;
 mod lab;
 mod manual;
 mod perform;
+mod prepare;
 mod process;
 mod progress;
 mod search;
+mod searches;
 mod watch;
 pub mod wire_trace;
 
@@ -33,7 +35,7 @@ pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references, verify_files};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use disk::Disk;
-pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
+pub use engine::{Control, Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
@@ -42,5 +44,7 @@ pub use lab::{
     with_access,
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
+pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
+pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
