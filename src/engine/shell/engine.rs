@@ -12,12 +12,13 @@ use super::bulk;
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
+use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{Exchange, Notice};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Tick};
+use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -147,6 +148,8 @@ pub struct Engine<I> {
     controls: mpsc::Receiver<Control>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
+    /// Clocks and disk.
+    pub(super) watch: Watch,
     entries: Vec<Entry>,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
@@ -175,6 +178,7 @@ impl<I: Instruments> Engine<I> {
             controls: setup.controls,
             observer: setup.observer,
             search: None,
+            watch: Watch::new(),
             entries: Vec::new(),
             documents: Vec::new(),
             actions: Vec::new(),
@@ -190,6 +194,7 @@ impl<I: Instruments> Engine<I> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: time.to_owned(),
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
+            boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
         self.note(Fact::Engine(record))?;
         self.commit()
@@ -220,7 +225,7 @@ impl<I: Instruments> Engine<I> {
     /// Starts a run outside of any campaign.
     pub fn start_run(&mut self, run: String, graph: Arc<Graph>) -> Result<(), EngineError> {
         let document = self.keep_graph(&graph)?;
-        self.own.push_back(Event::StartRun { run, graph, document });
+        self.own.push_back(Event::StartRun { run, graph, document, terms: Terms::default() });
         Ok(())
     }
 
@@ -256,6 +261,7 @@ impl<I: Instruments> Engine<I> {
     /// Works until every run is over and the campaign, if there is one, has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
+            self.look_around()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
@@ -327,6 +333,13 @@ impl<I: Instruments> Engine<I> {
                 None => std::future::pending().await,
             }
         };
+        let look = async {
+            match clock.speed().is_finite() {
+                true => tokio::time::sleep(self.watch.next()).await,
+                // A clock that jumps to the next timer must not find one here.
+                false => std::future::pending().await,
+            }
+        };
         let thought = async {
             match self.search.as_mut().and_then(|s| s.thinking.as_mut()) {
                 Some(thinking) => thinking.await,
@@ -347,6 +360,7 @@ impl<I: Instruments> Engine<I> {
                 self.take_thought(thought)?;
             }
             () = sleep => self.step(Event::Wake)?,
+            () = look => {}
         }
         for _ in 0..BATCH {
             match self.notices.try_recv() {
@@ -388,7 +402,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// One event through the core; its records and actions are collected for the next commit.
-    fn step(&mut self, event: Event) -> Result<(), EngineError> {
+    pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
         for mut record in output.records {
@@ -447,7 +461,7 @@ impl<I: Instruments> Engine<I> {
         results
     }
 
-    fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
+    pub(super) fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
         if let Fact::Run(record) = &mut fact {
             bulk::keep(record, self.journal.files())?;
         }
@@ -497,6 +511,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Lets the campaign decide until there is nothing it can do now.
     fn go_on_with_campaign(&mut self) -> Result<(), EngineError> {
+        // What would be started now could not be written down.
+        if self.watch.disk_is_low() {
+            return Ok(());
+        }
         loop {
             let now = self.now();
             let Some(search) = self.search.as_mut() else { return Ok(()) };
@@ -536,7 +554,7 @@ impl<I: Instruments> Engine<I> {
                     run: run.clone(),
                     expected_s: crate::scheduler::expected_duration(&graph).as_secs_f64(),
                 });
-                self.step(Event::StartRun { run, graph, document })
+                self.step(Event::StartRun { run, graph, document, terms: Terms::default() })
             }
             Err(why) => {
                 let cause = format!("the protocol does not compile for its parameters: {why}");
@@ -590,6 +608,9 @@ impl<I: Instruments> Engine<I> {
 
     /// Makes everything noted so far durable, then tells the observer.
     fn commit(&mut self) -> Result<(), EngineError> {
+        if !self.entries.is_empty() {
+            self.look_at_disk()?;
+        }
         self.journal.append(&self.entries, &self.documents)?;
         self.entries.clear();
         self.documents.clear();
@@ -607,6 +628,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
+        if self.watch.disk_is_low() {
+            return;
+        }
         let Some(telemetry) = self.telemetry.as_mut() else { return };
         let due = Tick(point.tick).since(self.telemetry_flushed) >= TELEMETRY_EVERY;
         let written = telemetry
