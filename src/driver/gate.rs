@@ -155,11 +155,6 @@ impl Gate {
         self.epoch.load(Ordering::SeqCst)
     }
 
-    /// Why nothing at all may be sent any more.
-    pub fn lapsed(&self) -> Option<&str> {
-        self.lapsed.get().map(String::as_str)
-    }
-
     /// Takes note of how a safe state went.
     pub fn reported(&self, instrument: &str, confirmed: bool, detail: &str) {
         if !self.stopped.load(Ordering::SeqCst) {
