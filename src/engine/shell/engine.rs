@@ -251,7 +251,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered);
+        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
@@ -419,7 +419,7 @@ impl<I: Instruments> Engine<I> {
                 Ok(())
             }
             Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, answer, by })
+                self.step(Event::Answer { run, path, question: None, answer, by })
             }
             Control::Command { run, command, by } => {
                 let runs: Vec<String> = match run {
