@@ -16,7 +16,8 @@ use crate::compiler::Bundle;
 use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer,
+    Control, Disk, Engine, EngineError, EngineSetup, Finished, Instruments, LabInstruments,
+    Observer, StopHistory,
 };
 use crate::spec::lab::Lab;
 use crate::spec::{Named, Written};
@@ -230,6 +231,8 @@ pub(super) struct Work {
     pub(super) resuming: bool,
     /// The last engine had run out of disk.
     pub(super) disk_low: bool,
+    /// An emergency stop that was not cleared.
+    pub(super) stopped: Option<StopHistory>,
 }
 
 /// How an engine ended.
@@ -291,6 +294,10 @@ async fn go(
     let instruments =
         LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
             .map_err(|e| e.to_string())?;
+    // SAFETY(lab): the gate is closed before anything is connected.
+    if let Some(stop) = &work.stopped {
+        instruments.emergency().press(&stop.by);
+    }
     if let Err(missing) = connected(&instruments).await {
         return Ok(Worked::Unreachable(missing));
     }
@@ -306,6 +313,9 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
+    if let Some(stop) = &work.stopped {
+        engine.restore_stop(stop);
+    }
     if signals {
         engine.watch_disk(Disk::new(&work.state, work.disk_low));
     }
@@ -380,7 +390,7 @@ pub(super) fn exit_of(finished: &Finished, shown: &Shown) -> Exit {
     if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
         return Exit::Interrupted;
     }
-    if !finished.not_confirmed.is_empty() {
+    if !finished.not_confirmed.is_empty() || finished.stopped.is_some() {
         return Exit::Safety;
     }
     end_code(finished.reason(&shown.id), finished.last_runs.get(&shown.id).copied(), shown)

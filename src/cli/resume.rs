@@ -76,6 +76,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: true,
         disk_low: history.disk_low,
+        stopped: history.stopped,
     };
     let (setups, shown): (Vec<_>, Vec<_>) = prepared.into_iter().map(parted).unzip();
     let worked = launch::work(world, work, move |engine| {

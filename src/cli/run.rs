@@ -71,6 +71,13 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
             folder.display()
         )));
     }
+    if let Some(stop) = &history.stopped {
+        let why = format!(
+            "the emergency stop that {} pressed was not cleared; look at the lab, then clear it",
+            stop.by
+        );
+        return Err((Exit::Safety, why));
+    }
     let id = history.next_id(&name_of(&bundle));
     let prepared = Prepared::new(Arc::new(bundle), &wish(args), id).map_err(refused)?;
     let (base, seed) = (after(&history), args.seed);
@@ -96,6 +103,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: false,
         disk_low: history.disk_low,
+        stopped: None,
     };
     let worked = launch::work(world, work, move |engine| {
         kept.into_iter().for_each(|document| engine.keep(document));

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
 use super::brain::BrainError;
 use super::bulk;
 use super::entries::{EngineRecord, Fact};
+use super::estop::Stop;
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
 use super::searches::{Finished, Searches};
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{Exchange, Notice};
+use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::core::{Command, Core, Event, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
@@ -38,6 +39,13 @@ pub enum Control {
         command: Command,
         /// Who.
         by: String,
+    },
+    /// The emergency stop is cleared.
+    Clear {
+        /// Who.
+        by: String,
+        /// Why, although instruments are not confirmed safe.
+        reason: Option<String>,
     },
     /// The answer to a question.
     Answer {
@@ -129,6 +137,11 @@ pub struct Engine<I> {
     pub(super) endless: bool,
     /// Clocks and disk.
     pub(super) watch: Watch,
+    pub(super) emergency: EmergencyStop,
+    /// Presses and clearings of it that were looked at.
+    pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
+    /// What is known of the one that is pressed.
+    pub(super) stop: Option<Stop>,
     entries: Vec<Entry>,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
@@ -140,6 +153,7 @@ impl<I: Instruments> Engine<I> {
     /// An engine that has not begun.
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
+        let emergency = setup.instruments.emergency();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -159,6 +173,9 @@ impl<I: Instruments> Engine<I> {
             searches: Searches::new(),
             endless: false,
             watch: Watch::new(),
+            stop_seen: emergency.watch(),
+            emergency,
+            stop: None,
             entries: Vec::new(),
             documents: Vec::new(),
             actions: Vec::new(),
@@ -176,6 +193,7 @@ impl<I: Instruments> Engine<I> {
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
             boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
+        self.instruments.obey(epoch);
         self.note(Fact::Engine(record))?;
         self.commit()
     }
@@ -207,7 +225,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Whether anything is left to do.
     fn is_idle(&self) -> bool {
-        self.own.is_empty() && self.core.open_runs().next().is_none() && self.searches.are_over()
+        self.own.is_empty()
+            && !self.is_insisting()
+            && self.core.open_runs().next().is_none()
+            && self.searches.are_over()
     }
 
     pub(super) fn now(&self) -> Tick {
@@ -218,9 +239,11 @@ impl<I: Instruments> Engine<I> {
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
+            self.look_at_stop()?;
             self.take_own()?;
             self.go_on_with_campaigns()?;
             self.commit()?;
+            self.open_cleared();
             self.perform();
             if !self.own.is_empty() {
                 continue;
@@ -297,6 +320,11 @@ impl<I: Instruments> Engine<I> {
         };
         tokio::select! {
             biased;
+            // An error would mean that the emergency stop is gone, which the engine itself keeps.
+            _ = self.stop_seen.changed() => {
+                self.stop_seen.mark_changed();
+                self.look_at_stop()?;
+            }
             Some(control) = self.controls.recv() => self.take_control(control)?,
             notice = self.notices.recv() => match notice {
                 Some(notice) => self.take_notice(notice)?,
@@ -317,6 +345,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
+            self.note_safe(instrument, *confirmed, detail)?;
+        }
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
@@ -325,6 +356,13 @@ impl<I: Instruments> Engine<I> {
 
     fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
         match control {
+            Control::Clear { by, reason } => {
+                if let Err(why) = self.clear_stop(&by, reason.as_deref())? {
+                    let detail = format!("the emergency stop was not cleared: {why}");
+                    self.told(Progress::Engine { detail });
+                }
+                Ok(())
+            }
             Control::Answer { run, path, answer, by } => {
                 self.step(Event::Answer { run, path, question: None, answer, by })
             }

@@ -93,6 +93,8 @@ pub struct Finished {
     pub last_runs: BTreeMap<String, Ending>,
     /// Instruments not confirmed safe at the end of any run.
     pub not_confirmed: Vec<String>,
+    /// Who pressed the emergency stop, if anybody did.
+    pub stopped: Option<String>,
 }
 
 impl Finished {
@@ -242,10 +244,13 @@ impl<I: Instruments> Engine<I> {
     fn go_on_with(&mut self, id: &str) -> Result<bool, EngineError> {
         let now = self.now();
         let thinkers = if self.clock.speed().is_finite() { THINKING_AT_ONCE } else { 1 };
+        let stopped = self.is_stopped();
         let room = self.searches.thoughts.len() < thinkers;
         let Some(search) = self.searches.get_mut(id) else { return Ok(false) };
         let Some(decision) = search.machine.decide(now) else { return Ok(false) };
         match decision {
+            // Nothing new begins before the emergency stop is cleared.
+            Decision::Propose(_) | Decision::StartRun { .. } if stopped => return Ok(false),
             Decision::Propose(_) if !room || search.brain.is_none() => return Ok(false),
             Decision::Propose(count) => {
                 self.searches.begin_thought(id, count);
