@@ -347,18 +347,6 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    /// Ends every campaign that has no run under way: between two runs there is nothing to stop
-    /// but the campaign itself.
-    pub(super) fn end_idle_campaigns(&mut self, by: &str) -> Result<(), EngineError> {
-        let idle = |s: &&Search| s.machine.ended.is_none() && s.machine.active_runs() == 0;
-        let ids: Vec<String> =
-            self.searches.iter().filter(idle).map(|s| s.machine.id.clone()).collect();
-        for id in ids {
-            self.end_campaign(&id, EndReason::Person(format!("ended by {by}")))?;
-        }
-        Ok(())
-    }
-
     pub(super) fn take_thought(
         &mut self,
         thought: Result<Thought, BrainError>,
