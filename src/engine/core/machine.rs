@@ -10,7 +10,7 @@ use super::claims::Claims;
 use super::doubt::Doubt;
 use super::record::{Ending, Record, StepRef};
 use super::run::{Phase, Run, Status, StepKey};
-use super::{Plan, Signal, Signals, Tick};
+use super::{Heard, Plan, Signal, Signals, Tick, Told};
 use crate::compiler::graph::{FailureKind, Graph, NodeId, NodeKind};
 use crate::expr::Value;
 
@@ -27,7 +27,11 @@ pub struct Failure {
 }
 
 /// What can wake the core. Every fact from outside is one of these.
-#[derive(Debug, Clone)]
+///
+/// The journal keeps it as part of [`super::Heard`], without what a record that follows from it
+/// says anyway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
     /// Begin a run.
@@ -35,6 +39,7 @@ pub enum Event {
         /// Name, unique for ever.
         run: String,
         /// What to execute.
+        #[serde(skip)]
         graph: Arc<Graph>,
         /// Hash of the document that keeps the graph beside the journal.
         document: String,
@@ -48,8 +53,10 @@ pub enum Event {
         /// Attempt it belongs to.
         attempt: u32,
         /// Value or failure.
+        #[serde(skip, default = "nothing")]
         result: Result<Option<Value>, Failure>,
         /// Bytes, for people.
+        #[serde(skip)]
         trace: String,
     },
     /// A witness was read, before sending or to resolve a doubt.
@@ -68,8 +75,10 @@ pub enum Event {
         /// Step.
         key: StepKey,
         /// Value or failure.
+        #[serde(skip, default = "no_value_yet")]
         result: Result<Value, Failure>,
         /// What a program wrote besides its result, for people.
+        #[serde(skip)]
         trace: String,
     },
     /// A property was read.
@@ -78,7 +87,8 @@ pub enum Event {
         instrument: String,
         /// Property.
         property: String,
-        /// Reading.
+        /// Reading; what was seen of it is beside the event in [`super::Heard`].
+        #[serde(skip)]
         signal: Signal,
     },
     /// The link to an instrument was lost: its readings are worthless.
@@ -108,6 +118,7 @@ pub enum Event {
         /// What it said.
         detail: String,
         /// Bytes, for people.
+        #[serde(skip)]
         trace: String,
     },
     /// A person's command to a run.
@@ -128,8 +139,16 @@ pub enum Event {
     Wake,
 }
 
+fn nothing() -> Result<Option<Value>, Failure> {
+    Ok(None)
+}
+
+fn no_value_yet() -> Result<Value, Failure> {
+    Ok(Value::Missing("not filled in".into()))
+}
+
 /// A witness reading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Value of the property.
     pub value: Value,
@@ -225,6 +244,9 @@ pub struct Output {
     pub records: Vec<Record>,
     /// To the shell.
     pub actions: Vec<Action>,
+    /// What this rests on; `None` where nothing was decided (a reading nobody waited for). To the
+    /// journal, before the records.
+    pub heard: Option<Heard>,
 }
 
 /// The state of all runs.
@@ -251,6 +273,8 @@ pub struct Core {
     pub(super) blocked: BTreeMap<String, BTreeSet<String>>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
+    /// A condition that is waited for came to hold, or ceased to.
+    pub(super) turned: bool,
 }
 
 impl Core {
@@ -271,12 +295,23 @@ impl Core {
             out: Output::default(),
             blocked: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            turned: false,
         }
     }
 
     /// What to do where nothing can tell whether a command had its effect, from now on.
     pub fn set_in_doubt(&mut self, in_doubt: InDoubt) {
         self.in_doubt = in_doubt;
+    }
+
+    /// The rules it decides by, for the journal: a replay needs the same.
+    pub fn rules(&self) -> (InDoubt, Duration) {
+        (self.in_doubt, self.slack)
+    }
+
+    /// From now on only these readings can be seen (replay).
+    pub(super) fn see(&mut self, saw: Told) {
+        self.signals.tell(saw);
     }
 
     /// A run by name.
@@ -370,10 +405,20 @@ impl Core {
 
     /// Takes an event and decides what follows from it.
     pub fn step(&mut self, event: Event, now: Tick) -> Output {
+        self.signals.look_anew();
+        self.turned = false;
+        let noted = event.noted();
         self.take(event, now);
-        self.due(now);
+        let woken = self.due(now);
         self.advance(now);
-        std::mem::take(&mut self.out)
+        let mut output = std::mem::take(&mut self.out);
+        let decided = woken
+            || self.turned
+            || !output.records.is_empty()
+            || !output.actions.is_empty()
+            || !matches!(noted, Event::Sample { .. } | Event::Wake);
+        output.heard = decided.then(|| Heard { event: noted, saw: self.signals.seen() });
+        output
     }
 
     /// Earliest time at which something is due.

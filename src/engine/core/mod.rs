@@ -17,9 +17,11 @@
 mod advance;
 mod claims;
 mod doubt;
+mod heard;
 mod machine;
 mod plan;
 mod record;
+mod replay;
 mod run;
 mod scope;
 mod signals;
@@ -27,9 +29,11 @@ mod signals;
 mod tests;
 mod wake;
 
+pub use heard::{Heard, Told};
 pub use machine::{Action, Command, Core, Event, Failure, InDoubt, Output, Reading};
 pub use plan::Plan;
 pub use record::{Ending, Record, Resolution, StepRef};
+pub use replay::{Difference, Replay};
 pub use run::{Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::Record;
+use crate::engine::core::{Heard, InDoubt, Record};
 use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
 /// Entries read at a time when a journal is gone through.
 pub(super) const PAGE: usize = 5_000;
+
+/// Kind of the entries that say what decisions rest on.
+pub(super) const HEARD: &str = "heard";
 
 /// Anything the journal keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,8 @@ pub enum Fact {
     Campaign(String, CampaignRecord),
     /// About a run.
     Run(Record),
+    /// What the records of runs that follow it rest on.
+    Heard(Heard),
     /// About a command that a person gave by hand.
     Manual(ManualRecord),
 }
@@ -105,7 +110,17 @@ pub enum EngineRecord {
         time: String,
         /// Lab seconds per wall second; 0 on a virtual clock.
         speed: f64,
+        /// What it did where nothing could tell whether a command had its effect.
+        #[serde(default)]
+        in_doubt: InDoubt,
+        /// Lab time it gave the wires beyond the deadlines of steps, in nanoseconds.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        slack_ns: u64,
     },
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Fact {
@@ -123,6 +138,7 @@ impl Fact {
             Fact::Run(record) => {
                 (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
             }
+            Fact::Heard(heard) => ("engine".to_owned(), HEARD, serde_json::to_string(heard)?),
             Fact::Manual(record) => {
                 let kind = match record {
                     ManualRecord::Intent { .. } => "manual_intent",
@@ -140,6 +156,7 @@ impl Fact {
             "engine_started" => serde_json::from_str(&entry.body).map(Fact::Engine),
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
+            HEARD => serde_json::from_str(&entry.body).map(Fact::Heard),
             kind if kind.starts_with("manual_") => {
                 serde_json::from_str(&entry.body).map(Fact::Manual)
             }

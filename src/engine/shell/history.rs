@@ -145,6 +145,7 @@ impl History {
                     history.time.clone_from(time);
                     history.speed = *speed;
                 }
+                Fact::Heard(_) => {}
                 Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
                 Fact::Run(record) => {

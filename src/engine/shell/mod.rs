@@ -23,6 +23,7 @@ mod manual;
 mod perform;
 mod process;
 mod progress;
+mod replay;
 mod search;
 pub mod wire_trace;
 
@@ -38,4 +39,5 @@ pub use lab::{
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use progress::{Observer, Progress};
+pub use replay::{Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};

@@ -1,0 +1,66 @@
+//! What a decision rests on: the event that woke the core, and every reading it looked at.
+//!
+//! With the records that follow, this is all it takes to derive each decision again: time comes
+//! with the entry, the state from the records before. Readings that nobody looked at are not kept.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Event;
+use super::signals::Signal;
+use crate::compiler::graph::Graph;
+use crate::expr::Value;
+
+/// Readings by instrument and property, as they were seen.
+pub type Told = BTreeMap<String, BTreeMap<String, Value>>;
+
+/// What woke the core and what it looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The event, without what a record that follows from it says anyway.
+    pub event: Event,
+    /// Readings that were looked at, missing ones with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub saw: Told,
+}
+
+impl Event {
+    /// The event as the journal keeps it: what its record says is left out.
+    pub(super) fn noted(&self) -> Event {
+        match self {
+            Event::StartRun { run, document, .. } => Event::StartRun {
+                run: run.clone(),
+                graph: Arc::new(Graph::default()),
+                document: document.clone(),
+            },
+            Event::Outcome { run, key, attempt, .. } => Event::Outcome {
+                run: run.clone(),
+                key: key.clone(),
+                attempt: *attempt,
+                result: Ok(None),
+                trace: String::new(),
+            },
+            Event::Analysed { run, key, .. } => Event::Analysed {
+                run: run.clone(),
+                key: key.clone(),
+                result: Ok(Value::Missing("not filled in".into())),
+                trace: String::new(),
+            },
+            Event::Sample { instrument, property, .. } => Event::Sample {
+                instrument: instrument.clone(),
+                property: property.clone(),
+                signal: Signal::default(),
+            },
+            Event::MadeSafe { run, instrument, confirmed, detail, .. } => Event::MadeSafe {
+                run: run.clone(),
+                instrument: instrument.clone(),
+                confirmed: *confirmed,
+                detail: detail.clone(),
+                trace: String::new(),
+            },
+            other => other.clone(),
+        }
+    }
+}
