@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use labloop::compiler::graph::{Edge, Effect, Graph, Node, NodeId, NodeKind, OnError, Place};
 use labloop::driver::{Notice, Outcome};
-use labloop::engine::core::{Action, Core, Event, InDoubt, Tick};
+use labloop::engine::core::{Action, Core, Event, InDoubt, Terms, Tick};
 use labloop::engine::shell::{Engine, EngineSetup, Instruments, Refused};
 use labloop::expr::{Expr, Value};
 use labloop::store::{Durability, Journal};
@@ -174,6 +174,7 @@ fn core_alone(steps: u32) -> Duration {
         run: "r".into(),
         graph: graph(steps, "pump"),
         document: "d".into(),
+        terms: Terms::default(),
     });
     let start = Instant::now();
     let mut now = Tick(0);

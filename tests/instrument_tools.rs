@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::{Bench, Broker, free_ports, labloop, mosquitto, wait_for};
-use labloop::engine::core::Record;
+use labloop::engine::core::{Record, Terms};
 use labloop::engine::shell::Fact;
 use labloop::store::{Durability, Journal, StateLock};
 use serde_json::Value as Json;
@@ -224,6 +224,7 @@ fn while_an_engine_owns_the_state_nothing_is_sent_by_hand() {
         run: "mix-1".to_owned(),
         graph: String::new(),
         document: String::new(),
+        terms: Terms::default(),
     };
     journal.append(&[Fact::Run(open).entry(1, 1).unwrap()], &[]).unwrap();
     drop(journal);

@@ -49,8 +49,7 @@ fn what_was_decided_across_kills_is_derived_again() {
             command.arg("resume");
         }
         command.arg("--state").arg(bench.state());
-        let mut engine =
-            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut engine = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(900 + 170 * kill));
         // It may have ended by itself by now.
         let _ = engine.kill();

@@ -600,8 +600,9 @@ impl Core {
             .node(key)
             .and_then(|n| machine::commanded(&n.kind))
             .map_or(String::new(), |(instrument, action)| format!("{instrument}.{action}"));
+        let rule = run.terms.in_doubt.unwrap_or(self.in_doubt);
         let run = id.to_owned();
-        match self.in_doubt {
+        match rule {
             InDoubt::Discard => self.emit(
                 Record::Resolved {
                     run,

@@ -29,38 +29,21 @@ pub struct Heard {
 impl Event {
     /// The event as the journal keeps it: what its record says is left out.
     pub(super) fn noted(&self) -> Event {
-        match self {
-            Event::StartRun { run, document, .. } => Event::StartRun {
-                run: run.clone(),
-                graph: Arc::new(Graph::default()),
-                document: document.clone(),
-            },
-            Event::Outcome { run, key, attempt, .. } => Event::Outcome {
-                run: run.clone(),
-                key: key.clone(),
-                attempt: *attempt,
-                result: Ok(None),
-                trace: String::new(),
-            },
-            Event::Analysed { run, key, .. } => Event::Analysed {
-                run: run.clone(),
-                key: key.clone(),
-                result: Ok(Value::Missing("not filled in".into())),
-                trace: String::new(),
-            },
-            Event::Sample { instrument, property, .. } => Event::Sample {
-                instrument: instrument.clone(),
-                property: property.clone(),
-                signal: Signal::default(),
-            },
-            Event::MadeSafe { run, instrument, confirmed, detail, .. } => Event::MadeSafe {
-                run: run.clone(),
-                instrument: instrument.clone(),
-                confirmed: *confirmed,
-                detail: detail.clone(),
-                trace: String::new(),
-            },
-            other => other.clone(),
+        let mut noted = self.clone();
+        match &mut noted {
+            Event::StartRun { graph, .. } => *graph = Arc::new(Graph::default()),
+            Event::Outcome { result, trace, .. } => {
+                *result = Ok(None);
+                trace.clear();
+            }
+            Event::Analysed { result, trace, .. } => {
+                *result = Ok(Value::Missing("not filled in".into()));
+                trace.clear();
+            }
+            Event::Sample { signal, .. } => *signal = Signal::default(),
+            Event::MadeSafe { trace, .. } => trace.clear(),
+            _ => {}
         }
+        noted
     }
 }

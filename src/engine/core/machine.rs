@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claims::Claims;
 use super::doubt::Doubt;
-use super::record::{Ending, Record, StepRef};
+use super::record::{Ending, Record, StepRef, Terms};
 use super::run::{Phase, Run, Status, StepKey};
 use super::{Heard, Plan, Signal, Signals, Tick, Told};
 use crate::compiler::graph::{FailureKind, Graph, NodeId, NodeKind};
@@ -43,6 +43,8 @@ pub enum Event {
         graph: Arc<Graph>,
         /// Hash of the document that keeps the graph beside the journal.
         document: String,
+        /// What the run is given beside its graph.
+        terms: Terms,
     },
     /// An outcome of a command.
     Outcome {
@@ -299,7 +301,8 @@ impl Core {
         }
     }
 
-    /// What to do where nothing can tell whether a command had its effect, from now on.
+    /// What to do where nothing can tell whether a command had its effect, for runs whose
+    /// [`Terms`] do not say.
     pub fn set_in_doubt(&mut self, in_doubt: InDoubt) {
         self.in_doubt = in_doubt;
     }
@@ -428,9 +431,9 @@ impl Core {
 
     fn take(&mut self, event: Event, now: Tick) {
         match event {
-            Event::StartRun { run, graph, document } => {
+            Event::StartRun { run, graph, document, terms } => {
                 let hash = graph.hash.clone();
-                let record = Record::RunStarted { run, graph: hash, document };
+                let record = Record::RunStarted { run, graph: hash, document, terms };
                 self.apply(&record, now, || Some(graph));
                 self.out.records.push(record);
             }

@@ -32,7 +32,7 @@ mod wake;
 pub use heard::{Heard, Told};
 pub use machine::{Action, Command, Core, Event, Failure, InDoubt, Output, Reading};
 pub use plan::Plan;
-pub use record::{Ending, Record, Resolution, StepRef};
+pub use record::{Ending, Record, Resolution, StepRef, Terms};
 pub use replay::{Difference, Replay};
 pub use run::{Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};

@@ -29,6 +29,23 @@ pub enum Resolution {
     Discard,
 }
 
+/// What a run is given beside its graph, by the campaign it belongs to. Kept with its start, so that
+/// it goes on by the same terms whoever takes it up.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// What to do where nothing can tell whether a command had its effect; the engine's own rule if
+    /// not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<super::machine::InDoubt>,
+}
+
+impl Terms {
+    /// Whether there is nothing to keep.
+    pub fn are_default(&self) -> bool {
+        *self == Terms::default()
+    }
+}
+
 /// How a run, or its body, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -57,6 +74,9 @@ pub enum Record {
         graph: String,
         /// Hash of the document beside the journal that keeps the graph.
         document: String,
+        /// What it was given beside its graph.
+        #[serde(default, skip_serializing_if = "Terms::are_default")]
+        terms: Terms,
     },
     /// Claims were given to a block.
     Held {

@@ -153,37 +153,35 @@ impl Replay {
     }
 
     /// The event with what its record says of it.
-    fn filled(&self, event: Event, records: &[(u64, Record)]) -> Event {
-        match event {
-            Event::StartRun { run, graph, document } => {
-                let graph = self.graphs.get(&run).cloned().unwrap_or(graph);
-                Event::StartRun { run, graph, document }
+    fn filled(&self, mut event: Event, records: &[(u64, Record)]) -> Event {
+        match &mut event {
+            Event::StartRun { run, graph, .. } => {
+                if let Some(kept) = self.graphs.get(run) {
+                    *graph = Arc::clone(kept);
+                }
             }
-            Event::Outcome { run, key, attempt, result, trace } => {
-                let found = records.iter().find_map(|(_, record)| match record {
-                    Record::Outcome { run: of, step, attempt: n, result, .. }
-                        if *of == run && step.key == key && *n == attempt =>
+            Event::Outcome { run, key, attempt, result: found, .. } => {
+                for (_, record) in records {
+                    if let Record::Outcome { run: of, step, attempt: number, result, .. } = record
+                        && (of, &step.key, number) == (&*run, &*key, &*attempt)
                     {
-                        Some(result.clone())
+                        found.clone_from(result);
                     }
-                    _ => None,
-                });
-                Event::Outcome { run, key, attempt, result: found.unwrap_or(result), trace }
+                }
             }
-            Event::Analysed { run, key, result, trace } => {
-                let found = records.iter().find_map(|(_, record)| match record {
-                    Record::Ended { run: of, step, result, .. }
-                        if *of == run && step.key == key =>
+            Event::Analysed { run, key, result: found, .. } => {
+                for (_, record) in records {
+                    if let Record::Ended { run: of, step, result, .. } = record
+                        && (of, &step.key) == (&*run, &*key)
                     {
                         let nothing = || Value::Missing("it gave no value".into());
-                        Some(result.clone().map(|value| value.unwrap_or_else(nothing)))
+                        *found = result.clone().map(|value| value.unwrap_or_else(nothing));
                     }
-                    _ => None,
-                });
-                Event::Analysed { run, key, result: found.unwrap_or(result), trace }
+                }
             }
-            other => other,
+            _ => {}
         }
+        event
     }
 }
 

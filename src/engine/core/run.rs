@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Failure;
-use super::record::{Ending, Record, Resolution, StepRef};
+use super::record::{Ending, Record, Resolution, StepRef, Terms};
 use super::{Plan, Tick};
 use crate::compiler::graph::{Graph, Node, NodeId, NodeKind};
 use crate::expr::Value;
@@ -133,6 +133,8 @@ pub struct Run {
     pub safe_listed: bool,
     /// Instruments that did not confirm.
     pub not_confirmed: Vec<String>,
+    /// What it was given beside its graph.
+    pub terms: Terms,
 }
 
 impl Run {
@@ -155,6 +157,7 @@ impl Run {
             making_safe: BTreeSet::new(),
             safe_listed: false,
             not_confirmed: Vec::new(),
+            terms: Terms::default(),
         }
     }
 
@@ -196,8 +199,9 @@ impl Run {
     /// journal whose chain was verified, so they can only be late duplicates.
     pub fn apply(&mut self, record: &Record, now: Tick) {
         match record {
-            Record::RunStarted { .. } => {
+            Record::RunStarted { terms, .. } => {
                 self.started = now;
+                self.terms = terms.clone();
                 self.enter(StepKey { node: NodeId(0), rounds: Vec::new() }, now, None);
             }
             Record::Held { step, .. } | Record::Begun { step, .. } => self.open(&step.key, now),

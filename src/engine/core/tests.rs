@@ -156,9 +156,13 @@ impl Lab {
     }
 
     fn start(&mut self, run: &str, draft: &Draft) {
+        self.start_under(run, draft, Terms::default());
+    }
+
+    fn start_under(&mut self, run: &str, draft: &Draft, terms: Terms) {
         let graph = Arc::new(draft.graph.clone());
         self.graphs.insert(run.into(), Arc::clone(&graph));
-        self.give(Event::StartRun { run: run.into(), graph, document: "d".into() });
+        self.give(Event::StartRun { run: run.into(), graph, document: "d".into(), terms });
     }
 
     fn give(&mut self, event: Event) {
@@ -384,6 +388,24 @@ fn a_once_action_in_doubt_is_a_question_and_the_answer_decides() {
         lab.settle();
         assert_eq!((lab.count("inject"), lab.ending("r")), (sent, Some(ending)), "{answer}");
     }
+}
+
+#[test]
+fn each_run_keeps_its_own_rule_for_doubts_through_a_crash() {
+    let mut draft = Draft::new();
+    draft.action(0, "inject", "pump_1", Effect::Once);
+    let mut other = Draft::new();
+    other.action(0, "inject", "pump_2", Effect::Once);
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Silent, Reply::Silent]);
+    let terms = Terms { in_doubt: Some(InDoubt::Discard) };
+    lab.start_under("discards", &draft, terms);
+    lab.start("asks", &other);
+    lab.crash(InDoubt::Ask);
+    assert_eq!(lab.ending("discards"), Some(Ending::Invalid));
+    // Time passed until nobody had answered and the question's default was taken.
+    let asked = |r: &&Record| matches!(r, Record::Question { .. });
+    let of: Vec<&str> = lab.records.iter().filter(asked).map(Record::run).collect();
+    assert_eq!(of, ["asks"]);
 }
 
 #[test]

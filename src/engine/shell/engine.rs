@@ -12,12 +12,13 @@ use super::bulk;
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
+use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{Exchange, Notice};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Tick};
+use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -149,6 +150,8 @@ pub struct Engine<I> {
     controls: mpsc::Receiver<Control>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
+    /// Clocks and disk.
+    pub(super) watch: Watch,
     entries: Vec<Entry>,
     /// Something among the entries must be durable before anything is performed.
     waits_for_disk: bool,
@@ -179,6 +182,7 @@ impl<I: Instruments> Engine<I> {
             controls: setup.controls,
             observer: setup.observer,
             search: None,
+            watch: Watch::new(),
             entries: Vec::new(),
             waits_for_disk: false,
             documents: Vec::new(),
@@ -198,6 +202,7 @@ impl<I: Instruments> Engine<I> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: time.to_owned(),
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
+            boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
         self.note(Fact::Engine(record))?;
         self.commit()
@@ -228,7 +233,7 @@ impl<I: Instruments> Engine<I> {
     /// Starts a run outside of any campaign.
     pub fn start_run(&mut self, run: String, graph: Arc<Graph>) -> Result<(), EngineError> {
         let document = self.keep_graph(&graph)?;
-        self.own.push_back(Event::StartRun { run, graph, document });
+        self.own.push_back(Event::StartRun { run, graph, document, terms: Terms::default() });
         Ok(())
     }
 
@@ -264,6 +269,7 @@ impl<I: Instruments> Engine<I> {
     /// Works until every run is over and the campaign, if there is one, has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
+            self.look_around()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
@@ -337,6 +343,13 @@ impl<I: Instruments> Engine<I> {
                 None => std::future::pending().await,
             }
         };
+        let look = async {
+            match clock.speed().is_finite() {
+                true => tokio::time::sleep(self.watch.next()).await,
+                // A clock that jumps to the next timer must not find one here.
+                false => std::future::pending().await,
+            }
+        };
         let thought = async {
             match self.search.as_mut().and_then(|s| s.thinking.as_mut()) {
                 Some(thinking) => thinking.await,
@@ -357,6 +370,7 @@ impl<I: Instruments> Engine<I> {
                 self.take_thought(thought)?;
             }
             () = sleep => self.step(Event::Wake)?,
+            () = look => {}
         }
         for _ in 0..BATCH {
             match self.notices.try_recv() {
@@ -398,7 +412,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// One event through the core; its records and actions are collected for the next commit.
-    fn step(&mut self, event: Event) -> Result<(), EngineError> {
+    pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
         if let Some(heard) = output.heard {
@@ -460,7 +474,7 @@ impl<I: Instruments> Engine<I> {
         results
     }
 
-    fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
+    pub(super) fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
         let now = self.now();
         self.note_at(fact, now)
     }
@@ -517,6 +531,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Lets the campaign decide until there is nothing it can do now.
     fn go_on_with_campaign(&mut self) -> Result<(), EngineError> {
+        // What would be started now could not be written down.
+        if self.watch.disk_is_low() {
+            return Ok(());
+        }
         loop {
             let now = self.now();
             let Some(search) = self.search.as_mut() else { return Ok(()) };
@@ -556,7 +574,7 @@ impl<I: Instruments> Engine<I> {
                     run: run.clone(),
                     expected_s: crate::scheduler::expected_duration(&graph).as_secs_f64(),
                 });
-                self.step(Event::StartRun { run, graph, document })
+                self.step(Event::StartRun { run, graph, document, terms: Terms::default() })
             }
             Err(why) => {
                 let cause = format!("the protocol does not compile for its parameters: {why}");
@@ -613,6 +631,9 @@ impl<I: Instruments> Engine<I> {
         // What decisions rest on need not be durable before they are: it goes with the next record.
         let wait = !self.waits_for_disk && self.entries.len() < HEARD_MAX;
         if !(wait && self.documents.is_empty()) {
+            if !self.entries.is_empty() {
+                self.look_at_disk()?;
+            }
             self.journal.append(&self.entries, &self.documents)?;
             self.entries.clear();
             self.waits_for_disk = false;
@@ -632,6 +653,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
+        if self.watch.disk_is_low() {
+            return;
+        }
         let Some(telemetry) = self.telemetry.as_mut() else { return };
         let due = Tick(point.tick).since(self.telemetry_flushed) >= TELEMETRY_EVERY;
         let written = telemetry
