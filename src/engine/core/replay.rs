@@ -1,6 +1,6 @@
 //! Decides again what the journal says was decided, and finds the first difference.
 //!
-//! A journal holds, for each turn of the core, what woke it and what it looked at ([`Heard`]) and
+//! A journal holds, for each turn of the core, what woke it and what it looked at ([`Basis`]) and
 //! then the records that followed. A replay gives the same to a core of its own, at the same tick,
 //! and compares the records. Equal records mean equal decisions: state changes by records only.
 
@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tick;
-use super::heard::Heard;
-use super::machine::{Core, Event, InDoubt};
+use super::basis::Basis;
+use super::events::{Event, InDoubt};
+use super::machine::Core;
 use super::record::Record;
 use super::run::Phase;
 use crate::compiler::graph::Graph;
@@ -19,7 +20,7 @@ use crate::expr::Value;
 /// The first decision that came out otherwise.
 #[derive(Debug, Clone)]
 pub struct Difference {
-    /// Place in the journal: of the record that is not derived, or of what was heard.
+    /// Place in the journal: of the record that is not derived, or of what was basis.
     pub seq: u64,
     /// Lab time.
     pub at: Tick,
@@ -36,7 +37,7 @@ pub struct Difference {
 struct Turn {
     seq: u64,
     at: Tick,
-    heard: Heard,
+    basis: Basis,
     records: Vec<(u64, Record)>,
 }
 
@@ -87,9 +88,9 @@ impl Replay {
     }
 
     /// What woke the core. Decides the turn before.
-    pub fn heard(&mut self, seq: u64, at: Tick, heard: Heard) -> Result<(), Box<Difference>> {
+    pub fn woken(&mut self, seq: u64, at: Tick, basis: Basis) -> Result<(), Box<Difference>> {
         self.end()?;
-        self.turn = Some(Turn { seq, at, heard, records: Vec::new() });
+        self.turn = Some(Turn { seq, at, basis, records: Vec::new() });
         Ok(())
     }
 
@@ -116,9 +117,9 @@ impl Replay {
 
     /// Decides the last turn.
     pub fn end(&mut self) -> Result<(), Box<Difference>> {
-        let Some(Turn { seq, at, heard, records }) = self.turn.take() else { return Ok(()) };
-        let event = self.filled(heard.event.clone(), &records);
-        self.core.see(heard.saw);
+        let Some(Turn { seq, at, basis, records }) = self.turn.take() else { return Ok(()) };
+        let event = self.filled(basis.event.clone(), &records);
+        self.core.see(basis.saw);
         let derived = self.core.step(event, at).records;
         let mut derived = derived.into_iter().map(bare);
         let mut last = seq;
@@ -128,7 +129,7 @@ impl Replay {
             let (journal, derived) = (bare(record), derived.next());
             if derived.as_ref() != Some(&journal) {
                 let (journal, derived) = (Some(Box::new(journal)), derived.map(Box::new));
-                let event = heard.event;
+                let event = basis.event;
                 return Err(Box::new(Difference { seq: place, at, event, journal, derived }));
             }
             self.records += 1;
@@ -138,7 +139,7 @@ impl Replay {
         }
         if let Some(more) = derived.next() {
             let derived = Some(Box::new(more));
-            let event = heard.event;
+            let event = basis.event;
             return Err(Box::new(Difference { seq: last, at, event, journal: None, derived }));
         }
         self.turns += 1;

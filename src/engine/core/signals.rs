@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Tick;
-use super::heard::Told;
+use super::basis::Told;
 use crate::expr::Value;
 
 /// The latest reading of a property.

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::bulk;
 use super::entries::{EngineRecord, Fact};
+use super::estop::Stop;
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{Exchange, Notice};
+use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
@@ -25,7 +26,7 @@ use crate::wire::Clock;
 /// Events taken into one commit; more wait for the next.
 const BATCH: usize = 1_024;
 /// Entries without a record among them that may wait for the next commit.
-const HEARD_MAX: usize = 256;
+const BASIS_MAX: usize = 256;
 /// How long instruments may take to confirm their safe state when the engine gives up (wall time).
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
@@ -42,6 +43,13 @@ pub enum Control {
         command: Command,
         /// Who.
         by: String,
+    },
+    /// The emergency stop is cleared.
+    Clear {
+        /// Who.
+        by: String,
+        /// Why, although instruments are not confirmed safe.
+        reason: Option<String>,
     },
     /// The answer to a question.
     Answer {
@@ -118,7 +126,7 @@ pub(super) enum Pending {
 }
 
 /// How the engine's work ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Finished {
     /// Of a campaign.
     pub campaign: Option<EndReason>,
@@ -126,6 +134,8 @@ pub struct Finished {
     pub last_run: Option<Ending>,
     /// Instruments not confirmed safe at the end of any run.
     pub not_confirmed: Vec<String>,
+    /// Who pressed the emergency stop, if anybody did.
+    pub stopped: Option<String>,
 }
 
 /// The engine.
@@ -152,19 +162,25 @@ pub struct Engine<I> {
     pub(super) search: Option<Search>,
     /// Clocks and disk.
     pub(super) watch: Watch,
+    pub(super) emergency: EmergencyStop,
+    /// Presses and clearings of it that were looked at.
+    pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
+    /// What is known of the one that is pressed.
+    pub(super) stop: Option<Stop>,
     entries: Vec<Entry>,
     /// Something among the entries must be durable before anything is performed.
     waits_for_disk: bool,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
-    finished: Finished,
+    pub(super) finished: Finished,
 }
 
 impl<I: Instruments> Engine<I> {
     /// An engine that has not begun.
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
+        let emergency = setup.instruments.emergency();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -183,12 +199,15 @@ impl<I: Instruments> Engine<I> {
             observer: setup.observer,
             search: None,
             watch: Watch::new(),
+            stop_seen: emergency.watch(),
+            emergency,
+            stop: None,
             entries: Vec::new(),
             waits_for_disk: false,
             documents: Vec::new(),
             actions: Vec::new(),
             told: Vec::new(),
-            finished: Finished { campaign: None, last_run: None, not_confirmed: Vec::new() },
+            finished: Finished::default(),
         }
     }
 
@@ -204,6 +223,7 @@ impl<I: Instruments> Engine<I> {
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
             boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
+        self.instruments.obey(epoch);
         self.note(Fact::Engine(record))?;
         self.commit()
     }
@@ -239,7 +259,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered);
+        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
@@ -258,6 +278,7 @@ impl<I: Instruments> Engine<I> {
     /// Whether anything is left to do.
     fn is_idle(&self) -> bool {
         self.own.is_empty()
+            && !self.is_insisting()
             && self.core.open_runs().next().is_none()
             && self.search.as_ref().is_none_or(|s| s.machine.ended.is_some())
     }
@@ -270,9 +291,11 @@ impl<I: Instruments> Engine<I> {
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
+            self.look_at_stop()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
+            self.open_cleared();
             self.perform();
             if !self.own.is_empty() {
                 continue;
@@ -358,6 +381,11 @@ impl<I: Instruments> Engine<I> {
         };
         tokio::select! {
             biased;
+            // An error would mean that the emergency stop is gone, which the engine itself keeps.
+            _ = self.stop_seen.changed() => {
+                self.stop_seen.mark_changed();
+                self.look_at_stop()?;
+            }
             Some(control) = self.controls.recv() => self.take_control(control)?,
             notice = self.notices.recv() => match notice {
                 Some(notice) => self.take_notice(notice)?,
@@ -382,6 +410,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
+            self.note_safe(instrument, *confirmed, detail)?;
+        }
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
@@ -390,8 +421,15 @@ impl<I: Instruments> Engine<I> {
 
     fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
         match control {
+            Control::Clear { by, reason } => {
+                if let Err(why) = self.clear_stop(&by, reason.as_deref())? {
+                    let detail = format!("the emergency stop was not cleared: {why}");
+                    self.told(Progress::Engine { detail });
+                }
+                Ok(())
+            }
             Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, answer, by })
+                self.step(Event::Answer { run, path, question: None, answer, by })
             }
             Control::Command { run, command, by } => {
                 let runs: Vec<String> = match run {
@@ -415,8 +453,8 @@ impl<I: Instruments> Engine<I> {
     pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
-        if let Some(heard) = output.heard {
-            self.note_at(Fact::Heard(heard), now)?;
+        if let Some(basis) = output.basis {
+            self.note_at(Fact::Basis(basis), now)?;
         }
         for mut record in output.records {
             self.tell(&record);
@@ -482,7 +520,7 @@ impl<I: Instruments> Engine<I> {
     /// Notes what was decided at `now`, which may be a moment ago: a replay decides at the tick of
     /// the entry.
     fn note_at(&mut self, mut fact: Fact, now: Tick) -> Result<(), EngineError> {
-        self.waits_for_disk |= !matches!(fact, Fact::Heard(_));
+        self.waits_for_disk |= !matches!(fact, Fact::Basis(_));
         if let Fact::Run(record) = &mut fact {
             bulk::keep(record, self.journal.files())?;
         }
@@ -535,11 +573,16 @@ impl<I: Instruments> Engine<I> {
         if self.watch.disk_is_low() {
             return Ok(());
         }
+        let stopped = self.is_stopped();
         loop {
             let now = self.now();
             let Some(search) = self.search.as_mut() else { return Ok(()) };
             let Some(decision) = search.machine.decide(now) else { return Ok(()) };
             match decision {
+                // Nothing new begins before the emergency stop is cleared.
+                Decision::Propose(_) | Decision::StartRun { .. } if stopped => {
+                    return Ok(());
+                }
                 Decision::Propose(count) => {
                     let Some(mut brain) = search.brain.take() else { return Ok(()) };
                     search.machine.proposing = true;
@@ -629,7 +672,7 @@ impl<I: Instruments> Engine<I> {
     /// Makes everything noted so far durable, then tells the observer.
     fn commit(&mut self) -> Result<(), EngineError> {
         // What decisions rest on need not be durable before they are: it goes with the next record.
-        let wait = !self.waits_for_disk && self.entries.len() < HEARD_MAX;
+        let wait = !self.waits_for_disk && self.entries.len() < BASIS_MAX;
         if !(wait && self.documents.is_empty()) {
             if !self.entries.is_empty() {
                 self.look_at_disk()?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::{Heard, InDoubt, Record};
+use crate::engine::core::{Basis, InDoubt, Record};
 use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
@@ -15,7 +15,7 @@ use crate::store::{Entry, Journal, JournalError, StoredEntry};
 pub(super) const PAGE: usize = 5_000;
 
 /// Kind of the entries that say what decisions rest on.
-pub(super) const HEARD: &str = "heard";
+pub(super) const BASIS: &str = "basis";
 
 /// Anything the journal keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +27,7 @@ pub enum Fact {
     /// About a run.
     Run(Record),
     /// What the records of runs that follow it rest on.
-    Heard(Heard),
+    Basis(Basis),
     /// About a command that a person gave by hand.
     Manual(ManualRecord),
 }
@@ -147,6 +147,33 @@ pub enum EngineRecord {
         /// Fewer than this.
         mark: u64,
     },
+    /// The emergency stop was pressed: the gate is closed until it is cleared.
+    EmergencyStop {
+        /// Who, or what.
+        by: String,
+        /// When, milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// The safe state that the emergency stop sent was confirmed, or not; noted when that changes.
+    MadeSafe {
+        /// Instrument.
+        instrument: String,
+        /// Read back from the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+    },
+    /// A person cleared the emergency stop: the gate is open.
+    Cleared {
+        /// Who.
+        by: String,
+        /// Why it was cleared although instruments were not confirmed safe; empty if all were.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Those.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_confirmed: Vec<String>,
+    },
     /// There is room again: runs go on.
     DiskBack {
         /// Bytes that are free.
@@ -182,7 +209,7 @@ impl Fact {
             Fact::Run(record) => {
                 (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
             }
-            Fact::Heard(heard) => ("engine".to_owned(), HEARD, serde_json::to_string(heard)?),
+            Fact::Basis(basis) => ("engine".to_owned(), BASIS, serde_json::to_string(basis)?),
             Fact::Manual(record) => {
                 let kind = match record {
                     ManualRecord::Intent { .. } => "manual_intent",
@@ -202,7 +229,7 @@ impl Fact {
             }
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
-            HEARD => serde_json::from_str(&entry.body).map(Fact::Heard),
+            BASIS => serde_json::from_str(&entry.body).map(Fact::Basis),
             kind if kind.starts_with("manual_") => {
                 serde_json::from_str(&entry.body).map(Fact::Manual)
             }
@@ -238,12 +265,17 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Gap { .. } => "engine_gap",
         EngineRecord::DiskLow { .. } => "engine_disk_low",
         EngineRecord::DiskBack { .. } => "engine_disk_back",
+        EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
+        EngineRecord::MadeSafe { .. } => "engine_made_safe",
+        EngineRecord::Cleared { .. } => "engine_cleared",
     }
 }
 
 fn run_kind(record: &Record) -> &'static str {
     match record {
         Record::RunStarted { .. } => "run_started",
+        Record::Moved { .. } => "moved",
+        Record::Released { .. } => "released",
         Record::Held { .. } => "held",
         Record::Begun { .. } => "begun",
         Record::Intent { .. } => "intent",

@@ -39,7 +39,7 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 found.version = version;
                 found.replay.engine_started(in_doubt, Duration::from_nanos(slack_ns))
             }
-            Fact::Heard(heard) => found.replay.heard(entry.seq, at, heard),
+            Fact::Basis(basis) => found.replay.woken(entry.seq, at, basis),
             Fact::Run(mut record) => {
                 let restored = bulk::restore(&mut record, journal.files())
                     .map_err(|source| JournalError::File { seq: entry.seq, source })

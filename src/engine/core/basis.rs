@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Event;
+use super::events::Event;
 use super::signals::Signal;
 use crate::compiler::graph::Graph;
 use crate::expr::Value;
@@ -18,7 +18,7 @@ pub type Told = BTreeMap<String, BTreeMap<String, Value>>;
 
 /// What woke the core and what it looked at.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct Basis {
     /// The event, without what a record that follows from it says anyway.
     pub event: Event,
     /// Readings that were looked at, missing ones with the reason.
