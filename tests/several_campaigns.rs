@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use bench::Bench;
 use labloop::compiler::graph::{Effect, Graph, Node, NodeId, NodeKind, OnError, Place};
-use labloop::driver::{Notice, Outcome};
+use labloop::driver::{EmergencyStop, Notice, Outcome};
 use labloop::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, EndReason, Experiment, Hypothesis, Rules,
 };
 use labloop::engine::core::{Core, InDoubt, Terms};
 use labloop::engine::shell::{
     Brain, BrainError, CAMPAIGNS_MAX, Engine, EngineError, EngineSetup, Finished, History,
-    Instruments, Proposal, Refused, SearchSetup,
+    Instruments, Proposal, Refused, SearchSetup, control,
 };
 use labloop::expr::Value;
 use labloop::store::{Durability, Journal};
@@ -204,7 +204,7 @@ fn work(bench: &Bench, setups: Vec<SearchSetup>) -> (Finished, History) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let finished = runtime.block_on(async {
         let (sender, notices) = mpsc::channel(4_096);
-        let (_keep, controls) = mpsc::channel(1);
+        let (_keep, controls) = control::channel(EmergencyStop::detached(Clock::real()));
         let mut engine = Engine::new(EngineSetup {
             journal: Journal::open(&bench.state(), Durability::Process).unwrap(),
             telemetry: None,
@@ -280,7 +280,7 @@ fn only_so_many_campaigns_are_open_at_once() {
     let bench = Bench::new("many");
     let thinking = Arc::default();
     let (sender, notices) = mpsc::channel(1);
-    let (_keep, controls) = mpsc::channel(1);
+    let (_keep, controls) = control::channel(EmergencyStop::detached(Clock::real()));
     let mut engine = Engine::new(EngineSetup {
         journal: Journal::open(&bench.state(), Durability::Process).unwrap(),
         telemetry: None,
