@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
@@ -18,13 +18,17 @@ use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
 use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
-use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
+use crate::store::{
+    Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter,
+};
 use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
 const BATCH: usize = 1_024;
 /// How long instruments may take to confirm their safe state when the engine gives up (wall time).
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
+/// A commit longer ago than this no longer says whose the state folder is (wall time).
+const LEASE_FRESH: Duration = Duration::from_millis(100);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
 
@@ -59,7 +63,11 @@ pub enum Control {
 pub enum EngineError {
     /// The journal failed: nothing may be sent any more.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
+    /// Another engine owns the instruments now. Alone among these, this one sends no safe states:
+    /// they are the other's to send.
+    #[error(transparent)]
+    Lapsed(JournalError),
     /// A large value could not be kept: nothing may be sent any more.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -72,6 +80,16 @@ pub enum EngineError {
     /// All drivers are gone while runs are open.
     #[error("the drivers are gone")]
     Deserted,
+}
+
+impl From<JournalError> for EngineError {
+    fn from(error: JournalError) -> EngineError {
+        if matches!(error, JournalError::Lapsed { .. }) {
+            EngineError::Lapsed(error)
+        } else {
+            EngineError::Journal(error)
+        }
+    }
 }
 
 /// What an engine is made of.
@@ -152,6 +170,8 @@ pub struct Engine<I> {
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
     finished: Finished,
+    /// When the last commit showed that the lease is this engine's.
+    committed: Instant,
 }
 
 impl<I: Instruments> Engine<I> {
@@ -180,19 +200,27 @@ impl<I: Instruments> Engine<I> {
             actions: Vec::new(),
             told: Vec::new(),
             finished: Finished { campaign: None, last_run: None, not_confirmed: Vec::new() },
+            committed: Instant::now(),
         }
     }
 
-    /// Notes that an engine took the folder. `epoch` is one more than the last in the journal.
+    /// Takes the folder over: raises its fencing number and notes it, in one commit. `epoch` is one
+    /// more than the last in the entries; the number is that or a higher one.
     pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
-        let record = EngineRecord::Started {
-            epoch,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            time: time.to_owned(),
-            speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
+        let (tick, wall_ms) = (self.clock.now().0, self.clock.wall().as_millisecond());
+        let speed = Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0);
+        let first = |epoch| {
+            let record = EngineRecord::Started {
+                epoch,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                time: time.to_owned(),
+                speed,
+            };
+            Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
-        self.note(Fact::Engine(record))?;
-        self.commit()
+        self.journal.take_lease(&Holder::this_process(wall_ms), epoch, first)?;
+        self.committed = Instant::now();
+        Ok(())
     }
 
     /// Gives the engine a campaign. `new`: its first facts, or `None` when it is taken up again.
@@ -259,7 +287,7 @@ impl<I: Instruments> Engine<I> {
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
-            self.perform();
+            self.perform()?;
             if !self.own.is_empty() {
                 continue;
             }
@@ -591,6 +619,9 @@ impl<I: Instruments> Engine<I> {
     /// Makes everything noted so far durable, then tells the observer.
     fn commit(&mut self) -> Result<(), EngineError> {
         self.journal.append(&self.entries, &self.documents)?;
+        if !self.entries.is_empty() {
+            self.committed = Instant::now();
+        }
         self.entries.clear();
         self.documents.clear();
         for told in std::mem::take(&mut self.told) {
@@ -600,10 +631,16 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Performs the actions whose records are durable now.
-    fn perform(&mut self) {
+    fn perform(&mut self) -> Result<(), EngineError> {
+        // SAFETY(lab): a process that was stopped after its commit may be overtaken by the time it
+        // goes on. (What is overtaken between this line and the wire only the instrument can tell.)
+        if !self.actions.is_empty() && self.committed.elapsed() > LEASE_FRESH {
+            self.journal.check_lease()?;
+        }
         for action in std::mem::take(&mut self.actions) {
             self.perform_one(action);
         }
+        Ok(())
     }
 
     pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
