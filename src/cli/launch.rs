@@ -14,7 +14,7 @@ use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
-    Control, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer,
+    Control, Disk, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer,
 };
 use crate::expr::Value;
 use crate::spec::lab::Lab;
@@ -282,6 +282,8 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
+    /// The last engine had run out of disk.
+    pub(super) disk_low: bool,
 }
 
 /// How an engine ended.
@@ -358,6 +360,9 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
+    if signals {
+        engine.watch_disk(Disk::new(&work.state, work.disk_low));
+    }
     let prepared = engine
         .begin(work.epoch, word)
         .map(|()| {

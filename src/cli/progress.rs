@@ -131,6 +131,7 @@ impl Display {
             Progress::Alarm { instrument, detail } => {
                 self.line(&format!("  !    {instrument}: {detail}"));
             }
+            Progress::Engine { detail } => self.line(&format!("  !    {detail}")),
             Progress::CampaignEnded { reason } => {
                 self.clear();
                 self.line(&format!("Campaign over: {}.", reason_text(reason)));
@@ -278,6 +279,7 @@ fn as_json(progress: &Progress) -> Option<serde_json::Value> {
         Progress::Alarm { instrument, detail } => {
             json!({"event": "alarm", "instrument": instrument, "detail": detail})
         }
+        Progress::Engine { detail } => json!({"event": "engine", "detail": detail}),
         Progress::CampaignEnded { reason } => json!({"event": "campaign_ended", "reason": reason}),
     })
 }

@@ -12,7 +12,7 @@ use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::{Bundle, campaign};
 use crate::engine::campaign::{CampaignRecord, Experiment};
 use crate::engine::core::{Core, Tick};
-use crate::engine::shell::{Brain, CampaignBrain, History, SinglePoint, goal};
+use crate::engine::shell::{Brain, CampaignBrain, History, Passed, SinglePoint, goal, passed};
 use crate::store::{Journal, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
@@ -72,7 +72,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     }
     let time = time_of(&args.time, &past);
     let lab_file = kept_lab(&bundle, folder)?;
-    let world = launch::world(&time, &lab_file, now(&past, &time), folder, Some(seed))
+    let (base, away) = now(&past, &time);
+    let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(in_doubt(declared.as_deref()), slack(&world));
@@ -114,6 +115,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: true,
+        disk_low: history.disk_low,
     };
     let compile = compiler(&bundle);
     let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();
@@ -123,6 +125,9 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     };
     let begin = CampaignRecord::Resumed { version: env!("CARGO_PKG_VERSION").to_owned() };
     let worked = launch::work(world, work, move |engine| {
+        if let Some(away) = &away {
+            engine.was_away(away)?;
+        }
         engine.set_campaign(machine, brain, compile, stop, objectives, begin)
     });
     finish(worked, &bundle, search.as_ref(), folder, json)
@@ -140,17 +145,13 @@ fn time_of(given: &TimeArgs, past: &History) -> TimeArgs {
     }
 }
 
-/// Lab time now: what the journal last knew, and the time that has passed since on a clock that
-/// ran on. A virtual clock stood still.
-fn now(past: &History, time: &TimeArgs) -> Tick {
+/// Lab time now, on a clock that ran on since the last engine; a virtual clock stood still.
+fn now(past: &History, time: &TimeArgs) -> (Tick, Option<Passed>) {
     let Speed::Times(speed) = time.speed else {
-        return past.last_tick.after(Duration::from_millis(1));
+        return (past.last_tick.after(Duration::from_millis(1)), None);
     };
-    let wall = jiff::Timestamp::now().as_millisecond();
-    let gone = (wall - past.last_wall_ms).max(0) as f64 / 1_000.0 * speed;
-    // A wall clock that was set is not believed for more than a year.
-    let gone = Duration::from_secs_f64(gone.clamp(0.001, 365.0 * 86_400.0));
-    past.last_tick.after(gone)
+    let passed = passed(past, past.speed);
+    (passed.lab_time(past, speed), Some(passed))
 }
 
 /// The lab file for simulators: the kept text, written out, because the file may have changed.

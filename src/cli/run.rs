@@ -237,6 +237,7 @@ impl Context {
             seed,
             epoch: self.history.epoch + 1,
             resuming: false,
+            disk_low: self.history.disk_low,
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);
@@ -273,6 +274,7 @@ impl Context {
             seed,
             epoch: self.history.epoch + 1,
             resuming: false,
+            disk_low: self.history.disk_low,
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);

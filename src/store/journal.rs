@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use super::chain::{
-    BODY_MAX, Document, Entry, GENESIS, StoredEntry, as_i64, chain, hex,
-};
+use super::chain::{BODY_MAX, Document, Entry, GENESIS, StoredEntry, as_i64, chain, hex};
 use super::error::JournalError;
 use super::files::Files;
 use super::lease::{self, Holder, Lease};

@@ -87,12 +87,6 @@ pub(super) fn write(
 ) -> Result<(), rusqlite::Error> {
     connection
         .prepare_cached("INSERT OR REPLACE INTO lease VALUES (1, ?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![
-            as_i64(epoch),
-            holder.pid,
-            holder.host,
-            holder.boot,
-            holder.wall_ms
-        ])?;
+        .execute(params![as_i64(epoch), holder.pid, holder.host, holder.boot, holder.wall_ms])?;
     Ok(())
 }

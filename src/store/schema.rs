@@ -106,8 +106,7 @@ pub(super) fn bring_up(connection: &mut Connection) -> Result<i64, SchemaError> 
         transaction.execute_batch(LEASE)?;
         let epoch = epoch_in_entries(&transaction)?;
         if epoch > 0 {
-            let nobody =
-                Holder { pid: 0, host: String::new(), boot: String::new(), wall_ms: 0 };
+            let nobody = Holder { pid: 0, host: String::new(), boot: String::new(), wall_ms: 0 };
             lease::write(&transaction, epoch, &nobody)?;
         }
         transaction.execute_batch(&format!("PRAGMA user_version = {FORMAT}"))?;

@@ -8,6 +8,8 @@
 //! Reply timeouts of a wire stay in wall time (`tokio::time::timeout`): a simulator on a real
 //! socket does not answer faster because lab time does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +41,8 @@ pub struct Clock {
     base: Tick,
     /// The runtime's time when the clock was made.
     start: Instant,
+    /// Lab time that passed while the runtime's time stood still, in nanoseconds.
+    asleep: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,29 +59,37 @@ impl Clock {
     /// Lab time is wall time: nanoseconds since 1970, but never stepping back within one process.
     pub fn real() -> Clock {
         let now = u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap_or(0);
-        Clock { kind: Kind::Real, base: Tick(now), start: Instant::now() }
+        Clock { kind: Kind::Real, base: Tick(now), start: Instant::now(), asleep: Arc::default() }
     }
 
     /// Lab time runs `speed` times faster than wall time and starts at `base`. A speed that is not
     /// a positive finite number counts as 1.
     pub fn scaled(speed: f64, base: Tick) -> Clock {
         let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
-        Clock { kind: Kind::Scaled(speed), base, start: Instant::now() }
+        Clock { kind: Kind::Scaled(speed), base, start: Instant::now(), asleep: Arc::default() }
     }
 
     /// Lab time is the runtime's own time from `base` on. Meant for a paused current-thread
     /// runtime, where it jumps; must be made inside that runtime.
     pub fn virtual_time(base: Tick) -> Clock {
-        Clock { kind: Kind::Virtual, base, start: Instant::now() }
+        Clock { kind: Kind::Virtual, base, start: Instant::now(), asleep: Arc::default() }
     }
 
     /// Lab time now.
     pub fn now(&self) -> Tick {
         let elapsed = self.start.elapsed();
-        match self.kind {
+        let running = match self.kind {
             Kind::Real | Kind::Virtual => self.base.plus(elapsed),
             Kind::Scaled(speed) => self.base.plus(scale(elapsed, speed)),
-        }
+        };
+        running.plus(Duration::from_nanos(self.asleep.load(Ordering::Relaxed)))
+    }
+
+    /// The machine was asleep for a span of wall time: for whatever is in the flasks it passed all
+    /// the same. Counts for every copy of this clock.
+    pub fn slept(&self, wall: Duration) {
+        let lab = nanoseconds(self.lab_span(wall));
+        self.asleep.fetch_add(lab, Ordering::Relaxed);
     }
 
     /// Sleeps for a span of lab time.
@@ -162,6 +174,14 @@ mod tests {
         let before = tokio::time::Instant::now();
         clock.sleep_until(Tick(240_000_000_000)).await;
         assert_eq!(before.elapsed(), Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_passes_while_the_machine_sleeps() {
+        let clock = Clock::scaled(60.0, Tick(0));
+        let copy = clock.clone();
+        clock.slept(Duration::from_secs(10));
+        assert_eq!(copy.now().since(Tick(0)), Duration::from_secs(600));
     }
 
     #[test]

@@ -12,15 +12,14 @@ use super::bulk;
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
+use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{Exchange, Notice};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
 use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
-use crate::store::{
-    Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter,
-};
+use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
@@ -165,6 +164,8 @@ pub struct Engine<I> {
     controls: mpsc::Receiver<Control>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
+    /// Clocks and disk.
+    pub(super) watch: Watch,
     entries: Vec<Entry>,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
@@ -195,6 +196,7 @@ impl<I: Instruments> Engine<I> {
             controls: setup.controls,
             observer: setup.observer,
             search: None,
+            watch: Watch::new(),
             entries: Vec::new(),
             documents: Vec::new(),
             actions: Vec::new(),
@@ -209,12 +211,14 @@ impl<I: Instruments> Engine<I> {
     pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
         let (tick, wall_ms) = (self.clock.now().0, self.clock.wall().as_millisecond());
         let speed = Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0);
+        let boot = super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite());
         let first = |epoch| {
             let record = EngineRecord::Started {
                 epoch,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 time: time.to_owned(),
                 speed,
+                boot,
             };
             Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
@@ -284,6 +288,7 @@ impl<I: Instruments> Engine<I> {
     /// Works until every run is over and the campaign, if there is one, has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
+            self.look_around()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
@@ -355,6 +360,13 @@ impl<I: Instruments> Engine<I> {
                 None => std::future::pending().await,
             }
         };
+        let look = async {
+            match clock.speed().is_finite() {
+                true => tokio::time::sleep(self.watch.next()).await,
+                // A clock that jumps to the next timer must not find one here.
+                false => std::future::pending().await,
+            }
+        };
         let thought = async {
             match self.search.as_mut().and_then(|s| s.thinking.as_mut()) {
                 Some(thinking) => thinking.await,
@@ -375,6 +387,7 @@ impl<I: Instruments> Engine<I> {
                 self.take_thought(thought)?;
             }
             () = sleep => self.step(Event::Wake)?,
+            () = look => {}
         }
         for _ in 0..BATCH {
             match self.notices.try_recv() {
@@ -416,7 +429,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// One event through the core; its records and actions are collected for the next commit.
-    fn step(&mut self, event: Event) -> Result<(), EngineError> {
+    pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
         for mut record in output.records {
@@ -475,7 +488,7 @@ impl<I: Instruments> Engine<I> {
         results
     }
 
-    fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
+    pub(super) fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
         if let Fact::Run(record) = &mut fact {
             bulk::keep(record, self.journal.files())?;
         }
@@ -525,6 +538,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Lets the campaign decide until there is nothing it can do now.
     fn go_on_with_campaign(&mut self) -> Result<(), EngineError> {
+        // What would be started now could not be written down.
+        if self.watch.disk_is_low() {
+            return Ok(());
+        }
         loop {
             let now = self.now();
             let Some(search) = self.search.as_mut() else { return Ok(()) };
@@ -618,6 +635,9 @@ impl<I: Instruments> Engine<I> {
 
     /// Makes everything noted so far durable, then tells the observer.
     fn commit(&mut self) -> Result<(), EngineError> {
+        if !self.entries.is_empty() {
+            self.look_at_disk()?;
+        }
         self.journal.append(&self.entries, &self.documents)?;
         if !self.entries.is_empty() {
             self.committed = Instant::now();
@@ -644,6 +664,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
+        if self.watch.disk_is_low() {
+            return;
+        }
         let Some(telemetry) = self.telemetry.as_mut() else { return };
         let due = Tick(point.tick).since(self.telemetry_flushed) >= TELEMETRY_EVERY;
         let written = telemetry

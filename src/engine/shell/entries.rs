@@ -105,7 +105,51 @@ pub enum EngineRecord {
         time: String,
         /// Lab seconds per wall second; 0 on a virtual clock.
         speed: f64,
+        /// What the machine's own clock showed; what was written before it was kept has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<BootMark>,
     },
+    /// Nobody was at work before this engine.
+    Away {
+        /// For so long.
+        for_ms: u64,
+        /// How that is known.
+        by: String,
+    },
+    /// The wall clock was set. Lab time does not follow it.
+    ClockStepped {
+        /// Forwards, or backwards if negative.
+        by_ms: i64,
+    },
+    /// The engine did not run for a while: it was stopped, starved, or the machine slept.
+    Gap {
+        /// For so long.
+        for_ms: u64,
+        /// Of which the machine was asleep, so that its clocks stood still.
+        asleep_ms: u64,
+    },
+    /// The disk under the state folder is nearly full: telemetry is no longer written, runs are
+    /// held.
+    DiskLow {
+        /// Bytes that were free.
+        free: u64,
+        /// Fewer than this.
+        mark: u64,
+    },
+    /// There is room again: runs go on.
+    DiskBack {
+        /// Bytes that are free.
+        free: u64,
+    },
+}
+
+/// A moment on the clock that runs from the start of a machine, which nobody can set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootMark {
+    /// Which start of which machine.
+    pub id: String,
+    /// Time since then, with the time the machine was asleep.
+    pub since_ms: u64,
 }
 
 impl Fact {
@@ -115,7 +159,7 @@ impl Fact {
     pub fn entry(&self, tick: u64, wall_ms: i64) -> Result<Entry, serde_json::Error> {
         let (subject, kind, body) = match self {
             Fact::Engine(record) => {
-                ("engine".to_owned(), "engine_started", serde_json::to_string(record)?)
+                ("engine".to_owned(), engine_kind(record), serde_json::to_string(record)?)
             }
             Fact::Campaign(id, record) => {
                 (id.clone(), campaign_kind(record), serde_json::to_string(record)?)
@@ -137,7 +181,9 @@ impl Fact {
     /// From an entry of the journal.
     pub fn read(entry: &StoredEntry) -> Result<Fact, JournalError> {
         let fact = match entry.kind.as_str() {
-            "engine_started" => serde_json::from_str(&entry.body).map(Fact::Engine),
+            kind if kind.starts_with("engine_") => {
+                serde_json::from_str(&entry.body).map(Fact::Engine)
+            }
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
             kind if kind.starts_with("manual_") => {
@@ -164,6 +210,17 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::RunOver { .. } => "campaign_run_over",
         CampaignRecord::Concluded { .. } => "campaign_concluded",
         CampaignRecord::Ended { .. } => "campaign_ended",
+    }
+}
+
+fn engine_kind(record: &EngineRecord) -> &'static str {
+    match record {
+        EngineRecord::Started { .. } => "engine_started",
+        EngineRecord::Away { .. } => "engine_away",
+        EngineRecord::ClockStepped { .. } => "engine_clock_stepped",
+        EngineRecord::Gap { .. } => "engine_gap",
+        EngineRecord::DiskLow { .. } => "engine_disk_low",
+        EngineRecord::DiskBack { .. } => "engine_disk_back",
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk;
-use super::entries::{EngineRecord, Fact, ManualRecord, PAGE, read_facts};
+use super::entries::{BootMark, EngineRecord, Fact, ManualRecord, PAGE, read_facts};
 use super::manual::SAFE_STATE;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
@@ -32,6 +32,10 @@ pub struct History {
     pub time: String,
     /// Its lab seconds per wall second.
     pub speed: f64,
+    /// When it began, in lab time and on the machine's own clock.
+    pub boot: Option<(Tick, BootMark)>,
+    /// It ran out of disk and had not found room again.
+    pub disk_low: bool,
 }
 
 /// One campaign.
@@ -140,11 +144,7 @@ impl History {
             history.last_tick = history.last_tick.max(now);
             history.last_wall_ms = entry.wall_ms;
             match &fact {
-                Fact::Engine(EngineRecord::Started { epoch, time, speed, .. }) => {
-                    history.epoch = *epoch;
-                    history.time.clone_from(time);
-                    history.speed = *speed;
-                }
+                Fact::Engine(record) => history.engine(record, now),
                 Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
                 Fact::Run(record) => {
@@ -199,6 +199,22 @@ impl History {
     /// Runs that are not over.
     pub fn open_runs(&self) -> impl Iterator<Item = &RunHistory> {
         self.runs.values().filter(|r| r.ending.is_none())
+    }
+
+    fn engine(&mut self, record: &EngineRecord, now: Tick) {
+        match record {
+            EngineRecord::Started { epoch, time, speed, boot, .. } => {
+                self.epoch = *epoch;
+                self.time.clone_from(time);
+                self.speed = *speed;
+                self.boot = boot.clone().map(|mark| (now, mark));
+            }
+            EngineRecord::DiskLow { .. } => self.disk_low = true,
+            EngineRecord::DiskBack { .. } => self.disk_low = false,
+            EngineRecord::Away { .. }
+            | EngineRecord::ClockStepped { .. }
+            | EngineRecord::Gap { .. } => {}
+        }
     }
 
     fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {

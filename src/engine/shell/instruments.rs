@@ -33,6 +33,11 @@ pub trait Instruments: Send {
 
     /// How long a reading of a property may be used.
     fn max_age(&self, instrument: &str, property: &str) -> Duration;
+
+    /// Every instrument.
+    fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl From<driver::SendError> for Refused {

@@ -293,4 +293,8 @@ impl Instruments for LabInstruments {
             .copied()
             .unwrap_or(MAX_AGE_UNPOLLED)
     }
+
+    fn names(&self) -> Vec<String> {
+        self.names.clone()
+    }
 }

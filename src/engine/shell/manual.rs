@@ -217,9 +217,8 @@ impl Manual {
             witness: outcome.witness.clone(),
             trace: wire_trace::kept(&outcome.trace),
         };
-        let noted = self
-            .entry(journal.len() + 1, record)
-            .and_then(|entry| journal.append(&[entry], &[]));
+        let noted =
+            self.entry(journal.len() + 1, record).and_then(|entry| journal.append(&[entry], &[]));
         match noted {
             Ok(()) => Ok(outcome),
             Err(source) => Err(ManualError::Outcome { source, outcome: Box::new(outcome) }),

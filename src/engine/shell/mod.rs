@@ -14,6 +14,8 @@
 mod analyses;
 mod brain;
 mod bulk;
+mod clocks;
+mod disk;
 mod engine;
 mod entries;
 mod history;
@@ -24,12 +26,15 @@ mod perform;
 mod process;
 mod progress;
 mod search;
+mod watch;
 pub mod wire_trace;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references, verify_files};
+pub use clocks::{Gone, Passed, boot_mark, passed};
+pub use disk::Disk;
 pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
-pub use entries::{Fact, ManualFailure, ManualRecord, read_facts};
+pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
 pub use lab::{

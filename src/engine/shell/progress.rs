@@ -97,6 +97,11 @@ pub enum Progress {
         /// What.
         detail: String,
     },
+    /// Something about the engine itself, its disk or its clock.
+    Engine {
+        /// What, as a sentence.
+        detail: String,
+    },
     /// The campaign is over.
     CampaignEnded {
         /// Why.

@@ -1,0 +1,148 @@
+//! What the engine does about its clocks and its disk.
+
+use std::time::{Duration, Instant};
+
+use super::clocks::{Passed, Reading, Seen};
+use super::disk::{Change, Disk};
+use super::engine::{Engine, EngineError};
+use super::entries::{EngineRecord, Fact};
+use super::instruments::Instruments;
+use super::progress::Progress;
+use crate::engine::core::{Command, Event};
+
+/// The engine looks at its clocks and its disk this often, in wall time.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Who holds runs when the disk is full.
+const DISK_WATCH: &str = "disk watch";
+
+/// What the shell watches of the machine it runs on.
+#[derive(Debug)]
+pub(super) struct Watch {
+    clocks: Reading,
+    looked: Instant,
+    disk: Option<Disk>,
+}
+
+impl Watch {
+    pub(super) fn new() -> Watch {
+        Watch { clocks: Reading::now(), looked: Instant::now(), disk: None }
+    }
+
+    /// How long until the next look.
+    pub(super) fn next(&self) -> Duration {
+        LOOK_EVERY.saturating_sub(self.looked.elapsed())
+    }
+
+    /// Whether telemetry gives way to the journal.
+    pub(super) fn disk_is_low(&self) -> bool {
+        self.disk.as_ref().is_some_and(Disk::is_low)
+    }
+}
+
+impl<I: Instruments> Engine<I> {
+    /// Watches the disk under the state folder from now on.
+    pub fn watch_disk(&mut self, disk: Disk) {
+        self.watch.disk = Some(disk);
+    }
+
+    /// Notes how long nobody was at work before this engine.
+    pub fn was_away(&mut self, passed: &Passed) -> Result<(), EngineError> {
+        let for_ms = u64::try_from(passed.wall.as_millis()).unwrap_or(u64::MAX);
+        let by = passed.by.as_str().to_owned();
+        self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))
+    }
+
+    /// Looks at the clocks, once a second, and at the disk. A clock that jumps by itself has
+    /// neither.
+    pub(super) fn look_around(&mut self) -> Result<(), EngineError> {
+        if !self.clock.speed().is_finite() {
+            return Ok(());
+        }
+        if self.watch.looked.elapsed() >= LOOK_EVERY {
+            self.watch.looked = Instant::now();
+            // An engine that was overtaken while it had nothing to note must not go on feeding
+            // watchdogs.
+            self.journal.check_lease()?;
+            let now = Reading::now();
+            let before = std::mem::replace(&mut self.watch.clocks, now);
+            for seen in now.since(&before) {
+                self.take_time(seen)?;
+            }
+        }
+        self.look_at_disk()
+    }
+
+    /// Before something is written; what follows from it comes with the next round.
+    pub(super) fn look_at_disk(&mut self) -> Result<(), EngineError> {
+        let Some(change) = self.watch.disk.as_mut().and_then(Disk::look) else { return Ok(()) };
+        match change {
+            Change::Low { free, mark } => {
+                self.note(Fact::Engine(EngineRecord::DiskLow { free, mark }))?;
+                let detail = format!(
+                    "the disk under the state folder is nearly full ({} free, {} wanted): \
+                     telemetry is no longer written and runs are held; they go on when {} are free",
+                    mebibytes(free),
+                    mebibytes(mark),
+                    mebibytes(2 * mark)
+                );
+                self.told(Progress::Engine { detail });
+                self.hold_for_disk(Command::Pause)
+            }
+            Change::Back { free } => {
+                self.note(Fact::Engine(EngineRecord::DiskBack { free }))?;
+                let free = mebibytes(free);
+                let detail = format!("there is room on the disk again ({free} free): runs go on");
+                self.told(Progress::Engine { detail });
+                self.hold_for_disk(Command::Resume)
+            }
+        }
+    }
+
+    fn hold_for_disk(&mut self, command: Command) -> Result<(), EngineError> {
+        let runs: Vec<String> = self.core.open_runs().map(|run| run.id.clone()).collect();
+        for run in runs {
+            self.step(Event::Command { run, command, by: DISK_WATCH.to_owned() })?;
+        }
+        Ok(())
+    }
+
+    fn take_time(&mut self, seen: Seen) -> Result<(), EngineError> {
+        match seen {
+            Seen::Stepped { by_ms } => {
+                self.note(Fact::Engine(EngineRecord::ClockStepped { by_ms }))?;
+                let by = Duration::from_millis(by_ms.unsigned_abs());
+                let way = if by_ms < 0 { "back" } else { "forward" };
+                let detail = format!(
+                    "the wall clock was set {way} by {:.1} s; times of the lab do not follow it",
+                    by.as_secs_f64()
+                );
+                self.told(Progress::Engine { detail });
+                Ok(())
+            }
+            Seen::Gap { lasted, asleep } => {
+                self.clock.slept(asleep);
+                let milliseconds = |span: Duration| u64::try_from(span.as_millis());
+                self.note(Fact::Engine(EngineRecord::Gap {
+                    for_ms: milliseconds(lasted).unwrap_or(u64::MAX),
+                    asleep_ms: milliseconds(asleep).unwrap_or(u64::MAX),
+                }))?;
+                let why = if asleep.is_zero() { "did not run" } else { "slept with its machine" };
+                let detail = format!(
+                    "the engine {why} for {:.1} s: every instrument is looked at anew",
+                    lasted.as_secs_f64()
+                );
+                self.told(Progress::Engine { detail });
+                // What was read before says nothing about now. Time limits between steps are lab
+                // time and have gone on.
+                for instrument in self.instruments.names() {
+                    self.step(Event::LinkLost { instrument })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
