@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bulk;
 use super::entries::{BootMark, EngineRecord, Fact, ManualRecord, PAGE, read_facts};
+use super::estop::StopHistory;
 use super::manual::SAFE_STATE;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
@@ -36,6 +37,8 @@ pub struct History {
     pub boot: Option<(Tick, BootMark)>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
+    /// The emergency stop that was not cleared.
+    pub stopped: Option<StopHistory>,
 }
 
 /// One campaign.
@@ -144,6 +147,7 @@ impl History {
             history.last_tick = history.last_tick.max(now);
             history.last_wall_ms = entry.wall_ms;
             match &fact {
+                Fact::Basis(_) => {}
                 Fact::Engine(record) => history.engine(record, now),
                 Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
@@ -211,9 +215,14 @@ impl History {
             }
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
+            EngineRecord::EmergencyStop { .. }
+            | EngineRecord::MadeSafe { .. }
+            | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. } => {}
+            | EngineRecord::Gap { .. }
+            | EngineRecord::Commanded { .. }
+            | EngineRecord::Note { .. } => {}
         }
     }
 
