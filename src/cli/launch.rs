@@ -338,6 +338,8 @@ async fn go(
     }
     let worked = match engine.work().await {
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
+        // Its instruments are another engine's: not one byte more, safe states neither.
+        Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),
         Err(error) => {
             for instrument in engine.give_up().await {
                 output::error(format!("{instrument} was NOT CONFIRMED SAFE: look at it now"));

@@ -219,6 +219,7 @@ pub(super) fn finish(
     match worked.map_err(|m| (Exit::Unreachable, m))? {
         Worked::Unreachable(message) => Err((Exit::Unreachable, message)),
         Worked::Broke(EngineError::Brain(error)) => Err((Exit::RunFailed, error.to_string())),
+        Worked::Broke(error @ EngineError::Lapsed(_)) => Err((Exit::RunFailed, error.to_string())),
         Worked::Broke(error) => Err((Exit::Safety, error.to_string())),
         Worked::Finished(finished, engine) => {
             let mut exit = Exit::Done;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -21,7 +21,7 @@ use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::core::{Core, Event, Record, StepKey, Terms, Tick};
-use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
+use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
@@ -30,6 +30,8 @@ const BATCH: usize = 1_024;
 const BASIS_MAX: usize = 256;
 /// How long instruments may take to confirm their safe state when the engine gives up (wall time).
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
+/// A commit longer ago than this no longer says whose the state folder is (wall time).
+const LEASE_FRESH: Duration = Duration::from_millis(100);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,7 +41,11 @@ const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
 pub enum EngineError {
     /// The journal failed: nothing may be sent any more.
     #[error(transparent)]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
+    /// Another engine owns the instruments now. Alone among these, this one sends no safe states:
+    /// they are the other's to send.
+    #[error(transparent)]
+    Lapsed(JournalError),
     /// A large value could not be kept: nothing may be sent any more.
     #[error(transparent)]
     Files(#[from] FilesError),
@@ -55,6 +61,16 @@ pub enum EngineError {
     /// All drivers are gone while runs are open.
     #[error("the drivers are gone")]
     Deserted,
+}
+
+impl From<JournalError> for EngineError {
+    fn from(error: JournalError) -> EngineError {
+        if matches!(error, JournalError::Lapsed { .. }) {
+            EngineError::Lapsed(error)
+        } else {
+            EngineError::Journal(error)
+        }
+    }
 }
 
 /// What an engine is made of.
@@ -126,6 +142,8 @@ pub struct Engine<I> {
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
     pub(super) finished: Finished,
+    /// When the last commit showed that the lease is this engine's.
+    committed: Instant,
 }
 
 impl<I: Instruments> Engine<I> {
@@ -163,24 +181,33 @@ impl<I: Instruments> Engine<I> {
             actions: Vec::new(),
             told: Vec::new(),
             finished: Finished::default(),
+            committed: Instant::now(),
         }
     }
 
-    /// Notes that an engine took the folder. `epoch` is one more than the last in the journal.
+    /// Takes the folder over: raises its fencing number and notes it, in one commit. `epoch` is one
+    /// more than the last in the entries; the number is that or a higher one.
     pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
+        let (tick, wall_ms) = (self.clock.now().0, self.clock.wall().as_millisecond());
+        let speed = Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0);
+        let boot = super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite());
         let (in_doubt, slack) = self.core.rules();
-        let record = EngineRecord::Started {
-            in_doubt,
-            slack_ns: u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX),
-            epoch,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            time: time.to_owned(),
-            speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
-            boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
+        let first = |epoch| {
+            let record = EngineRecord::Started {
+                in_doubt,
+                slack_ns: u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX),
+                epoch,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                time: time.to_owned(),
+                speed,
+                boot,
+            };
+            Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
+        let epoch = self.journal.take_lease(&Holder::this_process(wall_ms), epoch, first)?;
         self.instruments.obey(epoch);
-        self.note(Fact::Engine(record))?;
-        self.commit()
+        self.committed = Instant::now();
+        Ok(())
     }
 
     /// Keeps a document with the next commit.
@@ -229,7 +256,7 @@ impl<I: Instruments> Engine<I> {
             self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
-            self.perform();
+            self.perform()?;
             if !self.own.is_empty() {
                 continue;
             }
@@ -408,6 +435,9 @@ impl<I: Instruments> Engine<I> {
                 self.look_at_disk()?;
             }
             self.journal.append(&self.entries, &self.documents)?;
+            if !self.entries.is_empty() {
+                self.committed = Instant::now();
+            }
             self.entries.clear();
             self.waits_for_disk = false;
         }
@@ -420,10 +450,16 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Performs the actions whose records are durable now.
-    fn perform(&mut self) {
+    fn perform(&mut self) -> Result<(), EngineError> {
+        // SAFETY(lab): a process that was stopped after its commit may be overtaken by the time it
+        // goes on. (What is overtaken between this line and the wire only the instrument can tell.)
+        if !self.actions.is_empty() && self.committed.elapsed() > LEASE_FRESH {
+            self.journal.check_lease()?;
+        }
         for action in std::mem::take(&mut self.actions) {
             self.perform_one(action);
         }
+        Ok(())
     }
 
     pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
