@@ -16,6 +16,7 @@ use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
 use super::searches::{Finished, Searches};
+use super::serving::Service;
 use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
@@ -118,7 +119,7 @@ pub struct Engine<I> {
     pub(super) journal: Journal,
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
-    notices: mpsc::Receiver<Notice>,
+    pub(super) notices: mpsc::Receiver<Notice>,
     pub(super) controls: Inbox,
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
@@ -126,8 +127,8 @@ pub struct Engine<I> {
     pub(super) questions: Vec<QuestionView>,
     pub(super) observer: Observer,
     pub(super) searches: Searches,
-    /// Work goes on when there is nothing left to do.
-    pub(super) endless: bool,
+    /// Set in an engine that serves.
+    pub(super) service: Option<Service>,
     /// Clocks and disk.
     pub(super) watch: Watch,
     pub(super) emergency: EmergencyStop,
@@ -170,7 +171,7 @@ impl<I: Instruments> Engine<I> {
             questions: Vec::new(),
             observer: setup.observer,
             searches: Searches::new(),
-            endless: false,
+            service: None,
             watch: Watch::new(),
             stop_seen: emergency.watch(),
             emergency,
@@ -201,6 +202,7 @@ impl<I: Instruments> Engine<I> {
                 time: time.to_owned(),
                 speed,
                 boot,
+                service: self.service.is_some(),
             };
             Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
@@ -236,7 +238,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Whether anything is left to do.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.own.is_empty()
             && !self.is_insisting()
             && self.core.open_runs().next().is_none()
@@ -249,7 +251,9 @@ impl<I: Instruments> Engine<I> {
 
     /// Works until every run is over and every campaign has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
+        self.take_over().await?;
         loop {
+            self.beat();
             self.look_around()?;
             self.look_at_stop()?;
             self.take_own()?;
@@ -260,7 +264,8 @@ impl<I: Instruments> Engine<I> {
             if !self.own.is_empty() {
                 continue;
             }
-            if self.is_idle() {
+            if self.may_end() {
+                self.note_end()?;
                 self.waits_for_disk |= !self.entries.is_empty();
                 self.commit()?;
                 self.flush_telemetry();
@@ -306,7 +311,7 @@ impl<I: Instruments> Engine<I> {
         refused
     }
 
-    fn take_own(&mut self) -> Result<(), EngineError> {
+    pub(super) fn take_own(&mut self) -> Result<(), EngineError> {
         for _ in 0..BATCH {
             let Some(event) = self.own.pop_front() else { break };
             self.step(event)?;
@@ -347,6 +352,7 @@ impl<I: Instruments> Engine<I> {
             },
             event = self.analyses.next() => self.step(event)?,
             thought = self.searches.thought() => self.take_thought(thought)?,
+            happened = Service::next(&mut self.service) => self.take_happened(happened)?,
             () = sleep => self.step(Event::Wake)?,
             () = look => {}
         }
@@ -427,7 +433,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Makes everything noted so far durable, then tells the observer.
-    fn commit(&mut self) -> Result<(), EngineError> {
+    pub(super) fn commit(&mut self) -> Result<(), EngineError> {
         // What decisions rest on need not be durable before they are: it goes with the next record.
         let wait = !self.waits_for_disk && self.entries.len() < BASIS_MAX;
         if !(wait && self.documents.is_empty()) {

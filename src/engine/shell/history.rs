@@ -14,6 +14,9 @@ use crate::engine::core::{Core, Ending, Phase, Record, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError};
 
+/// Unclean starts of services that are remembered; a few are a crash loop.
+const STARTS_MAX: usize = 16;
+
 /// Everything the journal tells.
 #[derive(Debug, Default)]
 pub struct History {
@@ -35,6 +38,9 @@ pub struct History {
     pub speed: f64,
     /// When it began, in lab time and on the machine's own clock.
     pub boot: Option<(Tick, BootMark)>,
+    /// When services started that did not end as they were told to, since one last did; milliseconds
+    /// since 1970.
+    pub unclean_starts: Vec<i64>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
     /// The emergency stop that was not cleared.
@@ -152,7 +158,7 @@ impl History {
             history.last_wall_ms = entry.wall_ms;
             match &fact {
                 Fact::Basis(_) => {}
-                Fact::Engine(record) => history.engine(record, now),
+                Fact::Engine(record) => history.engine(record, now, entry.wall_ms),
                 Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
                 Fact::Run(record) => {
@@ -209,14 +215,21 @@ impl History {
         self.runs.values().filter(|r| r.ending.is_none())
     }
 
-    fn engine(&mut self, record: &EngineRecord, now: Tick) {
+    fn engine(&mut self, record: &EngineRecord, now: Tick, wall_ms: i64) {
         match record {
-            EngineRecord::Started { epoch, time, speed, boot, .. } => {
+            EngineRecord::Started { epoch, time, speed, boot, service, .. } => {
+                if *service {
+                    if self.unclean_starts.len() >= STARTS_MAX {
+                        self.unclean_starts.remove(0);
+                    }
+                    self.unclean_starts.push(wall_ms);
+                }
                 self.epoch = *epoch;
                 self.time.clone_from(time);
                 self.speed = *speed;
                 self.boot = boot.clone().map(|mark| (now, mark));
             }
+            EngineRecord::Left { .. } => self.unclean_starts.clear(),
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
             EngineRecord::EmergencyStop { .. }

@@ -32,6 +32,7 @@ mod progress;
 mod replay;
 mod search;
 mod searches;
+mod serving;
 pub mod view;
 mod watch;
 pub mod wire_trace;
@@ -51,8 +52,10 @@ pub use lab::{
     with_access,
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
-pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
+pub use perform::{progress_of_campaign, progress_of_run};
+pub use prepare::{EXPERIMENTS, PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
 pub use replay::{Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
+pub use serving::{Before, HOLD_WITHIN, Order, Pulse, SAFE_WITHIN, Said, ServiceSetup};

@@ -65,6 +65,9 @@ struct Order {
 
 impl<I: Instruments> Engine<I> {
     pub(super) fn take_request(&mut self, request: Request) -> Result<(), EngineError> {
+        if matches!(request.control, Control::Submit { .. }) {
+            return self.submit(request);
+        }
         let Request { control, reply, outcome } = request;
         let answer = match control {
             Control::Command { target, command, by, reason } => {
@@ -78,7 +81,7 @@ impl<I: Instruments> Engine<I> {
             Control::Clear { by, reason } => self.clear(&by, reason.as_deref())?,
             Control::Answer { question, answer, by } => self.answer(question, answer, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
-            Control::Status => Reply::Status(Box::new(self.view())),
+            Control::Status | Control::Submit { .. } => Reply::Status(Box::new(self.view())),
         };
         self.desk.replies.push((reply, answer));
         Ok(())
@@ -95,6 +98,9 @@ impl<I: Instruments> Engine<I> {
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
         let campaigns = self.campaigns_meant(target.as_deref());
+        if command == Command::Resume {
+            self.lift();
+        }
         let began = self.entries.len();
         let mut subjects = Vec::new();
         for run in &runs {
@@ -339,6 +345,11 @@ impl<I: Instruments> Engine<I> {
 }
 
 impl Desk {
+    /// Answers once everything noted so far is durable.
+    pub(super) fn answer(&mut self, to: oneshot::Sender<Reply>, reply: Reply) {
+        self.replies.push((to, reply));
+    }
+
     /// Keeps what the core answers, for the request that it answers.
     pub(super) fn hear(&mut self, replies: Vec<core::Reply>) {
         self.heard = replies;
