@@ -1,5 +1,7 @@
 //! The engine is killed again and again over real wires. Its instruments live on in a process of
 //! their own and count what they are told.
+//!
+//! `KILLS=10000 cargo test --test kills` for long runs, `SEED=7` for other moments.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -8,111 +10,178 @@
 )]
 
 mod bench;
+mod crash;
 
-use std::collections::BTreeMap;
-use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bench::{Bench, labloop};
+use crash::{Audit, Draw, Lane, Variant, from_environment, in_lanes};
 
-const KILLS: u32 = 20;
-const EXPERIMENTS: usize = 8;
-/// Seed of the moments; change it to look at others.
-const SEED: u64 = 20_261_123;
+/// Labs at once, each with its own wires.
+const LANES: usize = 6;
+/// Kills of the whole file; every test has its share.
+const KILLS: u64 = 240;
+/// Seed of the moments.
+const SEED: u64 = 20_261_125;
+/// Experiments of one campaign: it is begun anew when they are done.
+const EXPERIMENTS: u32 = 4;
+/// An experiment takes about a second when nobody kills anything.
+const MOMENTS_MS: (u64, u64) = (5, 900);
 
-/// Numbers for the moments of the kills (xorshift, Marsaglia 2003).
-struct Moments(u64);
+fn kills(share: u64) -> u64 {
+    from_environment("KILLS", KILLS) * share / 100
+}
 
-impl Moments {
-    fn next(&mut self) -> Duration {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        Duration::from_millis(150 + self.0 % 1_500)
-    }
+fn seed(of: u64) -> u64 {
+    from_environment("SEED", SEED).wrapping_mul(1_000_003).wrapping_add(of)
+}
+
+/// Kills engines at random moments until there were enough, and audits every campaign.
+fn kill_at_random(name: &str, variant: Variant, kills: u64, moments: (u64, u64)) -> Vec<Audit> {
+    let left = AtomicU64::new(kills);
+    let audits = std::sync::Mutex::new(Vec::new());
+    in_lanes(LANES, |number| {
+        let mut lane = Lane::new(&format!("kills-{name}"), variant);
+        let mut draw = Draw::new(seed(number as u64));
+        loop {
+            let resume = lane.begun();
+            let mut engine = lane
+                .engine(resume, EXPERIMENTS)
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            let until = Instant::now() + Duration::from_millis(draw.within(moments.0, moments.1));
+            let ended = loop {
+                if let Some(status) = engine.try_wait().unwrap() {
+                    break Some(status);
+                }
+                if Instant::now() >= until {
+                    break None;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            };
+            match ended {
+                None => {
+                    engine.kill().unwrap();
+                    engine.wait().unwrap();
+                    let enough = left
+                        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+                        .is_err();
+                    if !enough {
+                        continue;
+                    }
+                    // The last one of this lane may finish.
+                    let (status, said) = lane.finish(lane.begun(), EXPERIMENTS);
+                    assert!(status.success(), "{status}\n{said}");
+                    audits.lock().unwrap().push(lane.audit());
+                    return;
+                }
+                Some(status) => {
+                    assert!(status.success(), "it ended by itself: {status}");
+                    audits.lock().unwrap().push(lane.audit());
+                    lane.clear();
+                    if left.load(Ordering::SeqCst) == 0 {
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    audits.into_inner().unwrap()
+}
+
+fn report(name: &str, kills: u64, audits: &[Audit]) {
+    let sum = |of: fn(&Audit) -> usize| audits.iter().map(of).sum::<usize>();
+    let doses = |of: fn(&crash::Count) -> usize| -> usize {
+        let pumps = ["pump_1", "pump_2"];
+        audits.iter().flat_map(|a| pumps.map(|p| of(&a.count(p, "dispense")))).sum()
+    };
+    println!(
+        "{name}: {kills} kills, {} campaigns, {} runs ({} complete, {} invalid), {} doses counted, \
+         {} in the journal, {} attempts",
+        audits.len(),
+        sum(|a| a.runs),
+        sum(|a| a.complete),
+        sum(|a| a.invalid),
+        doses(|c| c.effects),
+        doses(|c| c.done),
+        doses(|c| c.attempts),
+    );
 }
 
 #[test]
-fn a_campaign_killed_twenty_times_loses_nothing_and_dispenses_nothing_twice() {
-    let bench = Bench::new("kills");
-    let mut moments = Moments(SEED);
-    let mut kills = 0;
-    loop {
-        let begun = bench.run(&["status"]).1.contains("snar-1");
-        let mut command = labloop();
-        if begun {
-            command.arg("resume");
-        } else {
-            command.args(["run", "examples/flow-synthesis/campaign.yaml"]);
-            command.args(["--simulate", "--speed", "60"]);
-            command.args(["--experiments", &EXPERIMENTS.to_string()]);
-        }
-        let mut engine = command
-            .arg("--state")
-            .arg(bench.state())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        if kills < KILLS {
-            let until = Instant::now() + moments.next();
-            let mut ended = None;
-            while Instant::now() < until && ended.is_none() {
-                ended = engine.try_wait().unwrap();
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            if ended.is_none() {
+fn row_01_02_03_campaigns_killed_at_random_lose_nothing_and_repeat_nothing() {
+    let kills = kills(45);
+    let audits = kill_at_random("random", Variant::default(), kills, MOMENTS_MS);
+    report("random moments", kills, &audits);
+    assert!(audits.iter().all(|a| a.complete >= 1));
+}
+
+/// The pump does what it is told 40 ms after it has been told, also when who told it is gone: a
+/// witness that is read too early lies.
+#[test]
+fn row_02_a_slow_instrument_is_given_time_before_its_witness_is_believed() {
+    let variant = Variant {
+        settings: "pump_1_effect_delay: 40 ms, pump_2_effect_delay: 40 ms, ",
+        settle: "12 s",
+        ..Variant::default()
+    };
+    let kills = kills(25);
+    let audits = kill_at_random("slow", variant, kills, MOMENTS_MS);
+    report("slow effects", kills, &audits);
+    assert!(audits.iter().all(|a| a.complete >= 1));
+}
+
+/// Most moments are those of recovery.
+#[test]
+fn row_04_an_engine_killed_twenty_times_in_a_row_while_it_recovers_repeats_nothing() {
+    let (rounds, in_a_row) = (kills(30).div_ceil(20 * 2), 20);
+    in_lanes(2, |number| {
+        let mut lane = Lane::new("kills-recovery", Variant::default());
+        let mut draw = Draw::new(seed(100 + number as u64));
+        for _ in 0..rounds {
+            // Somewhere in the middle of a run first.
+            let mut engine =
+                lane.engine(false, 2).stderr(std::process::Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(draw.within(500, 1_100)));
+            engine.kill().unwrap();
+            engine.wait().unwrap();
+            assert!(lane.begun());
+            for _ in 0..in_a_row {
+                let mut engine =
+                    lane.engine(true, 2).stderr(std::process::Stdio::null()).spawn().unwrap();
+                std::thread::sleep(Duration::from_millis(draw.within(1, 500)));
                 engine.kill().unwrap();
                 engine.wait().unwrap();
-                kills += 1;
-                continue;
             }
-            assert!(ended.unwrap().success(), "it ended by itself: {ended:?}");
-            break;
+            let (status, said) = lane.finish(true, 2);
+            assert!(status.success(), "{status}\n{said}");
+            let audit = lane.audit();
+            report("in recovery", in_a_row, &[audit]);
+            lane.clear();
         }
-        assert!(engine.wait().unwrap().success());
-        break;
-    }
-    assert!(kills >= KILLS / 2, "only {kills} kills: the campaign was over too soon");
+    });
+}
 
-    let all = bench.json(&["export", "--format", "json"]);
-    let experiments = all["experiments"].as_array().unwrap();
-    assert_eq!(experiments.len(), EXPERIMENTS);
-    for experiment in experiments {
-        assert!(experiment["conclusion"]["measured"].is_object(), "{experiment:#}");
-    }
-
-    // What the instruments were told against what the journal says.
-    let mut told: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let effects = std::fs::read_to_string(bench.state().join("simulators/effects.jsonl")).unwrap();
-    for line in effects.lines() {
-        let effect: serde_json::Value = serde_json::from_str(line).unwrap();
-        let key = |name: &str| effect[name].as_str().unwrap().to_owned();
-        *told.entry((key("instrument"), key("effect"))).or_default() += 1;
-    }
-    let runs = bench.json(&["export", "--what", "steps", "--format", "json"]);
-    let mut noted: BTreeMap<(String, String), usize> = BTreeMap::new();
-    let mut starts_sent: BTreeMap<String, usize> = BTreeMap::new();
-    for run in runs.as_array().unwrap() {
-        for step in run["steps"].as_array().unwrap() {
-            let text = |name: &str| step[name].as_str().unwrap().to_owned();
-            let outcome = text("outcome");
-            if text("action") == "dispense" && outcome.starts_with("done") {
-                *noted.entry((text("instrument"), "dispense".to_owned())).or_default() += 1;
-            }
-            if text("action") == "start" {
-                *starts_sent.entry(text("instrument")).or_default() += 1;
-            }
-        }
-    }
-    for pump in ["pump_1", "pump_2"] {
-        let key = (pump.to_owned(), "dispense".to_owned());
-        let lost: usize =
-            runs.as_array().unwrap().iter().filter(|r| r["ending"] == "invalid").count();
-        assert_eq!(told.get(&key), noted.get(&key), "{pump} ({lost} samples discarded)");
-        // A set point may be sent again; the journal knows of each time.
-        let started = told.get(&(pump.to_owned(), "start".to_owned())).copied().unwrap_or(0);
-        assert!(started <= starts_sent[pump], "{pump}: {started} starts");
-    }
-    bench.ok(&["verify"]);
+/// The oracle itself: what must not be is found.
+#[test]
+fn a_dose_too_many_and_one_too_few_are_found() {
+    let mut lane = Lane::new("kills-oracle", Variant::default());
+    let (status, said) = lane.finish(false, 1);
+    assert!(status.success(), "{said}");
+    let audit = lane.audit();
+    assert!(audit.count("pump_1", "dispense").done >= 5, "{audit:?}");
+    assert_eq!(audit.count("light_1", "light").effects, 1, "{audit:?}");
+    let (history, effects) = (lane.history().unwrap(), lane.effects_since());
+    let dose = effects.iter().position(|e| e["effect"] == "dispense").unwrap();
+    let mut doubled = effects.clone();
+    doubled.push(effects[dose].clone());
+    assert!(!Audit::of(&history, &doubled).wrong().is_empty());
+    let mut missing = effects.clone();
+    missing.remove(dose);
+    assert!(!Audit::of(&history, &missing).wrong().is_empty());
+    let mut lit = effects.clone();
+    lit.push(effects.iter().find(|e| e["effect"] == "light").unwrap().clone());
+    assert!(!Audit::of(&history, &lit).wrong().is_empty());
+    lane.clear();
 }
