@@ -231,7 +231,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered);
+        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
@@ -381,7 +381,7 @@ impl<I: Instruments> Engine<I> {
     fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
         match control {
             Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, answer, by })
+                self.step(Event::Answer { run, path, question: None, answer, by })
             }
             Control::Command { run, command, by } => {
                 let runs: Vec<String> = match run {

@@ -227,6 +227,8 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
 fn run_kind(record: &Record) -> &'static str {
     match record {
         Record::RunStarted { .. } => "run_started",
+        Record::Moved { .. } => "moved",
+        Record::Released { .. } => "released",
         Record::Held { .. } => "held",
         Record::Begun { .. } => "begun",
         Record::Intent { .. } => "intent",

@@ -191,7 +191,7 @@ impl<I: Instruments> Engine<I> {
                 resolution: resolution.as_str().to_owned(),
                 evidence: evidence.clone(),
             },
-            Record::Question { run, step, question, options } => Progress::Question {
+            Record::Question { run, step, question, options, .. } => Progress::Question {
                 run: run.clone(),
                 path: step.path.clone(),
                 question: question.clone(),
