@@ -14,7 +14,7 @@ use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer,
+    Control, Disk, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer, Passed,
 };
 use crate::expr::Value;
 use crate::spec::lab::Lab;
@@ -282,8 +282,8 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
-    /// The last engine had run out of disk.
-    pub(super) disk_low: bool,
+    /// How long nobody was at work before, if that is known.
+    pub(super) away: Option<Passed>,
 }
 
 /// How an engine ended.
@@ -361,23 +361,29 @@ async fn go(
         core: work.core,
     });
     if signals {
-        engine.watch_disk(Disk::new(&work.state, work.disk_low));
+        engine.watch_disk(Disk::new(&work.state));
     }
     let prepared = engine
         .begin(work.epoch, word)
-        .map(|()| {
+        .and_then(|()| {
+            if let Some(away) = &work.away {
+                engine.was_away(away)?;
+            }
             if work.resuming {
                 engine.recover(word == "virtual");
             }
+            Ok(())
         })
         .and_then(|()| prepare(&mut engine));
-    if let Err(error) = prepared {
-        return Ok(Worked::Broke(error));
-    }
     if signals {
         tokio::spawn(interrupts(controls_in));
     }
-    match engine.work().await {
+    let worked = match prepared {
+        Ok(()) => engine.work().await,
+        // Runs of the engine before may have left instruments at work.
+        Err(error) => Err(error),
+    };
+    match worked {
         Ok(finished) => Ok(Worked::Finished(Box::new(finished), Box::new(engine))),
         Err(error) => {
             for instrument in engine.give_up().await {

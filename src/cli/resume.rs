@@ -115,7 +115,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: true,
-        disk_low: history.disk_low,
+        away,
     };
     let compile = compiler(&bundle);
     let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();
@@ -125,9 +125,6 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     };
     let begin = CampaignRecord::Resumed { version: env!("CARGO_PKG_VERSION").to_owned() };
     let worked = launch::work(world, work, move |engine| {
-        if let Some(away) = &away {
-            engine.was_away(away)?;
-        }
         engine.set_campaign(machine, brain, compile, stop, objectives, begin)
     });
     finish(worked, &bundle, search.as_ref(), folder, json)

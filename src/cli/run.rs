@@ -237,7 +237,7 @@ impl Context {
             seed,
             epoch: self.history.epoch + 1,
             resuming: false,
-            disk_low: self.history.disk_low,
+            away: None,
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);
@@ -274,7 +274,7 @@ impl Context {
             seed,
             epoch: self.history.epoch + 1,
             resuming: false,
-            disk_low: self.history.disk_low,
+            away: None,
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);

@@ -58,10 +58,9 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Watches the disk under a folder, and puts a reserve there if it has room for one. `low`: the
-    /// last engine had run out of it.
-    pub fn new(folder: &Path, low: bool) -> Disk {
-        let level = Level { low, good: 0, counted: None };
+    /// Watches the disk under a folder, and puts a reserve there if it has room for one.
+    pub fn new(folder: &Path) -> Disk {
+        let level = Level { low: false, good: 0, counted: None };
         let mut disk = Disk { folder: folder.to_owned(), level, looked: None, warned: false };
         if let Some(room) = disk.room()
             && room.free > BACK * mark(room.total) + reserve(room.total)
@@ -253,14 +252,14 @@ mod tests {
     fn a_reserve_takes_room_and_is_kept_once() {
         let folder = std::env::temp_dir().join(format!("labloop-reserve-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let mut disk = Disk::new(&folder, false);
+        let mut disk = Disk::new(&folder);
         let room = disk.room().unwrap();
         let found = std::fs::metadata(folder.join(RESERVE)).unwrap();
         assert_eq!(found.len(), reserve(room.total));
         #[cfg(target_os = "linux")]
         assert!(std::os::unix::fs::MetadataExt::blocks(&found) * 512 >= found.len());
         drop(disk);
-        disk = Disk::new(&folder, false);
+        disk = Disk::new(&folder);
         assert_eq!(disk.look(), None);
         disk.give_reserve();
         disk.give_reserve();
