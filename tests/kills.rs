@@ -12,6 +12,7 @@
 mod bench;
 mod crash;
 
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -73,12 +74,12 @@ fn kill_at_random(name: &str, variant: Variant, kills: u64, moments: (u64, u64))
                     // The last one of this lane may finish.
                     let (status, said) = lane.finish(lane.begun(), EXPERIMENTS);
                     assert!(status.success(), "{status}\n{said}");
-                    audits.lock().unwrap().push(lane.audit());
+                    audits.lock().unwrap_or_else(PoisonError::into_inner).push(lane.audit(name));
                     return;
                 }
                 Some(status) => {
                     assert!(status.success(), "it ended by itself: {status}");
-                    audits.lock().unwrap().push(lane.audit());
+                    audits.lock().unwrap_or_else(PoisonError::into_inner).push(lane.audit(name));
                     lane.clear();
                     if left.load(Ordering::SeqCst) == 0 {
                         return;
@@ -156,7 +157,7 @@ fn row_04_an_engine_killed_twenty_times_in_a_row_while_it_recovers_repeats_nothi
             }
             let (status, said) = lane.finish(true, 2);
             assert!(status.success(), "{status}\n{said}");
-            let audit = lane.audit();
+            let audit = lane.audit("in recovery");
             report("in recovery", in_a_row, &[audit]);
             lane.clear();
         }
@@ -169,7 +170,7 @@ fn a_dose_too_many_and_one_too_few_are_found() {
     let mut lane = Lane::new("kills-oracle", Variant::default());
     let (status, said) = lane.finish(false, 1);
     assert!(status.success(), "{said}");
-    let audit = lane.audit();
+    let audit = lane.audit("unharmed");
     assert!(audit.count("pump_1", "dispense").done >= 5, "{audit:?}");
     assert_eq!(audit.count("light_1", "light").effects, 1, "{audit:?}");
     let (history, effects) = (lane.history().unwrap(), lane.effects_since());

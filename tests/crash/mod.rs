@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use labloop::engine::core::Ending;
-use labloop::engine::shell::{History, RunHistory};
+use labloop::engine::core::{Ending, Record, RunState};
+use labloop::engine::shell::{Fact, History, RunHistory};
 use labloop::store::Journal;
 
 use crate::bench::{Bench, labloop, wait_for};
@@ -24,7 +24,7 @@ pub struct Variant {
     pub settings: &'static str,
     /// `settle` of the pumps' witness; that of the definition if empty.
     pub settle: &'static str,
-    /// Another protocol.
+    /// Another protocol, run once and by itself.
     pub protocol: Option<&'static str>,
 }
 
@@ -35,6 +35,8 @@ pub struct Lane {
     simulators: Child,
     /// Lines of the log of effects that were counted already.
     counted: usize,
+    /// A protocol by itself instead of the campaign.
+    single: bool,
 }
 
 impl Lane {
@@ -82,7 +84,7 @@ impl Lane {
             .spawn()
             .unwrap();
         wait_for(&ready);
-        Lane { bench, state, simulators, counted: 0 }
+        Lane { bench, state, simulators, counted: 0, single: variant.protocol.is_some() }
     }
 
     pub fn state(&self) -> &Path {
@@ -103,9 +105,14 @@ impl Lane {
         if resume {
             command.arg("resume");
         } else {
-            command.arg("run").arg(self.folder().join("campaign.yaml"));
-            command.args(["--simulate", "--speed", &SPEED.to_string()]);
-            command.args(["--experiments", &experiments.to_string()]);
+            command.arg("run").args(["--simulate", "--speed", &SPEED.to_string()]);
+            if self.single {
+                command.arg(self.folder().join("protocol.yaml"));
+                command.arg("--lab").arg(self.folder().join("lab.yaml"));
+            } else {
+                command.arg(self.folder().join("campaign.yaml"));
+                command.args(["--experiments", &experiments.to_string()]);
+            }
         }
         command.arg("--state").arg(&self.state).stdin(Stdio::null()).stdout(Stdio::null());
         command.env_remove("LABLOOP_STATE").env("NO_COLOR", "1");
@@ -145,6 +152,40 @@ impl Lane {
         }
     }
 
+    /// The engine's own facts, `engine_clock_stepped` and the like, with their bodies.
+    pub fn engine_facts(&self) -> Vec<(String, serde_json::Value)> {
+        let journal = Journal::open_read_only(&self.state).unwrap();
+        let mut found = Vec::new();
+        let mut after = 0;
+        loop {
+            let page = journal.read(after, 1_000).unwrap();
+            let Some(last) = page.last() else { return found };
+            after = last.seq;
+            for entry in page.into_iter().filter(|e| e.kind.starts_with("engine_")) {
+                found.push((entry.kind, serde_json::from_str(&entry.body).unwrap()));
+            }
+        }
+    }
+
+    /// The state each run has reached, as the journal has it.
+    pub fn run_states(&self) -> BTreeMap<String, RunState> {
+        let journal = Journal::open_read_only(&self.state).unwrap();
+        let mut states = BTreeMap::new();
+        labloop::engine::shell::read_facts(&journal, |_, fact| {
+            if let Fact::Run(Record::Moved { run, to, .. }) = fact {
+                states.insert(run, to);
+            }
+        })
+        .unwrap();
+        states
+    }
+
+    /// Lab time of every entry, in seconds.
+    pub fn ticks(&self) -> Vec<f64> {
+        let journal = Journal::open_read_only(&self.state).unwrap();
+        journal.read(0, 100_000).unwrap().iter().map(|e| e.tick as f64 / 1e9).collect()
+    }
+
     /// Every effect on the instruments since the last [`Lane::clear`].
     pub fn effects_since(&self) -> Vec<serde_json::Value> {
         self.effects().split_off(self.counted)
@@ -157,12 +198,14 @@ impl Lane {
     }
 
     /// Compares what the instruments were told with the journal. Panics with the whole story.
-    pub fn audit(&self) -> Audit {
+    pub fn audit(&self, when: &str) -> Audit {
         let history = self.history().unwrap();
         let audit = Audit::of(&history, &self.effects_since());
-        let wrong = audit.wrong();
-        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), story(&history));
-        Journal::open_read_only(&self.state).unwrap().verify().unwrap();
+        let mut wrong = audit.wrong();
+        if let Err(error) = Journal::open_read_only(&self.state).unwrap().verify() {
+            wrong.push(error.to_string());
+        }
+        assert!(wrong.is_empty(), "{when}:\n{}\n{}", wrong.join("\n"), story(&history));
         audit
     }
 }
@@ -196,6 +239,59 @@ pub fn ended(command: &mut Command, limit: Duration) -> (ExitStatus, String) {
         std::thread::sleep(Duration::from_millis(2));
     };
     (status, said.join().unwrap())
+}
+
+/// An engine at work whose words go to a file.
+pub struct AtWork {
+    pub child: Child,
+    said: PathBuf,
+}
+
+impl AtWork {
+    pub fn start(mut command: Command, said: PathBuf) -> AtWork {
+        let file = std::fs::File::create(&said).unwrap();
+        AtWork { child: command.stderr(file).spawn().unwrap(), said }
+    }
+
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).unwrap()
+    }
+
+    /// Waits until something is so.
+    pub fn until(&mut self, what: &str, limit: Duration, mut so: impl FnMut(&str) -> bool) {
+        let until = Instant::now() + limit;
+        while !so(&self.said()) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{what}: it ended: {ended:?}\n{}", self.said());
+            assert!(Instant::now() < until, "{what}: not within {limit:?}\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends it a signal by name.
+    pub fn signal(&self, name: &str) {
+        let to = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &to]).status().unwrap().success());
+    }
+
+    /// Waits for its end.
+    pub fn end(&mut self, limit: Duration) -> (ExitStatus, String) {
+        let until = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.said());
+            }
+            assert!(Instant::now() < until, "not over within {limit:?}\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Commands of one kind to one instrument: what the journal says, and what the instrument counted.
@@ -348,6 +444,22 @@ impl Draw {
 /// A number from the environment, for long runs.
 pub fn from_environment(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// strace, where it may trace; where it may not the test is left out, loudly, but not in CI.
+pub fn strace() -> bool {
+    let tried = Command::new("strace")
+        .args(["-qq", "-f", "-e", "trace=none", "true"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let works = tried.is_ok_and(|status| status.success());
+    if !works {
+        let why = "strace is missing (./test installs it) or may not trace here";
+        assert!(std::env::var_os("CI").is_none(), "{why}");
+        eprintln!("SKIPPED: {why}");
+    }
+    works
 }
 
 /// Does a thing in several lanes at once: they wait more than they compute. The first that fails

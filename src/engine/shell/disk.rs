@@ -25,8 +25,6 @@ const RESERVE_SHARE: u64 = 2;
 const BACK: u64 = 2;
 /// Looks in a row that must find it.
 const BACK_LOOKS: u32 = 2;
-/// Not looked at again sooner; one look takes some microseconds.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Between looks that count for its being back.
 const BACK_EVERY: Duration = Duration::from_millis(500);
 /// The reserve.
@@ -53,7 +51,6 @@ struct Room {
 pub struct Disk {
     folder: PathBuf,
     level: Level,
-    looked: Option<Instant>,
     warned: bool,
 }
 
@@ -61,7 +58,7 @@ impl Disk {
     /// Watches the disk under a folder, and puts a reserve there if it has room for one.
     pub fn new(folder: &Path) -> Disk {
         let level = Level { low: false, good: 0, counted: None };
-        let mut disk = Disk { folder: folder.to_owned(), level, looked: None, warned: false };
+        let mut disk = Disk { folder: folder.to_owned(), level, warned: false };
         if let Some(room) = disk.room()
             && room.free > BACK * mark(room.total) + reserve(room.total)
         {
@@ -75,15 +72,10 @@ impl Disk {
         self.level.low
     }
 
-    /// Looks, unless that was done just now.
+    /// Looks; takes some microseconds, so that it can be done before every commit.
     pub(super) fn look(&mut self) -> Option<Change> {
-        let now = Instant::now();
-        if self.looked.is_some_and(|at| now.duration_since(at) < LOOK_EVERY) {
-            return None;
-        }
-        self.looked = Some(now);
         let room = self.room()?;
-        let change = self.level.take(room, now)?;
+        let change = self.level.take(room, Instant::now())?;
         match change {
             Change::Low { .. } => self.give_reserve(),
             Change::Back { .. } => self.keep_reserve(room.total),
