@@ -14,7 +14,8 @@ use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, LabInstruments, Observer, Passed,
+    Control, Disk, Engine, EngineError, EngineSetup, Finished, Instruments, LabInstruments,
+    Observer, Passed, StopHistory,
 };
 use crate::expr::Value;
 use crate::spec::lab::Lab;
@@ -284,6 +285,8 @@ pub(super) struct Work {
     pub(super) resuming: bool,
     /// How long nobody was at work before, if that is known.
     pub(super) away: Option<Passed>,
+    /// An emergency stop that was not cleared.
+    pub(super) stopped: Option<StopHistory>,
 }
 
 /// How an engine ended.
@@ -345,6 +348,10 @@ async fn go(
     let instruments =
         LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
             .map_err(|e| e.to_string())?;
+    // SAFETY(lab): the gate is closed before anything is connected.
+    if let Some(stop) = &work.stopped {
+        instruments.emergency().press(&stop.by);
+    }
     if let Err(missing) = connected(&instruments).await {
         return Ok(Worked::Unreachable(missing));
     }
@@ -360,6 +367,9 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
+    if let Some(stop) = &work.stopped {
+        engine.restore_stop(stop);
+    }
     if signals {
         engine.watch_disk(Disk::new(&work.state));
     }
@@ -442,7 +452,7 @@ pub(super) fn exit_of(finished: &Finished, has_goal: bool, single: bool) -> Exit
     if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
         return Exit::Interrupted;
     }
-    if !finished.not_confirmed.is_empty() {
+    if !finished.not_confirmed.is_empty() || finished.stopped.is_some() {
         return Exit::Safety;
     }
     match (&finished.campaign, finished.last_run) {

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::bulk;
 use super::entries::{EngineRecord, Fact};
+use super::estop::Stop;
 use super::instruments::Instruments;
 use super::progress::{Observer, Progress};
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{Exchange, Notice};
+use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
@@ -40,6 +41,13 @@ pub enum Control {
         command: Command,
         /// Who.
         by: String,
+    },
+    /// The emergency stop is cleared.
+    Clear {
+        /// Who.
+        by: String,
+        /// Why, although instruments are not confirmed safe.
+        reason: Option<String>,
     },
     /// The answer to a question.
     Answer {
@@ -116,7 +124,7 @@ pub(super) enum Pending {
 }
 
 /// How the engine's work ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Finished {
     /// Of a campaign.
     pub campaign: Option<EndReason>,
@@ -124,6 +132,8 @@ pub struct Finished {
     pub last_run: Option<Ending>,
     /// Instruments not confirmed safe at the end of any run.
     pub not_confirmed: Vec<String>,
+    /// Who pressed the emergency stop, if anybody did.
+    pub stopped: Option<String>,
 }
 
 /// The engine.
@@ -150,17 +160,23 @@ pub struct Engine<I> {
     pub(super) search: Option<Search>,
     /// Clocks and disk.
     pub(super) watch: Watch,
+    pub(super) emergency: EmergencyStop,
+    /// Presses and clearings of it that were looked at.
+    pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
+    /// What is known of the one that is pressed.
+    pub(super) stop: Option<Stop>,
     entries: Vec<Entry>,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
-    finished: Finished,
+    pub(super) finished: Finished,
 }
 
 impl<I: Instruments> Engine<I> {
     /// An engine that has not begun.
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
+        let emergency = setup.instruments.emergency();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -179,11 +195,14 @@ impl<I: Instruments> Engine<I> {
             observer: setup.observer,
             search: None,
             watch: Watch::new(),
+            stop_seen: emergency.watch(),
+            emergency,
+            stop: None,
             entries: Vec::new(),
             documents: Vec::new(),
             actions: Vec::new(),
             told: Vec::new(),
-            finished: Finished { campaign: None, last_run: None, not_confirmed: Vec::new() },
+            finished: Finished::default(),
         }
     }
 
@@ -196,6 +215,7 @@ impl<I: Instruments> Engine<I> {
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
             boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
+        self.instruments.obey(epoch);
         self.note(Fact::Engine(record))?;
         self.commit()
     }
@@ -251,6 +271,7 @@ impl<I: Instruments> Engine<I> {
     /// Whether anything is left to do.
     fn is_idle(&self) -> bool {
         self.own.is_empty()
+            && !self.is_insisting()
             && self.core.open_runs().next().is_none()
             && self.search.as_ref().is_none_or(|s| s.machine.ended.is_some())
     }
@@ -263,9 +284,11 @@ impl<I: Instruments> Engine<I> {
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
+            self.look_at_stop()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
+            self.open_cleared();
             self.perform();
             if !self.own.is_empty() {
                 continue;
@@ -349,6 +372,11 @@ impl<I: Instruments> Engine<I> {
         };
         tokio::select! {
             biased;
+            // An error would mean that the emergency stop is gone, which the engine itself keeps.
+            _ = self.stop_seen.changed() => {
+                self.stop_seen.mark_changed();
+                self.look_at_stop()?;
+            }
             Some(control) = self.controls.recv() => self.take_control(control)?,
             notice = self.notices.recv() => match notice {
                 Some(notice) => self.take_notice(notice)?,
@@ -373,6 +401,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
+            self.note_safe(instrument, *confirmed, detail)?;
+        }
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
@@ -381,6 +412,13 @@ impl<I: Instruments> Engine<I> {
 
     fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
         match control {
+            Control::Clear { by, reason } => {
+                if let Err(why) = self.clear_stop(&by, reason.as_deref())? {
+                    let detail = format!("the emergency stop was not cleared: {why}");
+                    self.told(Progress::Engine { detail });
+                }
+                Ok(())
+            }
             Control::Answer { run, path, answer, by } => {
                 self.step(Event::Answer { run, path, question: None, answer, by })
             }
@@ -516,11 +554,16 @@ impl<I: Instruments> Engine<I> {
         if self.watch.disk_is_low() {
             return Ok(());
         }
+        let stopped = self.is_stopped();
         loop {
             let now = self.now();
             let Some(search) = self.search.as_mut() else { return Ok(()) };
             let Some(decision) = search.machine.decide(now) else { return Ok(()) };
             match decision {
+                // Nothing new begins before the emergency stop is cleared.
+                Decision::Propose(_) | Decision::StartRun { .. } if stopped => {
+                    return Ok(());
+                }
                 Decision::Propose(count) => {
                     let Some(mut brain) = search.brain.take() else { return Ok(()) };
                     search.machine.proposing = true;

@@ -136,6 +136,33 @@ pub enum EngineRecord {
         /// Fewer than this.
         mark: u64,
     },
+    /// The emergency stop was pressed: the gate is closed until it is cleared.
+    EmergencyStop {
+        /// Who, or what.
+        by: String,
+        /// When, milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// The safe state that the emergency stop sent was confirmed, or not; noted when that changes.
+    MadeSafe {
+        /// Instrument.
+        instrument: String,
+        /// Read back from the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+    },
+    /// A person cleared the emergency stop: the gate is open.
+    Cleared {
+        /// Who.
+        by: String,
+        /// Why it was cleared although instruments were not confirmed safe; empty if all were.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Those.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_confirmed: Vec<String>,
+    },
     /// There is room again: runs go on.
     DiskBack {
         /// Bytes that are free.
@@ -221,6 +248,9 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Gap { .. } => "engine_gap",
         EngineRecord::DiskLow { .. } => "engine_disk_low",
         EngineRecord::DiskBack { .. } => "engine_disk_back",
+        EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
+        EngineRecord::MadeSafe { .. } => "engine_made_safe",
+        EngineRecord::Cleared { .. } => "engine_cleared",
     }
 }
 

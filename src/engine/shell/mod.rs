@@ -18,6 +18,7 @@ mod clocks;
 mod disk;
 mod engine;
 mod entries;
+mod estop;
 mod history;
 mod instruments;
 mod lab;
@@ -35,6 +36,7 @@ pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use disk::Disk;
 pub use engine::{Control, Engine, EngineError, EngineSetup, Finished};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
+pub use estop::{StopHistory, clear_without_engine};
 pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
 pub use lab::{

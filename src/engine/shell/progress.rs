@@ -97,6 +97,24 @@ pub enum Progress {
         /// What.
         detail: String,
     },
+    /// The emergency stop was pressed: the gate is closed, safe states are on their way.
+    EmergencyStop {
+        /// Who, or what.
+        by: String,
+    },
+    /// After an emergency stop an instrument did not confirm its safe state; it is told again and
+    /// again, and so is this.
+    NotConfirmedSafe {
+        /// Instrument.
+        instrument: String,
+        /// Why.
+        why: String,
+    },
+    /// The emergency stop was cleared: the gate is open.
+    Cleared {
+        /// Who.
+        by: String,
+    },
     /// Something about the engine itself, its disk or its clock.
     Engine {
         /// What, as a sentence.
