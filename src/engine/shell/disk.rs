@@ -1,10 +1,9 @@
 //! The disk under the state folder: how much room it has, and a reserve for the day it has none.
 //!
 //! ```text
-//! free   |<------ back ------>|<-- mark -->|   below `mark`: low. Telemetry stops, runs are held,
-//!        0                   2x mark       and the reserve file goes, so that the journal can
-//!                                          write what holding and stopping take.
-//!                                          above twice that, twice in a row: back.
+//! free        back              |    as it was    |      low: telemetry stops,   |  the reserve is
+//!   (when seen twice in a row)  |                 |      runs are held           |  given up
+//!                            2 x mark            mark                       COMMIT_MAX           0
 //! ```
 //!
 //! Architecture invariant: looks and keeps the reserve, decides nothing about runs.
@@ -21,6 +20,9 @@ const MARK_MIN: u64 = 1 << 20;
 const MARK_MAX: u64 = 64 << 20;
 /// The reserve is this share of the mark. Holding and stopping a hundred runs takes about 1 MiB.
 const RESERVE_SHARE: u64 = 2;
+/// Less than this is no room for one more commit: the reserve is given up. Not before, or whoever
+/// fills the disk would have that too.
+const COMMIT_MAX: u64 = 256 << 10;
 /// There is room again when so many times the mark are free: one that comes and goes is no room.
 const BACK: u64 = 2;
 /// Looks in a row that must find it.
@@ -51,6 +53,8 @@ struct Room {
 pub struct Disk {
     folder: PathBuf,
     level: Level,
+    /// The reserve is there.
+    reserved: bool,
     warned: bool,
 }
 
@@ -58,9 +62,10 @@ impl Disk {
     /// Watches the disk under a folder, and puts a reserve there if it has room for one.
     pub fn new(folder: &Path) -> Disk {
         let level = Level { low: false, good: 0, counted: None };
-        let mut disk = Disk { folder: folder.to_owned(), level, warned: false };
+        let mut disk = Disk { folder: folder.to_owned(), level, reserved: false, warned: false };
         if let Some(room) = disk.room()
-            && room.free > BACK * mark(room.total) + reserve(room.total)
+            && (room.free > mark(room.total) + reserve(room.total)
+                || disk.folder.join(RESERVE).exists())
         {
             disk.keep_reserve(room.total);
         }
@@ -75,10 +80,12 @@ impl Disk {
     /// Looks; takes some microseconds, so that it can be done before every commit.
     pub(super) fn look(&mut self) -> Option<Change> {
         let room = self.room()?;
+        if self.reserved && room.free < COMMIT_MAX {
+            self.give_reserve();
+        }
         let change = self.level.take(room, Instant::now())?;
-        match change {
-            Change::Low { .. } => self.give_reserve(),
-            Change::Back { .. } => self.keep_reserve(room.total),
+        if let Change::Back { .. } = change {
+            self.keep_reserve(room.total);
         }
         Some(change)
     }
@@ -108,17 +115,22 @@ impl Disk {
         let path = self.folder.join(RESERVE);
         let size = reserve(total);
         if std::fs::metadata(&path).is_ok_and(|found| found.len() == size) {
+            self.reserved = true;
             return;
         }
         let options = OpenOptions::new().create(true).truncate(true).write(true).open(&path);
-        if let Err(error) = options.and_then(|file| allocate(&file, size)) {
-            tracing::warn!(%error, "there is no reserve for the day the disk is full");
-            // Half a reserve would be taken for a whole one.
-            let _ = std::fs::remove_file(&path);
+        match options.and_then(|file| allocate(&file, size)) {
+            Ok(()) => self.reserved = true,
+            Err(error) => {
+                tracing::warn!(%error, "there is no reserve for the day the disk is full");
+                // Half a reserve would be taken for a whole one.
+                let _ = std::fs::remove_file(&path);
+            }
         }
     }
 
     fn give_reserve(&mut self) {
+        self.reserved = false;
         match std::fs::remove_file(self.folder.join(RESERVE)) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -26,6 +26,28 @@ pub struct Variant {
     pub settle: &'static str,
     /// Another protocol, run once and by itself.
     pub protocol: Option<&'static str>,
+    /// Steps of the pumps are tried again when their line is gone.
+    pub retry: bool,
+    /// Only these instruments; all if empty.
+    pub only: &'static [&'static str],
+}
+
+impl Variant {
+    /// The instruments that are wanted, and no plant they do not fill.
+    fn lab(&self, lab: &str) -> String {
+        if self.only.is_empty() {
+            return lab.to_owned();
+        }
+        let (instruments, _) = lab.split_once("simulation:").unwrap();
+        let mut kept = true;
+        let lines = instruments.lines().filter(|line| {
+            if let Some(name) = line.strip_prefix("  ").filter(|l| !l.starts_with(' ')) {
+                kept = self.only.iter().any(|only| name.starts_with(only));
+            }
+            kept
+        });
+        lines.collect::<Vec<_>>().join("\n") + "\n"
+    }
 }
 
 /// One lab with its state folder and its living instruments.
@@ -52,8 +74,17 @@ impl Lane {
             |file: &str, text: &str| std::fs::write(bench.folder().join(file), text).unwrap();
         let lab = include_str!("lab.yaml");
         let settings = format!("settings: {{{}", variant.settings);
-        write("lab.yaml", &lab.replace("settings: {", &settings));
-        write("protocol.yaml", variant.protocol.unwrap_or(include_str!("protocol.yaml")));
+        let lab = lab.replace("settings: {", &settings);
+        write("lab.yaml", &variant.lab(&lab));
+        let protocol = variant.protocol.unwrap_or(include_str!("protocol.yaml"));
+        let retry = "retry: {times: 60, wait: 6 s, if: [link, timeout, bad_reply]}, do: pump_";
+        write(
+            "protocol.yaml",
+            &match variant.retry {
+                true => protocol.replace("do: pump_", retry),
+                false => protocol.to_owned(),
+            },
+        );
         write("campaign.yaml", include_str!("campaign.yaml"));
         // The stock definition, but one that may never be sent twice.
         let light = std::fs::read_to_string("instruments/spectrometer/as7341-picow.yaml").unwrap();

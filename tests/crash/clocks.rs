@@ -2,22 +2,12 @@
 //! stopped for a while. Lab time goes on as if nothing had been.
 //!
 //! Needs Debian's `faketime`, whose library shows a wall clock that a file sets.
-#![cfg(target_os = "linux")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod bench;
-mod crash;
-
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crash::{AtWork, Lane, SPEED, Variant, in_lanes};
+use crate::lane::{AtWork, Lane, SPEED, Variant, in_lanes};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -57,7 +47,7 @@ fn faketime() -> Option<PathBuf> {
 }
 
 /// An engine whose wall clock is off by what a file says.
-fn shown(mut command: Command, library: &PathBuf, lane: &Lane) -> Command {
+fn shown(mut command: Command, library: &Path, lane: &Lane) -> Command {
     command.env("LD_PRELOAD", library);
     command.env("FAKETIME_TIMESTAMP_FILE", lane.folder().join("clock.txt"));
     command.envs([("FAKETIME_NO_CACHE", "1"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")]);

@@ -2,29 +2,19 @@
 //! never asked again, nothing is sent after it but safe states, and it is said which file it was.
 //!
 //! Needs `strace`. `ALL_POINTS=1` tries every n.
-#![cfg(target_os = "linux")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
 
-mod bench;
-mod crash;
-
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crash::{Lane, Variant, ended, from_environment, in_lanes, strace};
+use crate::lane::{AtWork, Lane, Variant, ended, from_environment, in_lanes, strace};
 
 const LANES: usize = 6;
 const PASSES: u64 = 2;
 
 /// A labloop whose `n`-th call of this name meets `fault`, with a record of its calls.
-fn failing(call: &str, fault: &str, n: &str, trace: &PathBuf) -> Command {
+fn failing(call: &str, fault: &str, n: &str, trace: &Path) -> Command {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "--seccomp-bpf", "-y", "-s", "80", "-o"]).arg(trace);
     command.args(["-e", &format!("trace=write,fsync,fdatasync,pwrite64,sendto,{call}")]);
@@ -43,7 +33,7 @@ struct After {
     commands: Vec<String>,
 }
 
-fn after(trace: &PathBuf) -> Option<After> {
+fn after(trace: &Path) -> Option<After> {
     let text = std::fs::read_to_string(trace).unwrap();
     let mut lines = text.lines().skip_while(|line| !line.contains("(INJECTED)"));
     let failed = lines.next()?;
@@ -57,7 +47,8 @@ fn after(trace: &PathBuf) -> Option<After> {
             || line.contains("/measure")
     });
     let own = |lines: &mut dyn Iterator<Item = &&str>| lines.map(|l| (*l).to_owned()).collect();
-    Some(After { file, syncs: own(&mut { syncs }), commands: own(&mut { commands }) })
+    let (syncs, commands) = (own(&mut { syncs }), own(&mut { commands }));
+    Some(After { file, syncs, commands })
 }
 
 /// Lets the n-th call fail, for every `stride`-th n, until a run passes; what the engine makes of it.
@@ -199,5 +190,58 @@ fn row_13_files_that_cannot_be_opened_are_an_answer_and_no_end() {
         let (status, said) = lane.finish(lane.begun(), 1);
         assert!(status.success(), "{call} {fault}, resumed: {status}\n{said}");
         lane.audit(call);
+    });
+}
+
+/// As few file numbers as a process can be given: it works, or says what it lacks.
+#[test]
+fn row_13_too_few_file_numbers_are_told_and_nothing_is_lost() {
+    let numbers = [14, 18, 22, 32];
+    in_lanes(numbers.len(), |lane| {
+        let number = numbers[lane];
+        let lane = Lane::new("numbers", Variant::default());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {number} && exec \"$@\""), "sh"]);
+        shell.arg(env!("CARGO_BIN_EXE_labloop"));
+        let mut command = lane.engine_in(shell, false, 1);
+        let (status, said) = ended(&mut command, Duration::from_secs(60));
+        if !status.success() {
+            assert!(matches!(status.code(), Some(2 | 5 | 7)), "{number}: {status}\n{said}");
+            assert!(said.contains("error:"), "{number}: {said}");
+            let (status, said) = lane.finish(lane.begun(), 1);
+            assert!(status.success(), "{number}, with more of them: {status}\n{said}");
+        }
+        assert_eq!(lane.audit("file numbers").complete, 1, "{number}");
+    });
+}
+
+/// Somebody else writes into the journal's database and does not let go.
+#[test]
+fn row_12_a_journal_that_is_locked_is_waited_for_and_then_given_up() {
+    in_lanes(2, |number| {
+        let lane = Lane::new("locked", Variant::default());
+        let mut engine = AtWork::start(lane.engine(false, 1), lane.folder().join("said.txt"));
+        engine.until("a dose", Duration::from_secs(60), |_| {
+            lane.effects_since().iter().any(|e| e["effect"] == "dispense")
+        });
+        let other = rusqlite::Connection::open(lane.state().join("journal.db")).unwrap();
+        other.busy_timeout(Duration::from_secs(5)).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        if number == 0 {
+            // For a while only.
+            std::thread::sleep(Duration::from_millis(1_500));
+            other.execute_batch("ROLLBACK").unwrap();
+            let (status, said) = engine.end(Duration::from_secs(60));
+            assert!(status.success(), "{status}\n{said}");
+        } else {
+            let (status, said) = engine.end(Duration::from_secs(60));
+            assert_eq!(status.code(), Some(7), "{said}");
+            assert!(said.contains("journal.db") && said.contains("locked"), "{said}");
+            assert!(!said.contains("NOT CONFIRMED SAFE"), "{said}");
+            other.execute_batch("ROLLBACK").unwrap();
+            let (status, said) = lane.finish(true, 1);
+            assert!(status.success(), "{status}\n{said}");
+        }
+        assert_eq!(lane.audit("locked").complete, 1);
     });
 }

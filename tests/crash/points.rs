@@ -6,23 +6,13 @@
 //! Needs `strace`. All points of all calls take about half an hour of waiting and are tried with
 //! `ALL_POINTS=1`; otherwise every sync, send and receive of a wire, and a part of the others. Which
 //! part moves with `SEED`.
-#![cfg(target_os = "linux")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod bench;
-mod crash;
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crash::{Lane, Variant, ended, from_environment, in_lanes, strace};
+use crate::lane::{Lane, Variant, ended, from_environment, in_lanes, strace};
 
 /// Labs at once; they wait more than they compute.
 const LANES: usize = 8;

@@ -1,22 +1,14 @@
 //! The engine is killed again and again over real wires. Its instruments live on in a process of
 //! their own and count what they are told.
 //!
-//! `KILLS=10000 cargo test --test kills` for long runs, `SEED=7` for other moments.
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
-
-mod bench;
-mod crash;
+//! `KILLS=10000 cargo test --test crash kills` for long runs, `SEED=7` for other moments.
 
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crash::{Audit, Draw, Lane, Variant, from_environment, in_lanes};
+use crate::bench::labloop;
+use crate::lane::{Audit, Draw, Lane, Variant, from_environment, in_lanes};
 
 /// Labs at once, each with its own wires.
 const LANES: usize = 6;
@@ -80,6 +72,7 @@ fn kill_at_random(name: &str, variant: Variant, kills: u64, moments: (u64, u64))
                 Some(status) => {
                     assert!(status.success(), "it ended by itself: {status}");
                     audits.lock().unwrap_or_else(PoisonError::into_inner).push(lane.audit(name));
+                    assert!(second_opinion(&lane, &lane.effects_since()), "{name}");
                     lane.clear();
                     if left.load(Ordering::SeqCst) == 0 {
                         return;
@@ -91,9 +84,26 @@ fn kill_at_random(name: &str, variant: Variant, kills: u64, moments: (u64, u64))
     audits.into_inner().unwrap()
 }
 
+/// What a program says that reads only what the instruments wrote and what labloop exports.
+fn second_opinion(lane: &Lane, effects: &[serde_json::Value]) -> bool {
+    let lines: Vec<String> = effects.iter().map(ToString::to_string).collect();
+    let (log, steps) = (lane.folder().join("log.jsonl"), lane.folder().join("steps.json"));
+    std::fs::write(&log, lines.join("\n")).unwrap();
+    let exported = labloop()
+        .args(["export", "--what", "steps", "--format", "json", "--state"])
+        .arg(lane.state())
+        .output()
+        .unwrap();
+    std::fs::write(&steps, exported.stdout).unwrap();
+    let mut program = std::process::Command::new("python3");
+    let said = program.arg("tests/peers/doses.py").arg(log).arg(steps).output().unwrap();
+    assert!(matches!(said.status.code(), Some(0 | 1)), "{said:?}");
+    said.status.success()
+}
+
 fn report(name: &str, kills: u64, audits: &[Audit]) {
     let sum = |of: fn(&Audit) -> usize| audits.iter().map(of).sum::<usize>();
-    let doses = |of: fn(&crash::Count) -> usize| -> usize {
+    let doses = |of: fn(&crate::lane::Count) -> usize| -> usize {
         let pumps = ["pump_1", "pump_2"];
         audits.iter().flat_map(|a| pumps.map(|p| of(&a.count(p, "dispense")))).sum()
     };
@@ -178,9 +188,12 @@ fn a_dose_too_many_and_one_too_few_are_found() {
     let mut doubled = effects.clone();
     doubled.push(effects[dose].clone());
     assert!(!Audit::of(&history, &doubled).wrong().is_empty());
+    assert!(second_opinion(&lane, &effects));
+    assert!(!second_opinion(&lane, &doubled));
     let mut missing = effects.clone();
     missing.remove(dose);
     assert!(!Audit::of(&history, &missing).wrong().is_empty());
+    assert!(!second_opinion(&lane, &missing));
     let mut lit = effects.clone();
     lit.push(effects.iter().find(|e| e["effect"] == "light").unwrap().clone());
     assert!(!Audit::of(&history, &lit).wrong().is_empty());
