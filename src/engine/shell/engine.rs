@@ -9,58 +9,31 @@ use tokio::sync::{mpsc, watch};
 use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::bulk;
+use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
 use super::instruments::Instruments;
+use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
+use crate::engine::core::{Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
 const BATCH: usize = 1_024;
+/// Entries without a record among them that may wait for the next commit.
+const BASIS_MAX: usize = 256;
 /// How long instruments may take to confirm their safe state when the engine gives up (wall time).
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
-
-/// What a person may ask of the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Control {
-    /// To one run, or all if `None`.
-    Command {
-        /// Run.
-        run: Option<String>,
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
-    /// The emergency stop is cleared.
-    Clear {
-        /// Who.
-        by: String,
-        /// Why, although instruments are not confirmed safe.
-        reason: Option<String>,
-    },
-    /// The answer to a question.
-    Answer {
-        /// Run.
-        run: String,
-        /// Step.
-        path: String,
-        /// One of the options.
-        answer: String,
-        /// Who.
-        by: String,
-    },
-}
 
 /// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +69,7 @@ pub struct EngineSetup<I> {
     /// From the drivers.
     pub notices: mpsc::Receiver<Notice>,
     /// From people.
-    pub controls: mpsc::Receiver<Control>,
+    pub controls: Inbox,
     /// Who watches.
     pub observer: Observer,
     /// The pure core, with its history applied when resuming.
@@ -155,7 +128,11 @@ pub struct Engine<I> {
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
     notices: mpsc::Receiver<Notice>,
-    controls: mpsc::Receiver<Control>,
+    pub(super) controls: Inbox,
+    /// Who asked for what and is not answered yet.
+    pub(super) desk: Desk,
+    /// Questions that stand open.
+    pub(super) questions: Vec<QuestionView>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
     /// Clocks and disk.
@@ -165,7 +142,9 @@ pub struct Engine<I> {
     pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
     /// What is known of the one that is pressed.
     pub(super) stop: Option<Stop>,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
+    /// Something among the entries must be durable before anything is performed.
+    waits_for_disk: bool,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
@@ -192,6 +171,8 @@ impl<I: Instruments> Engine<I> {
             telemetry: setup.telemetry,
             notices: setup.notices,
             controls: setup.controls,
+            desk: Desk::default(),
+            questions: Vec::new(),
             observer: setup.observer,
             search: None,
             watch: Watch::new(),
@@ -199,6 +180,7 @@ impl<I: Instruments> Engine<I> {
             emergency,
             stop: None,
             entries: Vec::new(),
+            waits_for_disk: false,
             documents: Vec::new(),
             actions: Vec::new(),
             told: Vec::new(),
@@ -208,7 +190,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Notes that an engine took the folder. `epoch` is one more than the last in the journal.
     pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
+        let (in_doubt, slack) = self.core.rules();
         let record = EngineRecord::Started {
+            in_doubt,
+            slack_ns: u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX),
             epoch,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: time.to_owned(),
@@ -294,7 +279,10 @@ impl<I: Instruments> Engine<I> {
                 continue;
             }
             if self.is_idle() {
+                self.waits_for_disk |= !self.entries.is_empty();
+                self.commit()?;
                 self.flush_telemetry();
+                self.close_desk();
                 return Ok(self.finished.clone());
             }
             self.wait().await?;
@@ -377,7 +365,7 @@ impl<I: Instruments> Engine<I> {
                 self.stop_seen.mark_changed();
                 self.look_at_stop()?;
             }
-            Some(control) = self.controls.recv() => self.take_control(control)?,
+            Some(request) = self.controls.next() => self.take_request(request)?,
             notice = self.notices.recv() => match notice {
                 Some(notice) => self.take_notice(notice)?,
                 None => return Err(EngineError::Deserted),
@@ -410,42 +398,16 @@ impl<I: Instruments> Engine<I> {
         }
     }
 
-    fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
-        match control {
-            Control::Clear { by, reason } => {
-                if let Err(why) = self.clear_stop(&by, reason.as_deref())? {
-                    let detail = format!("the emergency stop was not cleared: {why}");
-                    self.told(Progress::Engine { detail });
-                }
-                Ok(())
-            }
-            Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, question: None, answer, by })
-            }
-            Control::Command { run, command, by } => {
-                let runs: Vec<String> = match run {
-                    Some(run) => vec![run],
-                    None => self.core.open_runs().map(|r| r.id.clone()).collect(),
-                };
-                let none_open = runs.is_empty();
-                for run in runs {
-                    self.step(Event::Command { run, command, by: by.clone() })?;
-                }
-                // Between two runs there is nothing to stop but the campaign itself.
-                if none_open && matches!(command, Command::Stop | Command::Abort) {
-                    self.end_campaign(EndReason::Person(format!("ended by {by}")))?;
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// One event through the core; its records and actions are collected for the next commit.
     pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
+        if let Some(basis) = output.basis {
+            self.note_at(Fact::Basis(basis), now)?;
+        }
         for mut record in output.records {
             self.tell(&record);
+            self.overhear(&record);
             if let Record::Resolved { run, step, trace, .. } = &mut record {
                 *trace = self.witness_trace(run, &step.key, Vec::new());
             }
@@ -455,13 +417,14 @@ impl<I: Instruments> Engine<I> {
                 }
                 _ => None,
             };
-            self.note(Fact::Run(record))?;
+            self.note_at(Fact::Run(record), now)?;
             if let Some((run, ending, cause, not_confirmed)) = over {
                 self.witnessed.retain(|(of, _), _| *of != run);
                 self.run_over(&run, ending, cause, not_confirmed)?;
             }
         }
         self.actions.extend(output.actions);
+        self.desk.hear(output.replies);
         Ok(())
     }
 
@@ -500,13 +463,20 @@ impl<I: Instruments> Engine<I> {
         results
     }
 
-    pub(super) fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
+    pub(super) fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
+        let now = self.now();
+        self.note_at(fact, now)
+    }
+
+    /// Notes what was decided at `now`, which may be a moment ago: a replay decides at the tick of
+    /// the entry.
+    fn note_at(&mut self, mut fact: Fact, now: Tick) -> Result<(), EngineError> {
+        self.waits_for_disk |= !matches!(fact, Fact::Basis(_));
         if let Fact::Run(record) = &mut fact {
             bulk::keep(record, self.journal.files())?;
         }
-        let tick = self.clock.now().0;
         let wall_ms = self.clock.wall().as_millisecond();
-        self.entries.push(fact.entry(tick, wall_ms)?);
+        self.entries.push(fact.entry(now.0, wall_ms)?);
         Ok(())
     }
 
@@ -623,7 +593,7 @@ impl<I: Instruments> Engine<I> {
         }
     }
 
-    fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
+    pub(super) fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
         if self.search.as_ref().is_some_and(|s| s.machine.ended.is_none()) {
             self.note_campaign(CampaignRecord::Ended { reason })?;
         }
@@ -652,15 +622,21 @@ impl<I: Instruments> Engine<I> {
 
     /// Makes everything noted so far durable, then tells the observer.
     fn commit(&mut self) -> Result<(), EngineError> {
-        if !self.entries.is_empty() {
-            self.look_at_disk()?;
+        // What decisions rest on need not be durable before they are: it goes with the next record.
+        let wait = !self.waits_for_disk && self.entries.len() < BASIS_MAX;
+        if !(wait && self.documents.is_empty()) {
+            if !self.entries.is_empty() {
+                self.look_at_disk()?;
+            }
+            self.journal.append(&self.entries, &self.documents)?;
+            self.entries.clear();
+            self.waits_for_disk = false;
         }
-        self.journal.append(&self.entries, &self.documents)?;
-        self.entries.clear();
         self.documents.clear();
         for told in std::mem::take(&mut self.told) {
             (self.observer)(&told);
         }
+        self.reply();
         Ok(())
     }
 

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::Record;
+use crate::engine::core::{Basis, Command, InDoubt, Record};
 use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
 /// Entries read at a time when a journal is gone through.
 pub(super) const PAGE: usize = 5_000;
+
+/// Kind of the entries that say what decisions rest on.
+pub(super) const BASIS: &str = "basis";
 
 /// Anything the journal keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,8 @@ pub enum Fact {
     Campaign(String, CampaignRecord),
     /// About a run.
     Run(Record),
+    /// What the records of runs that follow it rest on.
+    Basis(Basis),
     /// About a command that a person gave by hand.
     Manual(ManualRecord),
 }
@@ -105,6 +110,12 @@ pub enum EngineRecord {
         time: String,
         /// Lab seconds per wall second; 0 on a virtual clock.
         speed: f64,
+        /// What it did where nothing could tell whether a command had its effect.
+        #[serde(default)]
+        in_doubt: InDoubt,
+        /// Lab time it gave the wires beyond the deadlines of steps, in nanoseconds.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        slack_ns: u64,
         /// What the machine's own clock showed; what was written before it was kept has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<BootMark>,
@@ -168,6 +179,31 @@ pub enum EngineRecord {
         /// Bytes that are free.
         free: u64,
     },
+    /// A person commanded something, and it is being carried out.
+    Commanded {
+        /// What.
+        command: Command,
+        /// Run or campaign it was for; all if `None`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+        /// Runs and campaigns that this meant.
+        of: Vec<String>,
+        /// Who.
+        by: String,
+        /// Why, if that was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A person wrote something down.
+    Note {
+        /// What.
+        text: String,
+        /// Run, campaign or instrument it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+        /// Who.
+        by: String,
+    },
 }
 
 /// A moment on the clock that runs from the start of a machine, which nobody can set.
@@ -177,6 +213,10 @@ pub struct BootMark {
     pub id: String,
     /// Time since then, with the time the machine was asleep.
     pub since_ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Fact {
@@ -194,6 +234,7 @@ impl Fact {
             Fact::Run(record) => {
                 (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
             }
+            Fact::Basis(basis) => ("engine".to_owned(), BASIS, serde_json::to_string(basis)?),
             Fact::Manual(record) => {
                 let kind = match record {
                     ManualRecord::Intent { .. } => "manual_intent",
@@ -213,6 +254,7 @@ impl Fact {
             }
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
+            BASIS => serde_json::from_str(&entry.body).map(Fact::Basis),
             kind if kind.starts_with("manual_") => {
                 serde_json::from_str(&entry.body).map(Fact::Manual)
             }
@@ -248,6 +290,8 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Gap { .. } => "engine_gap",
         EngineRecord::DiskLow { .. } => "engine_disk_low",
         EngineRecord::DiskBack { .. } => "engine_disk_back",
+        EngineRecord::Commanded { .. } => "engine_commanded",
+        EngineRecord::Note { .. } => "engine_note",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
         EngineRecord::MadeSafe { .. } => "engine_made_safe",
         EngineRecord::Cleared { .. } => "engine_cleared",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::view::InstrumentView;
 use crate::driver::{self, EmergencyStop};
 use crate::expr::Value;
 use crate::wire::Clock;
@@ -45,6 +46,11 @@ pub trait Instruments: Send {
 
     /// Every instrument.
     fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether each can be used now, for people.
+    fn conditions(&self) -> Vec<InstrumentView> {
         Vec::new()
     }
 }
