@@ -46,7 +46,7 @@ fn every_hazard_has_its_row_and_every_test_it_names_exists() {
     for (number, text) in &rows {
         let words = text.split('`').skip(1).step_by(2);
         let names: Vec<&str> = words.filter(|w| w.contains('_') && !w.contains(' ')).collect();
-        let names: Vec<&str> = names.into_iter().filter(|w| *w != "stop_within").collect();
+        let names: Vec<&str> = names.into_iter().filter(|w| !matches!(*w, "stop_within")).collect();
         if names.is_empty() && !text.contains("not tested: ") {
             wrong.push(format!("row {number} names no test and no reason"));
         }
