@@ -441,7 +441,10 @@ pub(super) fn exit_of(finished: &Finished, has_goal: bool, single: bool) -> Exit
     }
     match (&finished.campaign, finished.last_run) {
         (Some(EndReason::Person(_)), _) => Exit::Person,
-        (Some(EndReason::Failures(_) | EndReason::Internal(_)), _) => Exit::RunFailed,
+        (
+            Some(EndReason::Failures(_) | EndReason::FailureBudget { .. } | EndReason::Internal(_)),
+            _,
+        ) => Exit::RunFailed,
         (_, Some(Ending::Failed | Ending::Invalid)) if single => Exit::RunFailed,
         (Some(EndReason::BudgetSpent(_)), _) if has_goal => Exit::BudgetSpent,
         _ => Exit::Done,

@@ -143,6 +143,8 @@ pub(super) fn rules(campaign: &spec::Campaign, experiments: Option<u32>) -> Rule
         batch: campaign.planner.batch.as_ref().map_or(1, |b| b.value),
         replicates: campaign.replicates.as_ref().map_or(1, |r| r.value),
         pause_after: campaign.on_failed_run.pause_after.as_ref().map_or(PAUSE_AFTER, |p| p.value),
+        failures: campaign.on_failed_run.budget.as_ref().map(|b| b.value),
+        priority: campaign.priority.as_ref().map_or(0, |p| u8::try_from(p.value).unwrap_or(0)),
     }
 }
 
@@ -290,7 +292,7 @@ impl Context {
 
 /// Bounds of a single run. A lost sample is not measured again unasked.
 pub(super) fn single_rules() -> Rules {
-    Rules { experiments: 1, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 0 }
+    Rules { experiments: 1, ..Rules::unbounded() }
 }
 
 /// Results of a single run, as data, in the units the protocol reports them in.
