@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::machine::{Action, Core, Failure, InDoubt};
-use super::record::{Ending, Record};
+use super::events::{Action, Failure, InDoubt};
+use super::machine::Core;
+use super::record::{About, Ending, Record};
 use super::run::{Phase, Run, Status, StepKey};
 use super::scope::Scope;
+use super::states::RunState;
 use super::{Tick, machine, record};
 use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind, OnError};
 use crate::expr::{self, Value};
@@ -82,6 +84,7 @@ impl Core {
             };
             return self.question_due(id, key, now, wait);
         }
+        let goes_on = run.state().goes_on();
         match state.status {
             Status::Sent => {
                 if self.doubts.contains_key(&(id.to_owned(), key.clone())) {
@@ -90,6 +93,10 @@ impl Core {
                 self.backstop(id, key, now)
             }
             _ if !active => false,
+            Status::Uncertain if !run.state().goes_on() => self.uncertain(id, key, now),
+            Status::Open if run.state() == RunState::Pausing => self.attend(id, key, now),
+            // SAFETY(lab): a run that stands still starts nothing, and does not end by itself.
+            _ if !goes_on => false,
             Status::Waiting => self.start(id, key, reserved, now),
             Status::Open => self.attend(id, key, now),
             Status::Deciding => self.decide_block(id, key, now),
@@ -124,9 +131,6 @@ impl Core {
     ) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
         let (Some(state), id_of) = (run.steps.get(key), key.node) else { return false };
-        if run.paused && run.phase == Phase::Body {
-            return false;
-        }
         if now < state.earliest {
             let at = state.earliest;
             self.sleep_until(id, key, at);
@@ -401,6 +405,10 @@ impl Core {
                     step: run.step_ref(key),
                     question,
                     options: options.clone(),
+                    id: 0,
+                    about: About::Protocol,
+                    meanings: Vec::new(),
+                    evidence: None,
                 };
                 self.emit(record, now);
                 self.wake_question(id, key);
@@ -493,6 +501,10 @@ impl Core {
                     step,
                     question: format!("A step failed. {cause}"),
                     options: ["retry", "skip", "fail"].map(str::to_owned).to_vec(),
+                    id: 0,
+                    about: About::Failure,
+                    meanings: Vec::new(),
+                    evidence: None,
                 };
                 self.emit(record, now);
                 self.wake_question(id, key);
@@ -553,6 +565,9 @@ impl Core {
 
     /// The end of `finally`, the safe states, the end of the run.
     fn conclude(&mut self, id: &str, now: Tick) -> bool {
+        if self.settle_state(id, now) {
+            return true;
+        }
         let Some(run) = self.runs.get(id) else { return false };
         match run.phase {
             Phase::Finally if run.finally_is_over() => {
@@ -630,7 +645,18 @@ impl Core {
                      not done = it did not, send it again; discard = the sample is lost."
                 );
                 let options = ["done", "not done", "discard"].map(str::to_owned).to_vec();
-                self.emit(Record::Question { run, step, question, options }, now);
+                let (id_, about, meanings, evidence) = (0, About::Doubt, Vec::new(), None);
+                let record = Record::Question {
+                    run,
+                    step,
+                    question,
+                    options,
+                    id: id_,
+                    about,
+                    meanings,
+                    evidence,
+                };
+                self.emit(record, now);
                 self.wake_question(id, key);
             }
         }

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::Tick;
-use super::machine::{Action, Core, Failure, Reading};
+use super::events::{Action, Failure, Reading};
+use super::machine::Core;
 use super::record::{Record, Resolution, StepRef};
 use super::run::{Phase, Status, StepKey};
 use crate::compiler::graph::{Effect, NodeKind, Witness};

@@ -4,230 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::claims::Claims;
 use super::doubt::Doubt;
-use super::record::{Ending, Record, StepRef, Terms};
+use super::events::{Action, Event, Failure, InDoubt, Output, bounded};
+use super::record::{Ending, Record};
 use super::run::{Phase, Run, Status, StepKey};
-use super::{Plan, Signal, Signals, Tick};
-use crate::compiler::graph::{FailureKind, Graph, NodeId, NodeKind};
+use super::states::Cause;
+use super::{Plan, Signals, Tick};
+use crate::compiler::graph::{Graph, NodeId, NodeKind};
 use crate::expr::Value;
-
-/// Why a step failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Class of failure.
-    pub kind: FailureKind,
-    /// For people: what happened and where.
-    pub message: String,
-    /// The command may have had its effect all the same.
-    #[serde(default)]
-    pub effect_unknown: bool,
-}
-
-/// What can wake the core. Every fact from outside is one of these.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Event {
-    /// Begin a run.
-    StartRun {
-        /// Name, unique for ever.
-        run: String,
-        /// What to execute.
-        graph: Arc<Graph>,
-        /// Hash of the document that keeps the graph beside the journal.
-        document: String,
-        /// What the run is given beside its graph.
-        terms: Terms,
-    },
-    /// An outcome of a command.
-    Outcome {
-        /// Run.
-        run: String,
-        /// Step.
-        key: StepKey,
-        /// Attempt it belongs to.
-        attempt: u32,
-        /// Value or failure.
-        result: Result<Option<Value>, Failure>,
-        /// Bytes, for people.
-        trace: String,
-    },
-    /// A witness was read, before sending or to resolve a doubt.
-    Witnessed {
-        /// Run.
-        run: String,
-        /// Step.
-        key: StepKey,
-        /// The reading.
-        reading: Result<Reading, Failure>,
-    },
-    /// An analysis ended.
-    Analysed {
-        /// Run.
-        run: String,
-        /// Step.
-        key: StepKey,
-        /// Value or failure.
-        result: Result<Value, Failure>,
-        /// What a program wrote besides its result, for people.
-        trace: String,
-    },
-    /// A property was read.
-    Sample {
-        /// Instrument.
-        instrument: String,
-        /// Property.
-        property: String,
-        /// Reading.
-        signal: Signal,
-    },
-    /// The link to an instrument was lost: its readings are worthless.
-    LinkLost {
-        /// Instrument.
-        instrument: String,
-    },
-    /// The answer to a question.
-    Answer {
-        /// Run.
-        run: String,
-        /// Step the question is about.
-        path: String,
-        /// One of the options.
-        answer: String,
-        /// Who.
-        by: String,
-    },
-    /// A safe state was sent.
-    MadeSafe {
-        /// Run.
-        run: String,
-        /// Instrument.
-        instrument: String,
-        /// Confirmed by the instrument.
-        confirmed: bool,
-        /// What it said.
-        detail: String,
-        /// Bytes, for people.
-        trace: String,
-    },
-    /// A person's command to a run.
-    Command {
-        /// Run.
-        run: String,
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
-    /// The journal was applied and the links are up: resolve what was under way.
-    Recovered,
-    /// The instruments of before are gone with all that was set on them (virtual ones, with their
-    /// process): a run that had touched any cannot go on.
-    InstrumentsLost,
-    /// Time has passed.
-    Wake,
-}
-
-/// A witness reading.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
-    /// Value of the property.
-    pub value: Value,
-    /// The instrument restarted since the engine last knew it.
-    pub rebooted: bool,
-    /// The instrument says that it is busy, or idle, if it can say.
-    pub busy: Option<bool>,
-}
-
-/// Commands to a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    /// No new step.
-    Pause,
-    /// Go on.
-    Resume,
-    /// End the steps under way, run `finally`.
-    Stop,
-    /// Safe states now.
-    Abort,
-}
-
-/// What the shell must do once the records that came with it are durable.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Action {
-    /// Send a command.
-    Send {
-        /// Run.
-        run: String,
-        /// Step.
-        step: StepRef,
-        /// Attempt.
-        attempt: u32,
-        /// Instrument.
-        instrument: String,
-        /// Action of its definition.
-        action: String,
-        /// Arguments.
-        args: BTreeMap<String, Value>,
-        /// At the latest after this (lab time) the outcome is a timeout.
-        deadline: Duration,
-    },
-    /// Read a witness and answer with [`Event::Witnessed`].
-    ReadWitness {
-        /// Run.
-        run: String,
-        /// Step.
-        key: StepKey,
-        /// Instrument.
-        instrument: String,
-        /// Property.
-        property: String,
-        /// A restart of the instrument since then makes the reading worthless.
-        since: Tick,
-    },
-    /// Call an analysis function and answer with [`Event::Analysed`].
-    Analyse {
-        /// Run.
-        run: String,
-        /// Step.
-        key: StepKey,
-        /// Function.
-        function: String,
-        /// Inputs.
-        inputs: BTreeMap<String, Value>,
-    },
-    /// Send the safe state of an instrument and answer with [`Event::MadeSafe`].
-    MakeSafe {
-        /// Run.
-        run: String,
-        /// Instrument.
-        instrument: String,
-    },
-}
-
-/// What to do where nothing can tell whether a command had its effect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InDoubt {
-    /// Stop the run at that step and ask a person.
-    #[default]
-    Ask,
-    /// Discard the sample: the run ends as invalid.
-    Discard,
-}
-
-/// Records to make durable, then actions to perform, in this order.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// To the journal.
-    pub records: Vec<Record>,
-    /// To the shell.
-    pub actions: Vec<Action>,
-}
 
 /// The state of all runs.
 #[derive(Debug)]
@@ -253,6 +38,8 @@ pub struct Core {
     pub(super) blocked: BTreeMap<String, BTreeSet<String>>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
+    /// What holds every run, and those that start; the shell says it anew after a crash.
+    pub(super) lab_holds: BTreeMap<Cause, String>,
 }
 
 impl Core {
@@ -273,11 +60,12 @@ impl Core {
             out: Output::default(),
             blocked: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            lab_holds: BTreeMap::new(),
         }
     }
 
     /// What to do where nothing can tell whether a command had its effect, for runs whose
-    /// [`Terms`] do not say.
+    /// [`super::Terms`] do not say.
     pub fn set_in_doubt(&mut self, in_doubt: InDoubt) {
         self.in_doubt = in_doubt;
     }
@@ -388,9 +176,10 @@ impl Core {
         match event {
             Event::StartRun { run, graph, document, terms } => {
                 let hash = graph.hash.clone();
-                let record = Record::RunStarted { run, graph: hash, document, terms };
+                let record = Record::RunStarted { run: run.clone(), graph: hash, document, terms };
                 self.apply(&record, now, || Some(graph));
                 self.out.records.push(record);
+                self.hold_as_the_lab(&run, now);
             }
             Event::Outcome { run, key, attempt, result, trace } => {
                 self.take_outcome(&run, &key, attempt, result, trace, now);
@@ -410,8 +199,8 @@ impl Core {
                 self.signals.forget(&instrument);
                 self.look_at_conditions(Some(&instrument), now);
             }
-            Event::Answer { run, path, answer, by } => {
-                self.take_answer(&run, &path, answer, by, now);
+            Event::Answer { run, path, question, answer, by } => {
+                self.take_answer(&run, &path, question, answer, by, now);
             }
             Event::MadeSafe { run, instrument, confirmed, detail, trace } => {
                 if self.runs.get(&run).is_some_and(|r| r.making_safe.contains(&instrument)) {
@@ -420,7 +209,10 @@ impl Core {
                 }
             }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),
-            Event::Recovered => self.recover(now),
+            Event::HoldAll { cause, detail } => self.hold_all(cause, detail, now),
+            Event::Passed { cause } => self.passed(cause, now),
+            Event::Emergency { by, detail } => self.emergency(by, detail, now),
+            Event::Recovered { downtime: _ } => self.recover(now),
             Event::InstrumentsLost => {
                 let body = |r: &Run| r.phase == Phase::Body && !r.touched.is_empty();
                 let lost: Vec<String> =
@@ -485,68 +277,6 @@ impl Core {
         self.emit(Record::Ended { run: run.to_owned(), step, result, trace }, now);
     }
 
-    fn take_answer(&mut self, run: &str, path: &str, answer: String, by: String, now: Tick) {
-        let Some(key) = self.runs.get(run).and_then(|r| {
-            r.steps.iter().find(|(k, s)| s.asked && r.path(k) == path).map(|(k, _)| k.clone())
-        }) else {
-            return;
-        };
-        self.answer(run, &key, answer, by, now);
-    }
-
-    pub(super) fn answer(
-        &mut self,
-        run: &str,
-        key: &StepKey,
-        answer: String,
-        by: String,
-        now: Tick,
-    ) {
-        let Some(r) = self.runs.get(run) else { return };
-        let (Some(state), step) = (r.steps.get(key), r.step_ref(key)) else { return };
-        let attempt = state.attempts;
-        let doubt = matches!(state.status, Status::Sent | Status::Uncertain);
-        self.emit(
-            Record::Answer {
-                run: run.to_owned(),
-                step: step.clone(),
-                answer: answer.clone(),
-                by: by.clone(),
-            },
-            now,
-        );
-        if doubt {
-            self.resolve_by_word(run, step, attempt, &answer, by, now);
-        }
-    }
-
-    fn take_command(&mut self, id: &str, command: Command, by: String, now: Tick) {
-        let Some(run) = self.runs.get(id) else { return };
-        let (phase, paused) = (run.phase, run.paused);
-        match command {
-            Command::Pause | Command::Resume => {
-                let pause = command == Command::Pause;
-                if phase == Phase::Body && paused != pause {
-                    let run = id.to_owned();
-                    self.emit(Record::Paused { run, paused: pause, by }, now);
-                }
-            }
-            Command::Stop if phase == Phase::Body => {
-                self.end_body(id, Ending::Stopped, format!("stopped by {by}"), now);
-            }
-            Command::Abort if !matches!(phase, Phase::Safe | Phase::Over) => {
-                self.end_body(id, Ending::Aborted, format!("aborted by {by}"), now);
-            }
-            Command::Stop | Command::Abort => {}
-        }
-    }
-
-    pub(super) fn end_body(&mut self, id: &str, ending: Ending, cause: String, now: Tick) {
-        let record =
-            Record::BodyEnded { run: id.to_owned(), ending, cause, results: BTreeMap::new() };
-        self.emit(record, now);
-    }
-
     /// Volatile state is gone: every step that is not over is looked at again.
     fn recover(&mut self, now: Tick) {
         let mut orphans = Vec::new();
@@ -584,6 +314,7 @@ impl Core {
         for (run, key) in orphans {
             self.orphaned(&run, &key, now);
         }
+        self.forget_old_holds(now);
     }
 }
 
@@ -598,28 +329,6 @@ fn in_phase(run: &Run, key: &StepKey) -> bool {
         Phase::Finally => Some(top) == run.graph.finally,
         Phase::Body => top == NodeId(0),
         Phase::Draining | Phase::Safe | Phase::Over => false,
-    }
-}
-
-/// Longest failure message that is kept; instruments can send anything.
-const MESSAGE_MAX: usize = 2_000;
-
-fn bounded(mut failure: Failure) -> Failure {
-    if failure.message.len() > MESSAGE_MAX {
-        let mut end = MESSAGE_MAX;
-        while !failure.message.is_char_boundary(end) {
-            end -= 1;
-        }
-        failure.message.truncate(end);
-        failure.message.push('…');
-    }
-    failure
-}
-
-impl Failure {
-    /// A failure that certainly had no effect on the world.
-    pub fn without_effect(kind: FailureKind, message: impl Into<String>) -> Failure {
-        Failure { kind, message: message.into(), effect_unknown: false }
     }
 }
 

@@ -16,22 +16,29 @@
 //! ```
 mod advance;
 mod claims;
+mod command;
 mod doubt;
+mod events;
 mod machine;
 mod plan;
 mod record;
 mod run;
 mod scope;
 mod signals;
+mod states;
 #[cfg(test)]
 mod tests;
 mod wake;
 
-pub use machine::{Action, Command, Core, Event, Failure, InDoubt, Output, Reading};
+pub use events::{Action, Event, Failure, Heard, InDoubt, Output, Reading, Reply};
+pub use machine::Core;
 pub use plan::Plan;
-pub use record::{Ending, Record, Resolution, StepRef, Terms};
-pub use run::{Phase, Run, Status, StepKey, StepState};
+pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
+pub use run::{HeldBy, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
+pub use states::{
+    CAUSES, Cause, Command, Illegal, RunState, STATES, TRIGGERS, Trigger, next as next_state,
+};
 
 /// Lab time in nanoseconds since the first start of the state folder's first engine.
 #[derive(

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Tick;
+use super::events::{Failure, InDoubt};
 use super::run::StepKey;
+use super::states::{Cause, RunState};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::expr::Value;
 
@@ -36,7 +39,10 @@ pub struct Terms {
     /// What to do where nothing can tell whether a command had its effect; the engine's own rule if
     /// not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_doubt: Option<super::machine::InDoubt>,
+    pub in_doubt: Option<InDoubt>,
+    /// Who goes first where runs want the same instrument: 0 is usual, more goes before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub priority: i32,
 }
 
 impl Terms {
@@ -62,6 +68,51 @@ pub enum Ending {
     Aborted,
 }
 
+/// What a question is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The protocol asks.
+    #[default]
+    Protocol,
+    /// A step failed.
+    Failure,
+    /// Nothing can tell whether a command had its effect.
+    Doubt,
+    /// The engine was away for longer than the protocol allows.
+    Downtime,
+}
+
+/// What is known of a command in doubt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Instrument it was sent to.
+    pub instrument: String,
+    /// Action of its definition.
+    pub action: String,
+    /// Arguments as sent.
+    pub args: BTreeMap<String, Value>,
+    /// When its intent was noted.
+    pub sent: Tick,
+    /// Attempt, from 1.
+    pub attempt: u32,
+    /// Property that would prove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness: Option<String>,
+    /// The witness before it was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Value>,
+    /// The witness now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Value>,
+    /// Why that proves nothing.
+    pub reason: String,
+}
+
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
 /// One fact about a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,6 +128,29 @@ pub enum Record {
         /// What it was given beside its graph.
         #[serde(default, skip_serializing_if = "Terms::are_default")]
         terms: Terms,
+    },
+    /// The run came to another state, or another cause holds it too.
+    Moved {
+        /// Run.
+        run: String,
+        /// State it is in now.
+        to: RunState,
+        /// Why.
+        cause: Cause,
+        /// Who.
+        by: String,
+        /// For people.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
+    },
+    /// One of several causes that hold the run has passed.
+    Released {
+        /// Run.
+        run: String,
+        /// Cause.
+        cause: Cause,
+        /// Who.
+        by: String,
     },
     /// Claims were given to a block.
     Held {
@@ -121,7 +195,7 @@ pub enum Record {
         /// Attempt of the intent.
         attempt: u32,
         /// Value the action returned, or why it failed.
-        result: Result<Option<Value>, super::machine::Failure>,
+        result: Result<Option<Value>, Failure>,
         /// Bytes sent and received, for people; bounded by the driver.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         trace: String,
@@ -151,7 +225,7 @@ pub enum Record {
         /// Step.
         step: StepRef,
         /// Its value, or why it failed.
-        result: Result<Option<Value>, super::machine::Failure>,
+        result: Result<Option<Value>, Failure>,
         /// What a program wrote besides its result, for people; bounded by the shell.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         trace: String,
@@ -198,11 +272,26 @@ pub enum Record {
         question: String,
         /// Answers to choose from.
         options: Vec<String>,
+        /// Number of the question in its run, from 1; 0 in journals that did not number them.
+        #[serde(default)]
+        id: u32,
+        /// What kind of question.
+        #[serde(default)]
+        about: About,
+        /// What follows from each of the options, in their order; may be empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        meanings: Vec<String>,
+        /// What is known of the command in doubt.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Box<Evidence>>,
     },
     /// A question was answered.
     Answer {
         /// Run.
         run: String,
+        /// Number of the question.
+        #[serde(default)]
+        question: u32,
         /// Step it is about.
         step: StepRef,
         /// One of the options.
@@ -210,7 +299,7 @@ pub enum Record {
         /// Who, or `deadline`.
         by: String,
     },
-    /// A person paused or resumed the run.
+    /// A person paused or resumed the run. Older journals only: now it is [`Record::Moved`].
     Paused {
         /// Run.
         run: String,
@@ -271,6 +360,8 @@ impl Record {
     pub fn run(&self) -> &str {
         match self {
             Record::RunStarted { run, .. }
+            | Record::Moved { run, .. }
+            | Record::Released { run, .. }
             | Record::Held { run, .. }
             | Record::Begun { run, .. }
             | Record::Intent { run, .. }
@@ -317,7 +408,7 @@ impl Resolution {
 }
 
 /// Kinds of failure that say nothing about whether the command had its effect are left to
-/// [`super::machine::Failure::effect_unknown`]; this is the text for people.
+/// [`Failure::effect_unknown`]; this is the text for people.
 pub(super) fn failure_name(kind: FailureKind) -> &'static str {
     match kind {
         FailureKind::Timeout => "timeout",

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::Failure;
+use super::events::Failure;
 use super::record::{Ending, Record, Resolution, StepRef, Terms};
+use super::states::{Cause, RunState};
 use super::{Plan, Tick};
 use crate::compiler::graph::{Graph, Node, NodeId, NodeKind, OnError};
 use crate::expr::Value;
@@ -98,6 +99,19 @@ pub enum Phase {
     Over,
 }
 
+/// What holds a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBy {
+    /// What.
+    pub cause: Cause,
+    /// Who.
+    pub by: String,
+    /// For people.
+    pub detail: String,
+    /// Since when.
+    pub since: Tick,
+}
+
 /// One execution of a graph.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -111,8 +125,12 @@ pub struct Run {
     pub phase: Phase,
     /// When it began.
     pub started: Tick,
-    /// No new step of the body starts.
+    /// State by the records; see [`Run::state`].
+    moved_to: RunState,
+    /// A person paused it; it stays so after a hold of another cause.
     pub paused: bool,
+    /// What holds it, oldest first.
+    pub holds: Vec<HeldBy>,
     /// Steps reached so far.
     pub steps: BTreeMap<StepKey, StepState>,
     /// Steps that wait for a decision.
@@ -146,7 +164,9 @@ impl Run {
             plan,
             phase: Phase::Body,
             started: Tick(0),
+            moved_to: RunState::Running,
             paused: false,
+            holds: Vec::new(),
             steps: BTreeMap::new(),
             ready: BTreeSet::new(),
             ending: None,
@@ -158,6 +178,16 @@ impl Run {
             safe_listed: false,
             not_confirmed: Vec::new(),
             terms: Terms::default(),
+        }
+    }
+
+    /// What the run is doing as a whole.
+    pub fn state(&self) -> RunState {
+        let root = StepKey { node: NodeId(0), rounds: Vec::new() };
+        let begun = self.steps.get(&root).is_none_or(|s| s.status != Status::Waiting);
+        match self.moved_to {
+            RunState::Running if !begun => RunState::Idle,
+            state => state,
         }
     }
 
@@ -253,11 +283,25 @@ impl Run {
                 }
             }
             Record::Answer { step, answer, .. } => self.answered(&step.key, answer, now),
-            Record::Paused { paused, .. } => self.paused = *paused,
+            Record::Paused { paused, by, .. } => {
+                let to = if *paused { RunState::Paused } else { RunState::Running };
+                if self.phase == Phase::Body {
+                    self.moved(to, Cause::Person, by, "", now);
+                }
+            }
+            Record::Moved { to, cause, by, detail, .. } => self.moved(*to, *cause, by, detail, now),
+            Record::Released { cause, .. } => self.holds.retain(|held| held.cause != *cause),
             Record::BodyEnded { ending, cause, results, .. } => {
                 self.ending = Some((*ending, cause.clone()));
                 self.results.clone_from(results);
                 self.ready.clear();
+                self.moved_to = RunState::ending(*ending);
+                self.paused = false;
+                self.holds.clear();
+                // Ended again from within its safe states: they are sent anew, and to all.
+                self.safe_listed = false;
+                self.making_safe.clear();
+                self.not_confirmed.clear();
                 self.phase = if *ending == Ending::Aborted { Phase::Safe } else { Phase::Draining };
                 self.drained(now);
             }
@@ -273,11 +317,35 @@ impl Run {
                     self.not_confirmed.push(instrument.clone());
                 }
             }
-            Record::RunEnded { .. } => {
+            Record::RunEnded { ending, .. } => {
+                self.moved_to = RunState::ended(*ending);
                 self.phase = Phase::Over;
                 self.ready.clear();
             }
         }
+    }
+
+    /// The run comes to another state. Causes gather while it is held, and are gone once it runs.
+    fn moved(&mut self, to: RunState, cause: Cause, by: &str, detail: &str, now: Tick) {
+        match to {
+            RunState::Pausing | RunState::Paused => self.paused = true,
+            RunState::Holding | RunState::Held => {
+                if !self.holds.iter().any(|held| held.cause == cause) {
+                    let (by, detail) = (by.to_owned(), detail.to_owned());
+                    self.holds.push(HeldBy { cause, by, detail, since: now });
+                }
+            }
+            RunState::Restarting => {
+                self.holds.clear();
+                self.paused &= cause != Cause::Person;
+            }
+            RunState::Running => {
+                self.holds.clear();
+                self.paused = false;
+            }
+            _ => {}
+        }
+        self.moved_to = to;
     }
 
     /// A step's predecessors are done. Blocks that need neither claims nor time open at once.

@@ -243,7 +243,7 @@ impl Lab {
             let graphs = &self.graphs;
             self.core.apply(record, self.now, || graphs.get(record.run()).cloned());
         }
-        self.give(Event::Recovered);
+        self.give(Event::Recovered { downtime: Duration::ZERO });
         self.settle();
     }
 
@@ -379,12 +379,13 @@ fn a_once_action_in_doubt_is_a_question_and_the_answer_decides() {
             let graph = Arc::new(draft.graph.clone());
             lab.core.apply(record, lab.now, || Some(graph));
         }
-        lab.give(Event::Recovered);
+        lab.give(Event::Recovered { downtime: Duration::ZERO });
         assert!(lab.records.iter().any(|r| matches!(r, Record::Question { .. })), "{answer}");
         assert_eq!(lab.count("inject"), 1);
         lab.give(Event::Answer {
             run: "r".into(),
             path: "inject".into(),
+            question: None,
             answer: answer.into(),
             by: "Ada".into(),
         });
@@ -400,7 +401,7 @@ fn each_run_keeps_its_own_rule_for_doubts_through_a_crash() {
     let mut other = Draft::new();
     other.action(0, "inject", "pump_2", Effect::Once);
     let mut lab = Lab::new(InDoubt::Ask, &[Reply::Silent, Reply::Silent]);
-    let terms = Terms { in_doubt: Some(InDoubt::Discard) };
+    let terms = Terms { in_doubt: Some(InDoubt::Discard), ..Terms::default() };
     lab.start_under("discards", &draft, terms);
     lab.start("asks", &other);
     lab.crash(InDoubt::Ask);

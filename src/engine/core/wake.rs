@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Tick;
 use super::advance::run_timer;
-use super::machine::{Core, Failure};
+use super::events::Failure;
+use super::machine::Core;
 use super::record::Record;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
