@@ -108,7 +108,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: false,
-        disk_low: history.disk_low,
+        away: None,
         stopped: None,
     };
     let worked = launch::work(world, work, move |engine| {

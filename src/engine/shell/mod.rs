@@ -55,7 +55,7 @@ pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, 
 pub use perform::{progress_of_campaign, progress_of_run};
 pub use prepare::{EXPERIMENTS, PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
-pub use replay::{Replayed, replay};
+pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
 pub use serving::{Before, HOLD_WITHIN, Order, Pulse, SAFE_WITHIN, Said, ServiceSetup};
