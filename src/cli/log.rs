@@ -187,7 +187,8 @@ mod tests {
             let line = one_line(&event);
             let inner = line.strip_suffix('\n').unwrap();
             prop_assert!(!inner.chars().any(char::is_control), "{inner:?}");
-            prop_assert!(!inner.contains(['\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}']));
+            let turning = ['\u{2028}', '\u{2029}', '\u{202e}', '\u{2066}'];
+            prop_assert!(!inner.contains(turning));
             prop_assert!(inner.len() <= LINE_MAX + 16);
         }
     }

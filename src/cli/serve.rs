@@ -24,8 +24,8 @@ use super::{Exit, check, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
-    Before, Control, Disk, Engine, EngineError, EngineSetup, Handle, History, LabInstruments,
-    Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
+    Control, Disk, Engine, EngineError, EngineSetup, Handle, History, LabInstruments, Order,
+    Passed, Prepared, Progress, Pulse, ServiceSetup, control,
 };
 use crate::store::{Journal, StateLock, TelemetryWriter};
 
@@ -91,7 +91,6 @@ fn serve(args: &ServeArgs) -> Outcome {
         .enable_all()
         .build()
         .map_err(|e| usage(format!("no runtime: {e}")))?;
-    let before = Before { downtime: downtime(house.away.as_ref()), lost: false };
     runtime.block_on(async {
         let (notices_in, notices) = mpsc::channel(launch::NOTICES);
         let lab = house.lab.lab.clone().ok_or_else(|| usage("there is no lab"))?;
@@ -117,7 +116,7 @@ fn serve(args: &ServeArgs) -> Outcome {
             observer: Box::new(tell),
             core,
         });
-        work(engine, &house, &history, prepared, before, word, handle).await
+        work(engine, &house, &history, prepared, word, handle).await
     })
 }
 
@@ -135,7 +134,6 @@ async fn work(
     house: &House<'_>,
     history: &History,
     prepared: Vec<Prepared>,
-    before: Before,
     word: &'static str,
     handle: Handle,
 ) -> Outcome {
@@ -154,13 +152,12 @@ async fn work(
         taken: history.campaigns.iter().map(|c| c.machine.id.clone()).collect::<BTreeSet<_>>(),
         keys: history.campaigns.iter().filter_map(key).collect::<BTreeMap<_, _>>(),
         orders,
-        before,
         held,
     });
     if let Some(stop) = &history.stopped {
         engine.restore_stop(stop);
     }
-    engine.watch_disk(Disk::new(house.folder, history.disk_low));
+    engine.watch_disk(Disk::new(house.folder));
     let begun = engine
         .begin(history.epoch + 1, word)
         .and_then(|()| house.away.as_ref().map_or(Ok(()), |away| engine.was_away(away)))
@@ -289,10 +286,6 @@ fn crash_loop(history: &History) -> Option<String> {
             LOOP_WITHIN.as_secs() / 60
         )
     })
-}
-
-fn downtime(away: Option<&Passed>) -> Duration {
-    away.map_or(Duration::ZERO, |passed| passed.wall)
 }
 
 /// What happens in the lab, as lines of the log.

@@ -58,4 +58,4 @@ pub use progress::{Observer, Progress};
 pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
-pub use serving::{Before, HOLD_WITHIN, Order, Pulse, SAFE_WITHIN, Said, ServiceSetup};
+pub use serving::{HOLD_WITHIN, Order, Pulse, SAFE_WITHIN, Said, ServiceSetup};

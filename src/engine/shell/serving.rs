@@ -84,15 +84,6 @@ pub enum Order {
     EndWhenIdle,
 }
 
-/// Runs of the engine before.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Before {
-    /// How long no engine was there.
-    pub downtime: Duration,
-    /// Instruments forgot what was set on them.
-    pub lost: bool,
-}
-
 /// What an engine needs to serve.
 #[derive(Debug)]
 pub struct ServiceSetup {
@@ -106,8 +97,6 @@ pub struct ServiceSetup {
     pub keys: BTreeMap<String, String>,
     /// What the process tells it.
     pub orders: mpsc::Receiver<Order>,
-    /// What it has to resolve first.
-    pub before: Before,
     /// Why nothing may move before a person says so.
     pub held: Option<String>,
 }
@@ -139,7 +128,8 @@ pub(super) struct Service {
     taken: BTreeSet<String>,
     keys: BTreeMap<String, String>,
     orders: mpsc::Receiver<Order>,
-    before: Option<Before>,
+    /// The runs of the engine before are resolved.
+    taken_over: bool,
     held: Option<String>,
     leaving: Option<Leaving>,
     until_idle: bool,
@@ -159,7 +149,7 @@ impl Service {
             taken: setup.taken,
             keys: setup.keys,
             orders: setup.orders,
-            before: Some(setup.before),
+            taken_over: false,
             held: setup.held,
             leaving: None,
             until_idle: false,
@@ -260,9 +250,9 @@ impl<I: Instruments> Engine<I> {
     /// Before anything else: the runs of the engine before are resolved as soon as the instruments
     /// they use are there. Nothing is given up; whoever asks is told what is awaited.
     pub(super) async fn take_over(&mut self) -> Result<(), EngineError> {
-        let Some(before) = self.service.as_mut().and_then(|s| s.before.take()) else {
+        if self.service.as_ref().is_none_or(|s| s.taken_over) {
             return Ok(());
-        };
+        }
         let needed: BTreeSet<String> =
             self.core.open_runs().flat_map(|run| instruments_of(&run.graph)).collect();
         let mut request = None;
@@ -307,11 +297,11 @@ impl<I: Instruments> Engine<I> {
         if let Some(why) = self.service.as_ref().and_then(|s| s.held.clone()) {
             self.own.push_back(Event::HoldAll { cause: Cause::Person, detail: why });
         }
-        self.own.push_back(Event::Recovered { downtime: before.downtime });
-        if before.lost {
-            self.own.push_back(Event::InstrumentsLost);
-        }
+        self.recover(false);
         self.take_own()?;
+        if let Some(service) = self.service.as_mut() {
+            service.taken_over = true;
+        }
         match request {
             Some(request) => self.take_request(request),
             None => Ok(()),
@@ -415,8 +405,7 @@ impl<I: Instruments> Engine<I> {
             Some(leaving) => {
                 let out_of_time = leaving.aborted && Instant::now() >= leaving.until;
                 let held = self.core.open_runs().all(|run| run.state() == RunState::Held);
-                let before = service.before.is_some();
-                self.own.is_empty() && (held || out_of_time || before)
+                self.own.is_empty() && (held || out_of_time || !service.taken_over)
             }
         }
     }
