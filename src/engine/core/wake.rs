@@ -9,6 +9,7 @@ use super::machine::Core;
 use super::record::Record;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
+use super::states::RunState;
 use crate::compiler::graph::{FailureKind, NodeKind};
 use crate::expr::{self, Value};
 
@@ -21,6 +22,8 @@ impl Core {
             let Some((_, id, key)) = self.timers.pop_first() else { return };
             if key == run_timer() {
                 self.safe_states_overdue(&id, now);
+                self.hold_overdue(&id, now);
+                self.stirred.insert(id);
                 continue;
             }
             let Some(run) = self.runs.get_mut(&id) else { continue };
@@ -86,6 +89,9 @@ impl Core {
             self.watching.remove(&place);
             return false;
         }
+        if !(run.state().goes_on() || run.state() == RunState::Pausing) {
+            return false;
+        }
         let scope = Scope::new(self, run, key, now);
         let (holds, why) = match expr::eval(&condition.expr, &scope) {
             Ok(Value::Bool(holds)) => (holds, String::new()),
@@ -93,7 +99,7 @@ impl Core {
             Ok(_) => (false, " (it is not true or false)".to_owned()),
             Err(error) => (false, format!(" ({})", error.message)),
         };
-        let deadline = node.deadline.map(|d| state.since.after(d));
+        let deadline = node.deadline.map(|d| run.due(state, d, now));
         let since = match self.watching.get(&place).copied().flatten() {
             Some(since) if holds => Some(since),
             _ if holds => Some(now),
