@@ -131,7 +131,26 @@ impl Display {
             Progress::Alarm { instrument, detail } => {
                 self.line(&format!("  !    {instrument}: {detail}"));
             }
+            Progress::EmergencyStop { by } => {
+                self.line(&format!(
+                    "  !!   EMERGENCY STOP by {by}: every instrument is told its safe state, and \
+                     nothing else is sent until it is cleared"
+                ));
+            }
+            Progress::NotConfirmedSafe { instrument, why } => {
+                self.line(&format!(
+                    "  !!   {instrument} is NOT CONFIRMED SAFE ({why}): look at it now; it is told \
+                     again"
+                ));
+            }
+            Progress::Cleared { by } => {
+                self.line(&format!("  !    the emergency stop was cleared by {by}"));
+            }
             Progress::Engine { detail } => self.line(&format!("  !    {detail}")),
+            Progress::Commanded { command, by, reason } => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                self.line(&format!("  >    {} by {by}{why}", command.as_str()));
+            }
             Progress::CampaignEnded { reason } => {
                 self.clear();
                 self.line(&format!("Campaign over: {}.", reason_text(reason)));
@@ -279,7 +298,15 @@ fn as_json(progress: &Progress) -> Option<serde_json::Value> {
         Progress::Alarm { instrument, detail } => {
             json!({"event": "alarm", "instrument": instrument, "detail": detail})
         }
+        Progress::EmergencyStop { by } => json!({"event": "emergency_stop", "by": by}),
+        Progress::NotConfirmedSafe { instrument, why } => {
+            json!({"event": "not_confirmed_safe", "instrument": instrument, "why": why})
+        }
+        Progress::Cleared { by } => json!({"event": "emergency_stop_cleared", "by": by}),
         Progress::Engine { detail } => json!({"event": "engine", "detail": detail}),
+        Progress::Commanded { command, by, reason } => {
+            json!({"event": "commanded", "command": command, "by": by, "reason": reason})
+        }
         Progress::CampaignEnded { reason } => json!({"event": "campaign_ended", "reason": reason}),
     })
 }

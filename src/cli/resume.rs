@@ -116,6 +116,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: true,
         disk_low: history.disk_low,
+        stopped: history.stopped,
     };
     let compile = compiler(&bundle);
     let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();

@@ -78,6 +78,13 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
             folder.display()
         )));
     }
+    if let Some(stop) = &history.stopped {
+        let why = format!(
+            "the emergency stop that {} pressed was not cleared; look at the lab, then clear it",
+            stop.by
+        );
+        return Err((Exit::Safety, why));
+    }
     let base = after(&history);
     let seed = args.seed;
     let world = launch::world(&args.time, lab_file, base, folder, seed)
@@ -238,6 +245,7 @@ impl Context {
             epoch: self.history.epoch + 1,
             resuming: false,
             disk_low: self.history.disk_low,
+            stopped: None,
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);
@@ -275,6 +283,7 @@ impl Context {
             epoch: self.history.epoch + 1,
             resuming: false,
             disk_low: self.history.disk_low,
+            stopped: None,
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);

@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::exchange::Line;
-use super::line::{Gate, Outbox, Request, Urgent};
+use super::gate::Gate;
+use super::line::{Outbox, Request, Urgent, refuse_for_good};
 use super::session::{Session, World};
 use super::types::FailureKind;
 use crate::wire::Backoff;
@@ -38,6 +39,9 @@ impl Bus {
                 && let Ok(request) = self.requests.try_recv()
             {
                 self.queue.push_back(request);
+            }
+            if self.urgent.has_lapsed() {
+                return self.lapsed().await;
             }
             let pending = self.urgent.take();
             if pending.shutdown {
@@ -105,6 +109,20 @@ impl Bus {
         self.outbox.finish().await;
     }
 
+    /// The line is another's: it is let go of without a word, also to watchdogs.
+    async fn lapsed(mut self) {
+        self.line.close();
+        let why = self.gate.check(self.gate.epoch()).err().unwrap_or_default();
+        for session in &mut self.sessions {
+            session.abandon(FailureKind::Gate, &why, &mut self.outbox);
+            session.lost_line(&why, &mut self.outbox);
+        }
+        for request in std::mem::take(&mut self.queue) {
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why.clone());
+        }
+        refuse_for_good(self.requests, &self.urgent, self.outbox, &self.gate).await;
+    }
+
     fn at(&mut self, at: usize) -> (Option<&mut Session>, World<'_>) {
         let world = World { line: &mut self.line, outbox: &mut self.outbox, gate: &self.gate };
         (self.sessions.get_mut(at), world)
@@ -125,7 +143,7 @@ impl Bus {
     fn drop_queued(&mut self, pick: impl Fn(&Request) -> bool) {
         let (dropped, kept): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.queue)
             .into_iter()
-            .partition(|request| matches!(request, Request::Act(_)) && pick(request));
+            .partition(|request| matches!(request, Request::Act(..)) && pick(request));
         self.queue = kept;
         for request in dropped {
             let why = "the safe state was sent".to_owned();
@@ -174,7 +192,9 @@ impl Bus {
             let name = request.instrument().to_owned();
             let (session, mut world) = self.parts(|session| session.plan.name == name);
             match (session, request) {
-                (Some(session), Request::Act(command)) => session.begin(command, &mut world),
+                (Some(session), Request::Act(command, epoch)) => {
+                    session.begin(command, epoch, &mut world)
+                }
                 (Some(session), Request::Read { attempt, instrument, property }) => {
                     let again = session.read(attempt, &property, &mut world).await;
                     if let Some(attempt) = again {

@@ -224,6 +224,12 @@ impl Line {
             }
         }
         self.settle().await?;
+        // SAFETY(lab): the last thing before the wire, also for a safe state: on a line that is no
+        // longer ours nothing is sent.
+        if self.urgent.as_ref().is_some_and(|urgent| urgent.has_lapsed()) {
+            let why = "the lease of this engine has lapsed";
+            return Err(Fault::new(FailureKind::Gate, Sent::NotSent, why));
+        }
         // SAFETY(lab): one attempt may be many questions; a safe state waits for one at most.
         if !self.saves && self.is_wanted() {
             return Err(Fault::yielding());

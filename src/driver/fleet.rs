@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::bus::Bus;
 use super::exchange::Line;
-use super::line::{Gate, Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
+use super::gate::{EmergencyStop, Gate, Lease, insist};
+use super::line::{Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
 use super::null::Null;
 use super::plan::{Plan, Protocol};
 use super::session::Session;
@@ -32,6 +33,8 @@ pub struct Fleet {
     gate: Arc<Gate>,
     dropped: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<()>>,
+    /// Asks for safe states again that were not confirmed.
+    insisting: JoinHandle<()>,
     tap: Option<Tap>,
 }
 
@@ -98,9 +101,11 @@ impl Fleet {
         if !wrong.is_empty() {
             return Err(wrong);
         }
+        let gate = Arc::new(Gate::new(clock.clone()));
         let mut fleet = Fleet {
             instruments: BTreeMap::new(),
-            gate: Arc::default(),
+            insisting: tokio::spawn(insist(Arc::clone(&gate))),
+            gate,
             dropped: Arc::default(),
             tasks: Vec::new(),
             tap,
@@ -123,7 +128,9 @@ impl Fleet {
     ) {
         let (requests, inlet) = mpsc::channel(QUEUE);
         let urgent: Arc<Urgent> = Arc::default();
-        let outbox = Outbox::new(notices.clone(), Arc::clone(&self.dropped));
+        let gate = Arc::clone(&self.gate);
+        let outbox =
+            Outbox::new(notices.clone(), Arc::clone(&self.dropped), Arc::clone(&self.gate));
         let mut lamps = Vec::new();
         let all: Vec<stop::Member<'_>> =
             members.iter().map(|m| stop::Member::new(&m.plan, stop::is_serial(&m.setup))).collect();
@@ -138,10 +145,10 @@ impl Fleet {
                 ready,
                 stop_latency,
             };
+            self.gate.add(name.clone(), Arc::clone(&urgent));
             self.instruments.insert(name, handle);
         }
         let Some(first) = members.first() else { return };
-        let gate = Arc::clone(&self.gate);
         let task = match &first.plan.protocol {
             Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
                 let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
@@ -249,7 +256,13 @@ impl Fleet {
 
     /// Hands over an attempt; its outcome comes as a notice.
     pub fn send(&self, command: Command) -> Result<(), SendError> {
-        self.request(Request::Act(command))
+        self.send_as(command, self.gate.epoch())
+    }
+
+    /// The same for an engine with a fencing epoch of its own; at the gate it must be that of the
+    /// [`Lease`], however long the command has waited for its turn.
+    pub fn send_as(&self, command: Command, epoch: u64) -> Result<(), SendError> {
+        self.request(Request::Act(command, epoch))
     }
 
     /// Reads one property now; `Done` with its value, or `Failed`, comes as a notice.
@@ -294,6 +307,16 @@ impl Fleet {
         self.instruments.iter().map(|(name, h)| (name.clone(), h.stop_latency)).collect()
     }
 
+    /// The emergency stop of all its instruments.
+    pub fn emergency(&self) -> EmergencyStop {
+        EmergencyStop(Arc::clone(&self.gate))
+    }
+
+    /// The right to speak to its instruments.
+    pub fn lease(&self) -> Lease {
+        Lease(Arc::clone(&self.gate))
+    }
+
     /// Closes the gate: until it is opened only reads and safe states pass.
     pub fn close_gate(&self, reason: &str) {
         self.gate.close(reason);
@@ -311,6 +334,7 @@ impl Fleet {
 
     /// Ends all tasks; attempts under way end as failed. Sends no safe state.
     pub async fn shutdown(self) {
+        self.insisting.abort();
         for handle in self.instruments.values() {
             handle.urgent.shutdown();
         }

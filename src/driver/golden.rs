@@ -18,9 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
 use super::exchange::Line;
+use super::gate::Gate;
 use super::golden_broker;
 use super::json;
-use super::line::{Gate, Lamp, Outbox, Readiness};
+use super::line::{Lamp, Outbox, Readiness};
 use super::plan::{AskPlan, MqttPlan, Op, Plan, Protocol};
 use super::scope::Scope;
 use super::session::{Session, World};
@@ -146,7 +147,8 @@ async fn over_line(
     let peer = tokio::spawn(play(far, script, modbus));
     let clock = Clock::virtual_time(Tick(0));
     let (sender, mut notices) = mpsc::channel(64);
-    let mut outbox = Outbox::new(sender, Arc::default());
+    let gate = Arc::new(Gate::new(clock.clone()));
+    let mut outbox = Outbox::new(sender, Arc::default(), Arc::clone(&gate));
     let mut line = Line::new(
         setup.at.clone(),
         SerialSettings::default(),
@@ -160,7 +162,6 @@ async fn over_line(
     let mut session =
         Session::new(Arc::clone(plan), lamp, &clock, crate::wire::Backoff::of_line(0));
     session.assume_up();
-    let gate = Gate::default();
     let mut world = World { line: &mut line, outbox: &mut outbox, gate: &gate };
     match &example.of {
         ExampleOf::Action(name) => {
@@ -171,7 +172,7 @@ async fn over_line(
                 args,
                 deadline: LONGEST,
             };
-            session.begin(command, &mut world);
+            session.begin(command, 0, &mut world);
             while let Some(due) = session.active_due() {
                 world.line.clock.sleep_until(due).await;
                 session.act(&mut world).await;

@@ -1,12 +1,13 @@
-//! What the tasks of all kinds of lines share: requests in, notices out, the gate.
+//! What the tasks of all kinds of lines share: requests in, notices out.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::exchange::Trace;
+use super::gate::Gate;
 use super::text::Fault;
 use super::types::{Command, FailureKind, Notice, Outcome, Sent};
 use crate::expr::Value;
@@ -20,21 +21,26 @@ const BACKLOG: usize = 1024;
 /// Work for a line.
 #[derive(Debug)]
 pub(super) enum Request {
-    Act(Command),
-    Read { attempt: String, instrument: String, property: String },
+    /// With the fencing epoch of whoever gives it.
+    Act(Command, u64),
+    Read {
+        attempt: String,
+        instrument: String,
+        property: String,
+    },
 }
 
 impl Request {
     pub fn instrument(&self) -> &str {
         match self {
-            Request::Act(command) => &command.instrument,
+            Request::Act(command, _) => &command.instrument,
             Request::Read { instrument, .. } => instrument,
         }
     }
 
     pub fn attempt(&self) -> &str {
         match self {
-            Request::Act(command) => &command.attempt,
+            Request::Act(command, _) => &command.attempt,
             Request::Read { attempt, .. } => attempt,
         }
     }
@@ -46,6 +52,8 @@ impl Request {
 pub(super) struct Urgent {
     pending: Mutex<Pending>,
     notify: Notify,
+    /// The line is no longer ours.
+    lapsed: AtomicBool,
 }
 
 /// What is pending.
@@ -85,8 +93,22 @@ impl Urgent {
         self.change(|pending| pending.shutdown = true);
     }
 
+    /// Nothing may be sent on the line any more.
+    pub fn lapse(&self) {
+        self.lapsed.store(true, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+
+    /// Whether nothing may be sent on the line any more.
+    pub fn has_lapsed(&self) -> bool {
+        self.lapsed.load(Ordering::SeqCst)
+    }
+
     /// Whether a safe state or the end of the line is pending.
     pub fn is_pending(&self) -> bool {
+        if self.has_lapsed() {
+            return true;
+        }
         let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         !pending.safe.is_empty() || pending.shutdown
     }
@@ -110,29 +132,6 @@ pub(super) enum Readiness {
     Down(String),
 }
 
-/// Keeps commands from the wire; safe states and reads pass.
-#[derive(Debug, Default)]
-pub(super) struct Gate {
-    closed: Mutex<Option<String>>,
-}
-
-impl Gate {
-    pub fn close(&self, reason: &str) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
-    }
-
-    pub fn open(&self) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    pub fn check(&self) -> Result<(), String> {
-        match &*self.closed.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
-            Some(reason) => Err(format!("the gate is closed: {reason}")),
-        }
-    }
-}
-
 /// Notices on their way out. Samples are dropped when nobody reads them; everything else waits
 /// here, and its number is bounded because a line with a backlog accepts nothing new.
 #[derive(Debug)]
@@ -140,15 +139,20 @@ pub(super) struct Outbox {
     notices: mpsc::Sender<Notice>,
     waiting: VecDeque<Notice>,
     dropped: Arc<AtomicU64>,
+    /// Hears how safe states went.
+    gate: Arc<Gate>,
 }
 
 impl Outbox {
-    pub fn new(notices: mpsc::Sender<Notice>, dropped: Arc<AtomicU64>) -> Outbox {
-        Outbox { notices, waiting: VecDeque::new(), dropped }
+    pub fn new(notices: mpsc::Sender<Notice>, dropped: Arc<AtomicU64>, gate: Arc<Gate>) -> Outbox {
+        Outbox { notices, waiting: VecDeque::new(), dropped, gate }
     }
 
     pub fn put(&mut self, notice: Notice) {
         self.flush();
+        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
+            self.gate.reported(instrument, *confirmed, detail);
+        }
         if matches!(notice, Notice::Sample { .. }) {
             if !self.waiting.is_empty() || self.notices.try_send(notice).is_err() {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -259,4 +263,37 @@ impl Lamp {
             Readiness::Connecting | Readiness::Up => "it is not connected".to_owned(),
         }
     }
+}
+
+/// What is left of a line that is no longer ours: everything is refused until it is shut down.
+pub(super) async fn refuse_for_good(
+    mut requests: mpsc::Receiver<Request>,
+    urgent: &Urgent,
+    mut outbox: Outbox,
+    gate: &Gate,
+) {
+    let why = gate.check(gate.epoch()).err().unwrap_or_default();
+    loop {
+        outbox.flush();
+        let pending = urgent.take();
+        for instrument in pending.safe {
+            let (confirmed, detail, trace) = (false, why.clone(), Vec::new());
+            outbox.put(Notice::SafeState { instrument, confirmed, detail, trace });
+        }
+        if pending.shutdown {
+            break;
+        }
+        let room = !outbox.is_full();
+        tokio::select! {
+            () = urgent.wait() => {}
+            () = outbox.room() => {}
+            request = requests.recv(), if room => match request {
+                Some(request) => {
+                    outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why.clone());
+                }
+                None => break,
+            },
+        }
+    }
+    outbox.finish().await;
 }

@@ -17,6 +17,7 @@ mod exchange;
 mod fleet;
 mod forms;
 mod framing;
+mod gate;
 pub mod golden;
 mod golden_broker;
 mod json;
@@ -41,6 +42,7 @@ mod types;
 mod values;
 
 pub use fleet::Fleet;
+pub use gate::{EmergencyStop, Lease, Pressed, Stopped};
 pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::exchange::Trace;
-use super::line::{Gate, Lamp, Outbox, Request, Urgent};
+use super::gate::Gate;
+use super::line::{Lamp, Outbox, Request, Urgent, refuse_for_good};
 use super::plan::Plan;
 use super::types::{FailureKind, Notice};
 use super::values;
@@ -27,6 +28,9 @@ impl Null {
     pub async fn run(mut self) {
         self.lamp.up(&mut self.outbox, "nothing to connect to");
         loop {
+            if self.urgent.has_lapsed() {
+                return refuse_for_good(self.requests, &self.urgent, self.outbox, &self.gate).await;
+            }
             let room = !self.outbox.is_full();
             let mut arrived = None;
             tokio::select! {
@@ -57,12 +61,12 @@ impl Null {
 
     fn answer(&mut self, request: Request) {
         let attempt = request.attempt().to_owned();
-        let command = match request {
+        let (command, epoch) = match request {
             Request::Read { .. } => {
                 let value = Value::Missing("this instrument is not there".into());
                 return self.outbox.done(attempt, Some(value), Trace::default());
             }
-            Request::Act(command) => command,
+            Request::Act(command, epoch) => (command, epoch),
         };
         let Some(action) = self.plan.actions.get(&command.action) else {
             let why = format!("it has no action `{}`", command.action);
@@ -72,7 +76,7 @@ impl Null {
             return self.outbox.refuse(attempt, FailureKind::Internal, why.join("; "));
         }
         if action.effect != EffectClass::Read
-            && let Err(why) = self.gate.check()
+            && let Err(why) = self.gate.check(epoch)
         {
             return self.outbox.refuse(attempt, FailureKind::Gate, why);
         }

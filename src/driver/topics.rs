@@ -25,7 +25,8 @@ pub(super) use self::hear::{heard_value, metric_value, operations, value_in};
 use self::act::{Active, Step};
 use self::ask::{Asking, Question, Waiting};
 use self::publish::Flight;
-use super::line::{Gate, Lamp, Outbox, Request, Urgent};
+use super::gate::Gate;
+use super::line::{Lamp, Outbox, Request, Urgent, refuse_for_good};
 use super::plan::{MqttPlan, Plan};
 use super::scope::Scope;
 use super::sparkplug::Node;
@@ -103,6 +104,9 @@ impl Topics {
             {
                 self.state.queue.push_back(request);
             }
+            if self.urgent.has_lapsed() {
+                return self.lapsed().await;
+            }
             let pending = self.urgent.take();
             if pending.shutdown {
                 break;
@@ -149,6 +153,18 @@ impl Topics {
             session.close().await;
         }
         self.outbox.finish().await;
+    }
+
+    /// The instrument is another's: it is let go of without a word.
+    async fn lapsed(mut self) {
+        let why = self.gate.check(self.gate.epoch()).err().unwrap_or_default();
+        self.abandon(FailureKind::Gate, &why);
+        self.go_down(&why);
+        self.state.session = None;
+        for request in std::mem::take(&mut self.state.queue) {
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why.clone());
+        }
+        refuse_for_good(self.requests, &self.urgent, self.outbox, &self.gate).await;
     }
 
     async fn connect(&mut self) -> io::Result<()> {
@@ -258,7 +274,7 @@ impl Topics {
     fn work(&mut self) {
         while let Some(request) = self.state.queue.pop_front() {
             match request {
-                Request::Act(command) => self.begin(command),
+                Request::Act(command, epoch) => self.begin(command, epoch),
                 Request::Read { attempt, property, .. } => self.read(attempt, &property),
             }
         }

@@ -20,6 +20,8 @@ use crate::wire::Tick;
 #[derive(Debug)]
 pub(super) struct Active {
     pub(super) attempt: String,
+    /// Fencing epoch of whoever gave it.
+    pub(super) epoch: u64,
     pub(super) action: Arc<ActionPlan>,
     pub(super) scope: Scope,
     pub(super) deadline: Tick,
@@ -36,7 +38,7 @@ pub(super) struct Active {
 
 impl Session {
     /// Begins an action, or refuses it.
-    pub(in crate::driver) fn begin(&mut self, command: Command, world: &mut World<'_>) {
+    pub(in crate::driver) fn begin(&mut self, command: Command, epoch: u64, world: &mut World<'_>) {
         let refuse = |outbox: &mut Outbox, kind, why: String| {
             outbox.refuse(command.attempt.clone(), kind, why);
         };
@@ -69,6 +71,7 @@ impl Session {
         let grace = clock.lab_span(self.plan.reply_timeout);
         self.active = Some(Active {
             attempt: command.attempt.clone(),
+            epoch,
             action: Arc::clone(action),
             scope,
             deadline: now.plus(command.deadline).plus(grace),
@@ -148,7 +151,10 @@ impl Session {
         // SAFETY(lab): the last thing before the wire; a gate that closed between two messages of
         // an action stops it there.
         if active.action.effect != EffectClass::Read {
-            world.gate.check().map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
+            world
+                .gate
+                .check(active.epoch)
+                .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
         }
         let action = Arc::clone(&active.action);
         let Some(op) = action.operations.get(active.next) else { return Ok(true) };

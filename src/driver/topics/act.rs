@@ -21,6 +21,8 @@ use crate::wire::mqtt::Event;
 /// An action under way.
 pub(super) struct Active {
     pub(super) attempt: String,
+    /// Fencing epoch of whoever gave it.
+    pub(super) epoch: u64,
     pub(super) action: ActionPlan,
     pub(super) scope: Scope,
     pub(super) deadline: Tick,
@@ -45,7 +47,7 @@ pub(super) enum Step {
 }
 
 impl Topics {
-    pub(super) fn begin(&mut self, command: Command) {
+    pub(super) fn begin(&mut self, command: Command, epoch: u64) {
         let attempt = command.attempt.clone();
         if !self.is_up() {
             let why = self.lamp.why_down();
@@ -81,6 +83,7 @@ impl Topics {
         }
         self.state.active = Some(Active {
             attempt,
+            epoch,
             action: action.clone(),
             scope,
             deadline: now.plus(command.deadline).plus(grace),
@@ -125,7 +128,7 @@ impl Topics {
                 // SAFETY(lab): the last thing before the wire.
                 if active.action.effect != EffectClass::Read {
                     self.gate
-                        .check()
+                        .check(active.epoch)
                         .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
                 }
                 active.next += 1;

@@ -82,6 +82,11 @@ impl Topics {
             let why = format!("`{}` is no topic to publish on", message.topic);
             return Err(Fault::not_sent(why));
         }
+        // SAFETY(lab): the last thing before the wire, also for a safe state.
+        if self.urgent.has_lapsed() {
+            let why = self.gate.check(self.gate.epoch()).err().unwrap_or_default();
+            return Err(Fault::new(FailureKind::Gate, Sent::NotSent, why));
+        }
         let Some(session) = &mut self.state.session else {
             return Err(Fault::new(FailureKind::Link, Sent::NotSent, "there is no connection"));
         };

@@ -4,21 +4,25 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::bulk;
+use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
+use super::estop::Stop;
 use super::instruments::Instruments;
+use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{Exchange, Notice};
+use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
+use crate::engine::core::{Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -28,31 +32,6 @@ const BATCH: usize = 1_024;
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
-
-/// What a person may ask of the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Control {
-    /// To one run, or all if `None`.
-    Command {
-        /// Run.
-        run: Option<String>,
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
-    /// The answer to a question.
-    Answer {
-        /// Run.
-        run: String,
-        /// Step.
-        path: String,
-        /// One of the options.
-        answer: String,
-        /// Who.
-        by: String,
-    },
-}
 
 /// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +67,7 @@ pub struct EngineSetup<I> {
     /// From the drivers.
     pub notices: mpsc::Receiver<Notice>,
     /// From people.
-    pub controls: mpsc::Receiver<Control>,
+    pub controls: Inbox,
     /// Who watches.
     pub observer: Observer,
     /// The pure core, with its history applied when resuming.
@@ -116,7 +95,7 @@ pub(super) enum Pending {
 }
 
 /// How the engine's work ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Finished {
     /// Of a campaign.
     pub campaign: Option<EndReason>,
@@ -124,6 +103,8 @@ pub struct Finished {
     pub last_run: Option<Ending>,
     /// Instruments not confirmed safe at the end of any run.
     pub not_confirmed: Vec<String>,
+    /// Who pressed the emergency stop, if anybody did.
+    pub stopped: Option<String>,
 }
 
 /// The engine.
@@ -145,22 +126,32 @@ pub struct Engine<I> {
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
     notices: mpsc::Receiver<Notice>,
-    controls: mpsc::Receiver<Control>,
+    pub(super) controls: Inbox,
+    /// Who asked for what and is not answered yet.
+    pub(super) desk: Desk,
+    /// Questions that stand open.
+    pub(super) questions: Vec<QuestionView>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
     /// Clocks and disk.
     pub(super) watch: Watch,
-    entries: Vec<Entry>,
+    pub(super) emergency: EmergencyStop,
+    /// Presses and clearings of it that were looked at.
+    pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
+    /// What is known of the one that is pressed.
+    pub(super) stop: Option<Stop>,
+    pub(super) entries: Vec<Entry>,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
-    finished: Finished,
+    pub(super) finished: Finished,
 }
 
 impl<I: Instruments> Engine<I> {
     /// An engine that has not begun.
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
+        let emergency = setup.instruments.emergency();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -176,14 +167,19 @@ impl<I: Instruments> Engine<I> {
             telemetry: setup.telemetry,
             notices: setup.notices,
             controls: setup.controls,
+            desk: Desk::default(),
+            questions: Vec::new(),
             observer: setup.observer,
             search: None,
             watch: Watch::new(),
+            stop_seen: emergency.watch(),
+            emergency,
+            stop: None,
             entries: Vec::new(),
             documents: Vec::new(),
             actions: Vec::new(),
             told: Vec::new(),
-            finished: Finished { campaign: None, last_run: None, not_confirmed: Vec::new() },
+            finished: Finished::default(),
         }
     }
 
@@ -196,6 +192,7 @@ impl<I: Instruments> Engine<I> {
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
             boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
+        self.instruments.obey(epoch);
         self.note(Fact::Engine(record))?;
         self.commit()
     }
@@ -250,6 +247,7 @@ impl<I: Instruments> Engine<I> {
     /// Whether anything is left to do.
     fn is_idle(&self) -> bool {
         self.own.is_empty()
+            && !self.is_insisting()
             && self.core.open_runs().next().is_none()
             && self.search.as_ref().is_none_or(|s| s.machine.ended.is_some())
     }
@@ -262,15 +260,18 @@ impl<I: Instruments> Engine<I> {
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
+            self.look_at_stop()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
+            self.open_cleared();
             self.perform();
             if !self.own.is_empty() {
                 continue;
             }
             if self.is_idle() {
                 self.flush_telemetry();
+                self.close_desk();
                 return Ok(self.finished.clone());
             }
             self.wait().await?;
@@ -348,7 +349,12 @@ impl<I: Instruments> Engine<I> {
         };
         tokio::select! {
             biased;
-            Some(control) = self.controls.recv() => self.take_control(control)?,
+            // An error would mean that the emergency stop is gone, which the engine itself keeps.
+            _ = self.stop_seen.changed() => {
+                self.stop_seen.mark_changed();
+                self.look_at_stop()?;
+            }
+            Some(request) = self.controls.next() => self.take_request(request)?,
             notice = self.notices.recv() => match notice {
                 Some(notice) => self.take_notice(notice)?,
                 None => return Err(EngineError::Deserted),
@@ -372,32 +378,12 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
+            self.note_safe(instrument, *confirmed, detail)?;
+        }
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
-        }
-    }
-
-    fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
-        match control {
-            Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, question: None, answer, by })
-            }
-            Control::Command { run, command, by } => {
-                let runs: Vec<String> = match run {
-                    Some(run) => vec![run],
-                    None => self.core.open_runs().map(|r| r.id.clone()).collect(),
-                };
-                let none_open = runs.is_empty();
-                for run in runs {
-                    self.step(Event::Command { run, command, by: by.clone() })?;
-                }
-                // Between two runs there is nothing to stop but the campaign itself.
-                if none_open && matches!(command, Command::Stop | Command::Abort) {
-                    self.end_campaign(EndReason::Person(format!("ended by {by}")))?;
-                }
-                Ok(())
-            }
         }
     }
 
@@ -407,6 +393,7 @@ impl<I: Instruments> Engine<I> {
         let output = self.core.step(event, now);
         for mut record in output.records {
             self.tell(&record);
+            self.overhear(&record);
             if let Record::Resolved { run, step, trace, .. } = &mut record {
                 *trace = self.witness_trace(run, &step.key, Vec::new());
             }
@@ -423,6 +410,7 @@ impl<I: Instruments> Engine<I> {
             }
         }
         self.actions.extend(output.actions);
+        self.desk.hear(output.replies);
         Ok(())
     }
 
@@ -515,11 +503,16 @@ impl<I: Instruments> Engine<I> {
         if self.watch.disk_is_low() {
             return Ok(());
         }
+        let stopped = self.is_stopped();
         loop {
             let now = self.now();
             let Some(search) = self.search.as_mut() else { return Ok(()) };
             let Some(decision) = search.machine.decide(now) else { return Ok(()) };
             match decision {
+                // Nothing new begins before the emergency stop is cleared.
+                Decision::Propose(_) | Decision::StartRun { .. } if stopped => {
+                    return Ok(());
+                }
                 Decision::Propose(count) => {
                     let Some(mut brain) = search.brain.take() else { return Ok(()) };
                     search.machine.proposing = true;
@@ -579,7 +572,7 @@ impl<I: Instruments> Engine<I> {
         }
     }
 
-    fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
+    pub(super) fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
         if self.search.as_ref().is_some_and(|s| s.machine.ended.is_none()) {
             self.note_campaign(CampaignRecord::Ended { reason })?;
         }
@@ -617,6 +610,7 @@ impl<I: Instruments> Engine<I> {
         for told in std::mem::take(&mut self.told) {
             (self.observer)(&told);
         }
+        self.reply();
         Ok(())
     }
 

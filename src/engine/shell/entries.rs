@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::Record;
+use crate::engine::core::{Command, Record};
 use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
@@ -136,10 +136,62 @@ pub enum EngineRecord {
         /// Fewer than this.
         mark: u64,
     },
+    /// The emergency stop was pressed: the gate is closed until it is cleared.
+    EmergencyStop {
+        /// Who, or what.
+        by: String,
+        /// When, milliseconds since 1970.
+        at_ms: i64,
+    },
+    /// The safe state that the emergency stop sent was confirmed, or not; noted when that changes.
+    MadeSafe {
+        /// Instrument.
+        instrument: String,
+        /// Read back from the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+    },
+    /// A person cleared the emergency stop: the gate is open.
+    Cleared {
+        /// Who.
+        by: String,
+        /// Why it was cleared although instruments were not confirmed safe; empty if all were.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Those.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        not_confirmed: Vec<String>,
+    },
     /// There is room again: runs go on.
     DiskBack {
         /// Bytes that are free.
         free: u64,
+    },
+    /// A person commanded something, and it is being carried out.
+    Commanded {
+        /// What.
+        command: Command,
+        /// Run or campaign it was for; all if `None`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+        /// Runs and campaigns that this meant.
+        of: Vec<String>,
+        /// Who.
+        by: String,
+        /// Why, if that was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A person wrote something down.
+    Note {
+        /// What.
+        text: String,
+        /// Run, campaign or instrument it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+        /// Who.
+        by: String,
     },
 }
 
@@ -221,6 +273,11 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Gap { .. } => "engine_gap",
         EngineRecord::DiskLow { .. } => "engine_disk_low",
         EngineRecord::DiskBack { .. } => "engine_disk_back",
+        EngineRecord::Commanded { .. } => "engine_commanded",
+        EngineRecord::Note { .. } => "engine_note",
+        EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
+        EngineRecord::MadeSafe { .. } => "engine_made_safe",
+        EngineRecord::Cleared { .. } => "engine_cleared",
     }
 }
 

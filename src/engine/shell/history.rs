@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::bulk;
 use super::entries::{BootMark, EngineRecord, Fact, ManualRecord, PAGE, read_facts};
+use super::estop::StopHistory;
 use super::manual::SAFE_STATE;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
@@ -36,6 +37,8 @@ pub struct History {
     pub boot: Option<(Tick, BootMark)>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
+    /// The emergency stop that was not cleared.
+    pub stopped: Option<StopHistory>,
 }
 
 /// One campaign.
@@ -211,9 +214,14 @@ impl History {
             }
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
+            EngineRecord::EmergencyStop { .. }
+            | EngineRecord::MadeSafe { .. }
+            | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. } => {}
+            | EngineRecord::Gap { .. }
+            | EngineRecord::Commanded { .. }
+            | EngineRecord::Note { .. } => {}
         }
     }
 

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::driver;
+use super::view::InstrumentView;
+use crate::driver::{self, EmergencyStop};
 use crate::expr::Value;
+use crate::wire::Clock;
 
 /// A command, read or safe state was not accepted; nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,8 +36,21 @@ pub trait Instruments: Send {
     /// How long a reading of a property may be used.
     fn max_age(&self, instrument: &str, property: &str) -> Duration;
 
+    /// Their emergency stop.
+    fn emergency(&self) -> EmergencyStop {
+        EmergencyStop::detached(Clock::real())
+    }
+
+    /// From now on they take commands of the engine with this fencing epoch, and of no other.
+    fn obey(&self, _epoch: u64) {}
+
     /// Every instrument.
     fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether each can be used now, for people.
+    fn conditions(&self) -> Vec<InstrumentView> {
         Vec::new()
     }
 }

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::instruments::{Instruments, Refused};
+use super::view::InstrumentView;
 use crate::driver::{
-    self, Command, Fleet, InstrumentSetup, LineStop, Notice, Secret, written_values,
+    self, Command, EmergencyStop, Fleet, InstrumentSetup, Lease, LineStop, Notice, Secret,
+    written_values,
 };
 use crate::expr::Value;
 use crate::spec::Spanned;
@@ -31,6 +35,10 @@ pub struct LabError(pub Vec<String>);
 #[derive(Debug)]
 pub struct LabInstruments {
     fleet: Fleet,
+    /// Fencing epoch of the engine they obey.
+    epoch: AtomicU64,
+    /// Runs the lines on a thread of their own; a virtual clock has one thread for all.
+    runtime: Option<Runtime>,
     names: Vec<String>,
     max_age: BTreeMap<String, BTreeMap<String, Duration>>,
 }
@@ -100,9 +108,25 @@ impl LabInstruments {
             return Err(LabError(wrong));
         }
         let names = setups.iter().map(|s| s.name.clone()).collect();
+        let runtime = runtime_of(clock)?;
+        let entered = runtime.as_ref().map(Runtime::enter);
         let fleet = Fleet::start(setups, clock.clone(), dialer, notices, seed)
-            .map_err(|all| LabError(all.iter().map(ToString::to_string).collect()))?;
-        Ok(LabInstruments { fleet, names, max_age })
+            .map_err(|all| LabError(all.iter().map(ToString::to_string).collect()));
+        drop(entered);
+        match fleet {
+            Ok(fleet) => {
+                Ok(LabInstruments { fleet, epoch: AtomicU64::new(0), runtime, names, max_age })
+            }
+            Err(error) => {
+                runtime.into_iter().for_each(Runtime::shutdown_background);
+                Err(error)
+            }
+        }
+    }
+
+    /// The right to speak to them; lapses when another engine has it.
+    pub fn lease(&self) -> Lease {
+        self.fleet.lease()
     }
 
     /// Instruments that are not connected and identified yet.
@@ -121,6 +145,31 @@ impl LabInstruments {
     /// Readings that nobody took in time and that were dropped.
     pub fn dropped_samples(&self) -> u64 {
         self.fleet.dropped_samples()
+    }
+}
+
+/// Where the lines run.
+// SAFETY(lab): an engine that waits for its disk, or that is stuck, must not keep a safe state from
+// the wire.
+fn runtime_of(clock: &Clock) -> Result<Option<Runtime>, LabError> {
+    if !clock.speed().is_finite() {
+        return Ok(None);
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("labloop-wires")
+        .enable_all()
+        .build()
+        .map(Some)
+        .map_err(|e| LabError(vec![format!("the drivers have no thread to run on: {e}")]))
+}
+
+impl Drop for LabInstruments {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waiting for a thread is not allowed where this is dropped.
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -268,14 +317,14 @@ impl Instruments for LabInstruments {
         args: BTreeMap<String, Value>,
         deadline: Duration,
     ) -> Result<(), Refused> {
-        self.fleet.send(Command {
+        let command = Command {
             attempt: attempt.to_owned(),
             instrument: instrument.to_owned(),
             action: action.to_owned(),
             args,
             deadline,
-        })?;
-        Ok(())
+        };
+        Ok(self.fleet.send_as(command, self.epoch.load(Ordering::SeqCst))?)
     }
 
     fn read(&self, attempt: &str, instrument: &str, property: &str) -> Result<(), Refused> {
@@ -294,7 +343,27 @@ impl Instruments for LabInstruments {
             .unwrap_or(MAX_AGE_UNPOLLED)
     }
 
+    fn emergency(&self) -> EmergencyStop {
+        self.fleet.emergency()
+    }
+
+    fn obey(&self, epoch: u64) {
+        self.epoch.store(epoch, Ordering::SeqCst);
+        self.fleet.lease().take(epoch);
+    }
+
     fn names(&self) -> Vec<String> {
         self.names.clone()
+    }
+
+    fn conditions(&self) -> Vec<InstrumentView> {
+        self.names
+            .iter()
+            .map(|name| {
+                let why = self.fleet.why_not_ready(name);
+                let (instrument, ready) = (name.clone(), why.is_none());
+                InstrumentView { instrument, ready, why: why.unwrap_or_default() }
+            })
+            .collect()
     }
 }

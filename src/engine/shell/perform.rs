@@ -59,6 +59,18 @@ impl<I: Instruments> Engine<I> {
                 if waiting.len() > 1 {
                     return;
                 }
+                match self.safe_by_stop(&instrument) {
+                    None => {}
+                    // The emergency stop has sent it; how it went follows.
+                    Some(None) => return,
+                    Some(Some((confirmed, detail))) => {
+                        self.making_safe.remove(&instrument);
+                        let trace = String::new();
+                        let made = Event::MadeSafe { run, instrument, confirmed, detail, trace };
+                        self.own.push_back(made);
+                        return;
+                    }
+                }
                 if let Err(refused) = self.instruments.safe_state(&instrument) {
                     self.making_safe.remove(&instrument);
                     let (confirmed, detail, trace) = (false, refused.0, String::new());

@@ -1,7 +1,7 @@
 //! What the engine tells whoever watches.
 
 use crate::engine::campaign::{Conclusion, EndReason, Hypothesis, Verdict};
-use crate::engine::core::Ending;
+use crate::engine::core::{Command, Ending};
 
 /// Something happened that people may want to see. Already durable when told.
 #[derive(Debug, Clone)]
@@ -97,10 +97,37 @@ pub enum Progress {
         /// What.
         detail: String,
     },
+    /// The emergency stop was pressed: the gate is closed, safe states are on their way.
+    EmergencyStop {
+        /// Who, or what.
+        by: String,
+    },
+    /// After an emergency stop an instrument did not confirm its safe state; it is told again and
+    /// again, and so is this.
+    NotConfirmedSafe {
+        /// Instrument.
+        instrument: String,
+        /// Why.
+        why: String,
+    },
+    /// The emergency stop was cleared: the gate is open.
+    Cleared {
+        /// Who.
+        by: String,
+    },
     /// Something about the engine itself, its disk or its clock.
     Engine {
         /// What, as a sentence.
         detail: String,
+    },
+    /// A person commanded something, and it is being carried out.
+    Commanded {
+        /// What.
+        command: Command,
+        /// Who.
+        by: String,
+        /// Why, if that was said.
+        reason: String,
     },
     /// The campaign is over.
     CampaignEnded {

@@ -1,0 +1,101 @@
+use super::*;
+use crate::wire::Tick;
+
+fn gate() -> (EmergencyStop, Arc<Urgent>) {
+    let stop = EmergencyStop::detached(Clock::virtual_time(Tick(0)));
+    let line: Arc<Urgent> = Arc::default();
+    stop.0.add("pump".into(), Arc::clone(&line));
+    stop.0.set_epoch(4);
+    (stop, line)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pressed_stop_refuses_every_command_until_it_is_cleared() {
+    let (stop, line) = gate();
+    stop.0.check(4).unwrap();
+    stop.press("ada");
+    let why = stop.0.check(4).unwrap_err();
+    assert!(why.contains("ada pressed the emergency stop"), "{why}");
+    assert_eq!(line.take().safe, ["pump"]);
+    assert_eq!(stop.outcomes()["pump"], Stopped::Pending);
+    let first = stop.pressed().unwrap();
+    stop.press("bob");
+    let again = stop.pressed().unwrap();
+    assert_eq!((again.by.as_str(), again.number), ("ada", first.number + 1));
+    assert!(!stop.clear(first.number), "bob's press was cleared with ada's");
+    assert!(stop.clear(again.number));
+    stop.0.check(4).unwrap();
+    assert_eq!(stop.pressed(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_confirm_is_told_again_for_ever_and_never_called_safe() {
+    let (stop, line) = gate();
+    tokio::spawn(insist(Arc::clone(&stop.0)));
+    stop.press("ada");
+    for tries in 1..=50 {
+        assert_eq!(line.take().safe, ["pump"], "not asked again after {} tries", tries - 1);
+        stop.0.reported("pump", false, "it does not answer");
+        let told = stop.not_confirmed();
+        assert_eq!(told["pump"], "it does not answer");
+        let now = Stopped::NotConfirmed { detail: "it does not answer".into(), tries };
+        assert_eq!(stop.outcomes()["pump"], now);
+        tokio::time::sleep(LONGEST_RETRY + Duration::from_secs(1)).await;
+    }
+    assert_eq!(line.take().safe, ["pump"]);
+    stop.0.reported("pump", true, "confirmed");
+    assert!(stop.not_confirmed().is_empty());
+    tokio::time::sleep(3 * UNANSWERED).await;
+    assert!(line.take().safe.is_empty(), "a confirmed safe state is not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_never_says_how_it_went_is_asked_anew() {
+    let (stop, line) = gate();
+    tokio::spawn(insist(Arc::clone(&stop.0)));
+    stop.press("ada");
+    assert_eq!(line.take().safe, ["pump"]);
+    tokio::time::sleep(UNANSWERED + Duration::from_secs(1)).await;
+    assert_eq!(line.take().safe, ["pump"]);
+    assert_eq!(stop.not_confirmed()["pump"], "no answer yet");
+}
+
+#[test]
+fn a_command_of_another_engine_does_not_pass() {
+    let (stop, _) = gate();
+    let why = stop.0.check(3).unwrap_err();
+    assert!(why.contains("of engine 3") && why.contains("engine 4's"), "{why}");
+}
+
+#[test]
+fn a_lapsed_lease_is_lapsed_for_good() {
+    let (stop, line) = gate();
+    let lease = Lease(Arc::clone(&stop.0));
+    lease.lapse("engine 5 took the folder");
+    lease.lapse("another reason");
+    assert!(stop.0.check(4).unwrap_err().contains("engine 5 took the folder"));
+    assert!(line.has_lapsed());
+}
+
+#[test]
+fn presses_and_clearings_at_once_never_leave_a_pressed_stop_open() {
+    let (stop, _) = gate();
+    for _ in 0..200 {
+        let threads: Vec<_> = (0..2)
+            .map(|n| {
+                let stop = stop.clone();
+                std::thread::spawn(move || {
+                    if n == 0 {
+                        stop.press("ada");
+                    } else if let Some(pressed) = stop.pressed() {
+                        stop.clear(pressed.number);
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(stop.pressed().is_some(), stop.0.check(4).is_err());
+    }
+}
