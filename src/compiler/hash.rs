@@ -23,13 +23,20 @@ pub fn of(graph: &Graph) -> String {
         results,
         started_instruments,
         places,
+        hold_states,
         stock,
     } = graph;
-    let head = json!({
+    let mut head = json!({
         "protocol": protocol, "parameters": parameters, "derived": derived, "roles": roles,
         "require": require, "finally": finally, "results": results,
         "started_instruments": started_instruments, "places": places, "stock": stock,
     });
+    // Graphs without any hash as they did before there were hold states.
+    if !hold_states.is_empty()
+        && let Json::Object(fields) = &mut head
+    {
+        fields.insert("hold_states".to_owned(), json!(hold_states));
+    }
     let mut digest = Sha256::new();
     let mut add = |mut json: Json| {
         strip(&mut json);

@@ -344,6 +344,7 @@ impl<'a> Walk<'a> {
             results,
             started_instruments: Vec::new(),
             places: self.place_claims(),
+            hold_states: BTreeMap::new(),
             stock: BTreeMap::new(),
         };
         self.calls.rename_in(&mut graph);

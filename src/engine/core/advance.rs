@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Tick;
 use super::claims::Want;
 use super::events::{Action, Failure};
 use super::machine::Core;
@@ -11,7 +12,6 @@ use super::record::{Ending, Record};
 use super::run::{Phase, Status, StepKey, commanded};
 use super::scope::Scope;
 use super::states::RunState;
-use super::Tick;
 use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind};
 use crate::expr::{self, Value};
 

@@ -91,7 +91,8 @@ impl Run {
     }
 
     fn intent(&mut self, record: &Record, now: Tick) {
-        let Record::Intent { step, attempt, instrument, args, baseline, effect, .. } = record else {
+        let Record::Intent { step, attempt, instrument, args, baseline, effect, .. } = record
+        else {
             return;
         };
         self.ready.remove(&step.key);
@@ -123,8 +124,9 @@ impl Run {
     fn note_going(&mut self, instrument: &str, key: &StepKey) {
         let Some(NodeKind::Action { action, .. }) = self.node(key).map(|n| &n.kind) else { return };
         let same = |other: &StepKey| {
-            self.node(other)
-                .is_some_and(|n| matches!(&n.kind, NodeKind::Action { action: a, .. } if a == action))
+            self.node(other).is_some_and(
+                |n| matches!(&n.kind, NodeKind::Action { action: a, .. } if a == action),
+            )
         };
         let mut going = self.going.get(instrument).cloned().unwrap_or_default();
         going.retain(|other| !same(other));
@@ -319,9 +321,11 @@ impl Run {
             let starts = !starts.is_empty();
             match (effect, starts) {
                 (Effect::Read, _) | (Effect::Verifiable | Effect::Once, false) => {}
-                (Effect::Verifiable | Effect::Once, true) => {
-                    return Err(format!("`{action}` may have left it going, and is never sent again"));
+                // A dose that is done is over; what it has ended is not known.
+                (Effect::Verifiable | Effect::Once, true) if begun => {
+                    return Err(format!("`{action}` came last, and is never sent again"));
                 }
+                (Effect::Verifiable | Effect::Once, true) => continue,
                 (Effect::Repeatable, false) if begun => {
                     return Err(format!(
                         "`{action}` came last, and says neither `starts:` nor `stops:`"

@@ -116,7 +116,13 @@ impl Core {
         }
     }
 
-    pub(super) fn make_safe(&mut self, id: &str, failed: Vec<String>, make_safe: Vec<String>, now: Tick) {
+    pub(super) fn make_safe(
+        &mut self,
+        id: &str,
+        failed: Vec<String>,
+        make_safe: Vec<String>,
+        now: Tick,
+    ) {
         let run = id.to_owned();
         self.emit(Record::FinallyEnded { run, failed, make_safe: make_safe.clone() }, now);
         for instrument in make_safe {

@@ -300,9 +300,7 @@ impl Run {
 
     /// Whether a person is asked what became of a command.
     pub fn is_in_doubt(&self) -> bool {
-        self.steps
-            .values()
-            .any(|s| s.asked && matches!(s.status, Status::Sent | Status::Uncertain))
+        self.steps.values().any(|s| s.asked && matches!(s.status, Status::Sent | Status::Uncertain))
     }
 
     /// Whether a step does something at this moment: a command without outcome, a wait. An open

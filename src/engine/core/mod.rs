@@ -43,9 +43,7 @@ pub use machine::Core;
 pub use parked::{OVERTAKEN_MAX, Obstacle, Parked};
 pub use plan::Plan;
 pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
-pub use run::{
-    Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, StepState,
-};
+pub use run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 pub use states::{
     CAUSES, Cause, Command, Illegal, RunState, STATES, TRIGGERS, Trigger, next as next_state,

@@ -25,8 +25,11 @@ const ANSWER_MAX: usize = 2_000;
 const DOUBT_ANSWERS: [(&str, &str); 3] = [
     ("done", "it happened: the step counts as done, and the run goes on"),
     ("not done", "it did not happen: the step may send it again"),
-    ("discard", "nobody can tell, or only part of it happened: the sample is lost, and the run \
-                 ends as invalid"),
+    (
+        "discard",
+        "nobody can tell, or only part of it happened: the sample is lost, and the run \
+                 ends as invalid",
+    ),
 ];
 
 /// What a question about a failed step can be answered with.

@@ -129,9 +129,8 @@ impl Core {
     /// person is asked.
     pub(super) fn settle_recovery(&mut self, id: &str, now: Tick) -> bool {
         let Some(run) = self.runs.get(id) else { return false };
-        let unresolved = |s: &super::StepState| {
-            matches!(s.status, Status::Sent | Status::Uncertain) && !s.asked
-        };
+        let unresolved =
+            |s: &super::StepState| matches!(s.status, Status::Sent | Status::Uncertain) && !s.asked;
         if run.steps.values().any(unresolved) {
             return false;
         }

@@ -310,9 +310,8 @@ impl Run {
         let to = |key: &StepKey| {
             self.node(key).and_then(|n| commanded(&n.kind)).is_some_and(|(i, _)| i == instrument)
         };
-        let sent = |(key, s): (&StepKey, &StepState)| {
-            s.status == Status::Sent && !s.asked && to(key)
-        };
+        let sent =
+            |(key, s): (&StepKey, &StepState)| s.status == Status::Sent && !s.asked && to(key);
         self.steps.iter().any(sent) || self.restarting.as_ref().is_some_and(to)
     }
 
