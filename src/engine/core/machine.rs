@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::basis::{Basis, Told};
 use super::claims::{Claims, Want};
 use super::doubt::Doubt;
 use super::events::{Event, Failure, InDoubt, Output, bounded};
@@ -48,6 +49,8 @@ pub struct Core {
     pub(super) last_user: BTreeMap<String, String>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
+    /// A condition that is waited for came to hold, or ceased to.
+    pub(super) turned: bool,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
 }
@@ -74,6 +77,7 @@ impl Core {
             down: BTreeSet::new(),
             last_user: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            turned: false,
             lab_holds: BTreeMap::new(),
         }
     }
@@ -82,6 +86,16 @@ impl Core {
     /// [`super::Terms`] do not say.
     pub fn set_in_doubt(&mut self, in_doubt: InDoubt) {
         self.in_doubt = in_doubt;
+    }
+
+    /// The rules it decides by, for the journal: a replay needs the same.
+    pub fn rules(&self) -> (InDoubt, Duration) {
+        (self.in_doubt, self.slack)
+    }
+
+    /// From now on only these readings can be seen (replay).
+    pub(super) fn see(&mut self, saw: Told) {
+        self.signals.tell(saw);
     }
 
     /// A run by name.
@@ -99,6 +113,7 @@ impl Core {
         if self.runs.get(run).is_some_and(|r| r.phase == Phase::Over) {
             self.runs.remove(run);
             self.order.retain(|id| id != run);
+            self.last_user.retain(|_, user| user != run);
         }
     }
 
@@ -122,13 +137,13 @@ impl Core {
             self.runs.insert(run.clone(), Run::new(run.clone(), graph, plan));
             self.order.push(run.clone());
         }
-        let Some(run) = self.runs.get_mut(record.run()) else { return };
-        run.apply(record, now);
         if let Record::Intent { run: id, instrument, effect, .. } = record
             && *effect != Effect::Read
         {
-            self.last_user.insert(instrument.clone(), id.clone());
+            self.used(instrument, id);
         }
+        let Some(run) = self.runs.get_mut(record.run()) else { return };
+        run.apply(record, now);
         // Claims follow the records, so that recovery gives them back as they were.
         match record {
             Record::Held { run: id, step } | Record::Intent { run: id, step, .. } => {
@@ -155,6 +170,20 @@ impl Core {
         }
         self.release_finished_blocks(record.run());
         self.stirred.insert(record.run().to_owned());
+    }
+
+    /// A run sends something with an effect: from now on the instrument is its to hold and to set
+    /// going again, and no other run's.
+    fn used(&mut self, instrument: &str, id: &str) {
+        let before = self.last_user.insert(instrument.to_owned(), id.to_owned());
+        if before.is_some_and(|before| before == id) {
+            return;
+        }
+        for (other, run) in &mut self.runs {
+            if other != id {
+                run.going.remove(instrument);
+            }
+        }
     }
 
     fn release_finished_blocks(&mut self, id: &str) {
@@ -186,11 +215,21 @@ impl Core {
 
     /// Takes an event and decides what follows from it.
     pub fn step(&mut self, event: Event, now: Tick) -> Output {
+        self.signals.look_anew();
+        self.turned = false;
+        let noted = event.noted();
         self.take(event, now);
-        self.due(now);
+        let woken = self.due(now);
         self.advance(now);
         self.tell_parked();
-        std::mem::take(&mut self.out)
+        let mut output = std::mem::take(&mut self.out);
+        let decided = woken
+            || self.turned
+            || !output.records.is_empty()
+            || !output.actions.is_empty()
+            || !matches!(noted, Event::Sample { .. } | Event::Wake);
+        output.basis = decided.then(|| Basis { event: noted, saw: self.signals.seen() });
+        output
     }
 
     /// Earliest time at which something is due.

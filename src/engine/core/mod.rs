@@ -16,6 +16,7 @@
 //! ```
 mod advance;
 mod apply;
+mod basis;
 mod claims;
 mod command;
 mod conclude;
@@ -30,6 +31,7 @@ mod plan;
 mod question;
 mod record;
 mod recover;
+mod replay;
 mod run;
 mod scope;
 mod signals;
@@ -38,11 +40,13 @@ mod states;
 mod tests;
 mod wake;
 
+pub use basis::{Basis, Told};
 pub use events::{Action, Event, Failure, Heard, InDoubt, Output, Reading, Reply};
 pub use machine::Core;
 pub use parked::{OVERTAKEN_MAX, Obstacle, Parked};
 pub use plan::Plan;
 pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
+pub use replay::{Difference, Replay};
 pub use run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 pub use states::{
