@@ -116,8 +116,8 @@ impl Core {
                     wants: want.wanted.clone(),
                     waits_for,
                 });
+                before.push((id, want));
             }
-            before.extend(wants.iter().map(|want| (id.as_str(), want)));
         }
         parked
     }

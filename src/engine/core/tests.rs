@@ -262,7 +262,7 @@ fn stop_ends_the_step_and_abort_does_not_wait() {
     }
 }
 
-fn reply() -> impl Strategy<Value = Reply> {
+pub fn reply() -> impl Strategy<Value = Reply> {
     prop::sample::select(vec![
         Reply::Done,
         Reply::Done,

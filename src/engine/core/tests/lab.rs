@@ -9,7 +9,8 @@ use crate::compiler::graph::{
     Condition, Edge, Effect, FailureKind, Graph, Node, NodeId, NodeKind, OnError, Place, Witness,
 };
 use crate::engine::core::{
-    Action, Core, Ending, Event, Failure, InDoubt, Reading, Record, Terms, Tick,
+    Action, Command, Core, Ending, Event, Failure, Heard, InDoubt, Parked, Reading, Record, RunState, Terms,
+    Tick,
 };
 use crate::expr::{self, Expr, Value};
 
@@ -98,6 +99,35 @@ impl Draft {
         self.add(Some(parent), name, kind)
     }
 
+    /// The action leaves its instrument pumping (or whatever it is).
+    pub fn starts(&mut self, id: u32, what: &str) -> u32 {
+        if let NodeKind::Action { starts, .. } = &mut self.node(id).kind {
+            starts.push(what.into());
+        }
+        id
+    }
+
+    /// The action stops its instrument.
+    pub fn stops(&mut self, id: u32) -> u32 {
+        if let NodeKind::Action { stops, .. } = &mut self.node(id).kind {
+            *stops = true;
+        }
+        id
+    }
+
+    /// The action can be cancelled while it is under way.
+    pub fn cancels(&mut self, id: u32) -> u32 {
+        if let NodeKind::Action { cancels, .. } = &mut self.node(id).kind {
+            *cancels = true;
+        }
+        id
+    }
+
+    pub fn wait(&mut self, parent: u32, name: &str, duration: &str) -> u32 {
+        let kind = NodeKind::Wait { duration: expr::parse(duration).unwrap() };
+        self.add(Some(parent), name, kind)
+    }
+
     pub fn node(&mut self, id: u32) -> &mut Node {
         &mut self.graph.nodes[id as usize]
     }
@@ -126,6 +156,8 @@ pub enum Reply {
     Silent,
     /// It did it, and nothing comes back before the engine dies.
     SilentAfter,
+    /// It does half of it, and nothing comes back until it is cancelled.
+    HalfDone,
 }
 
 /// A lab that answers at once and keeps count.
@@ -141,6 +173,8 @@ pub struct Lab {
     pub held: Vec<String>,
     /// Hold states are not confirmed.
     pub deaf: bool,
+    /// What was told of parked runs.
+    pub parked: Vec<Vec<Parked>>,
     /// What commands and answers came to.
     pub heard: Vec<crate::engine::core::Reply>,
     pub rebooted: bool,
@@ -159,6 +193,7 @@ impl Lab {
             safe: Vec::new(),
             held: Vec::new(),
             deaf: false,
+            parked: Vec::new(),
             heard: Vec::new(),
             rebooted: false,
             graphs: BTreeMap::new(),
@@ -181,6 +216,7 @@ impl Lab {
             let output = self.core.step(event, self.now);
             self.records.extend(output.records);
             self.heard.extend(output.replies);
+            self.parked.extend(output.parked);
             for action in output.actions {
                 events.extend(self.perform(action));
             }
@@ -196,6 +232,9 @@ impl Lab {
                 if happens && action == "dispense" {
                     self.dispensed += args["volume"].as_quantity().unwrap().value;
                 }
+                if reply == Reply::HalfDone && action == "dispense" {
+                    self.dispensed += args["volume"].as_quantity().unwrap().value / 2.0;
+                }
                 let failure = |kind, effect_unknown| Failure {
                     kind,
                     message: "as told".into(),
@@ -207,7 +246,7 @@ impl Lab {
                     Reply::LostAfter | Reply::LostBefore => {
                         Err(failure(FailureKind::Timeout, true))
                     }
-                    Reply::Silent | Reply::SilentAfter => return None,
+                    Reply::Silent | Reply::SilentAfter | Reply::HalfDone => return None,
                 };
                 let (key, trace) = (step.key, String::new());
                 Some(Event::Outcome { run, key, attempt, result, trace })
@@ -271,6 +310,59 @@ impl Lab {
         }
         self.give(Event::Recovered { downtime: Duration::ZERO });
         self.settle();
+    }
+
+    pub fn state(&self, run: &str) -> RunState {
+        self.core.run(run).unwrap().state()
+    }
+
+    /// Commands a run, and gives what it was answered.
+    pub fn command(&mut self, run: &str, command: Command) -> crate::engine::core::Reply {
+        self.heard.clear();
+        self.give(Event::Command { run: run.into(), command, by: "Ada".into() });
+        assert_eq!(self.heard.len(), 1, "one answer for each command");
+        self.heard.remove(0)
+    }
+
+    pub fn answer(&mut self, run: &str, path: &str, answer: &str, by: &str) -> Heard {
+        self.heard.clear();
+        let (run, path) = (run.into(), path.into());
+        let (answer, by) = (answer.into(), by.into());
+        self.give(Event::Answer { run, path, question: None, answer, by });
+        self.heard.remove(0).heard
+    }
+
+    /// Lets time pass, and whatever is due in it.
+    pub fn pass(&mut self, time: Duration) {
+        let until = self.now.after(time);
+        for _ in 0..10_000 {
+            match self.core.next_wake() {
+                Some(next) if next <= until => {
+                    self.now = self.now.max(next);
+                    self.give(Event::Wake);
+                }
+                _ => {
+                    self.now = until;
+                    return;
+                }
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// The engine dies and another takes over at once, `downtime` later by its own word.
+    pub fn restart(&mut self, downtime: Duration) {
+        self.core = Core::new(InDoubt::Ask, Duration::ZERO);
+        for record in &self.records {
+            let graphs = &self.graphs;
+            self.core.apply(record, self.now, || graphs.get(record.run()).cloned());
+        }
+        self.give(Event::Recovered { downtime });
+    }
+
+    /// Records of a kind, by a question each.
+    pub fn questions(&self) -> usize {
+        self.records.iter().filter(|r| matches!(r, Record::Question { .. })).count()
     }
 
     pub fn ending(&self, run: &str) -> Option<Ending> {
