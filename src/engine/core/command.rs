@@ -66,6 +66,8 @@ impl Core {
 
     /// A person lets a held run go on: causes that yield to a word are gone, others stay.
     fn resume_held(&mut self, id: &str, by: String, now: Tick) {
+        // Whoever lets one go on has seen what all were to be held for by a person's word.
+        self.lab_holds.remove(&Cause::Person);
         let Some(run) = self.runs.get(id) else { return };
         let stays: Vec<&str> = run
             .holds

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clocks::{Passed, Reading, Seen};
+use super::clocks::{Gone, Passed, Reading, Seen};
 use super::disk::{Change, Disk};
 use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
@@ -45,8 +45,22 @@ impl<I: Instruments> Engine<I> {
         self.watch.disk = Some(disk);
     }
 
-    /// Notes how long nobody was at work before this engine.
+    /// Notes how long nobody was at work before this engine; runs that may not be left alone for so
+    /// long do not go on by themselves. Call before [`Engine::work`].
     pub fn was_away(&mut self, passed: &Passed) -> Result<(), EngineError> {
+        let away = match passed.by {
+            Gone::BootClock | Gone::WallClock => {
+                let lab = passed.wall.as_secs_f64() * self.clock.speed();
+                Duration::try_from_secs_f64(lab).unwrap_or(Duration::MAX)
+            }
+            // It may have been any time: more than any limit allows.
+            Gone::SinceBoot | Gone::Unknown => Duration::MAX,
+        };
+        for event in &mut self.own {
+            if let Event::Recovered { downtime } = event {
+                *downtime = away;
+            }
+        }
         let for_ms = u64::try_from(passed.wall.as_millis()).unwrap_or(u64::MAX);
         let by = passed.by.as_str().to_owned();
         self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))
@@ -60,6 +74,9 @@ impl<I: Instruments> Engine<I> {
         }
         if self.watch.looked.elapsed() >= LOOK_EVERY {
             self.watch.looked = Instant::now();
+            // An engine that was overtaken while it had nothing to note must not go on feeding
+            // watchdogs.
+            self.journal.check_lease()?;
             let now = Reading::now();
             let before = std::mem::replace(&mut self.watch.clocks, now);
             for seen in now.since(&before) {
