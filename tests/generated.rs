@@ -10,9 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use labloop::compiler::built_in;
-use labloop::engine::core::{
-    Cause, Command, Ending, Illegal, STATES, Trigger, next_state,
-};
+use labloop::engine::core::{Cause, Command, Ending, Illegal, STATES, Trigger, next_state};
 use labloop::spec::instrument::Instrument;
 use labloop::spec::schema::schema;
 use labloop::spec::{Kind, Sources, codes, types};

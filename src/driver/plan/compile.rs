@@ -115,7 +115,7 @@ impl Compiler<'_> {
                 actions.insert(action.name.value.clone(), plan);
             }
         }
-        if let Some(hold) = &definition.hold_state {
+        if let Some(hold) = definition.hold_state.as_ref().filter(|h| !h.operations.is_empty()) {
             let operations = self.ops(&hold.operations, single, "hold_state");
             actions.insert(HOLD_STATE.to_owned(), hold_plan(operations, hold.confirm.as_ref()));
         }

@@ -94,12 +94,12 @@ impl Core {
         match run.phase {
             Phase::Finally if run.finally_is_over() => {
                 let failed = run.finally_failures();
-                let make_safe = run.to_make_safe();
+                let make_safe = self.to_make_safe(run);
                 self.make_safe(id, failed, make_safe, now);
                 true
             }
             Phase::Safe if !run.safe_listed => {
-                let make_safe = run.to_make_safe();
+                let make_safe = self.to_make_safe(run);
                 self.make_safe(id, Vec::new(), make_safe, now);
                 true
             }
@@ -114,6 +114,20 @@ impl Core {
             }
             _ => false,
         }
+    }
+
+    /// Instruments whose safe state is due at the end of a run. One that another run has used since,
+    /// and brings to its safe state at its own end, is that run's: its dose is not cut short.
+    fn to_make_safe(&self, run: &Run) -> Vec<String> {
+        let mut due = run.to_make_safe();
+        due.retain(|instrument| {
+            let user = self.last_user.get(instrument).filter(|user| **user != run.id);
+            let other = user.and_then(|user| self.runs.get(user));
+            other.is_none_or(|other| {
+                other.phase == Phase::Over || !other.graph.started_instruments.contains(instrument)
+            })
+        });
+        due
     }
 
     pub(super) fn make_safe(

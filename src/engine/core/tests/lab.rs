@@ -9,8 +9,8 @@ use crate::compiler::graph::{
     Condition, Edge, Effect, FailureKind, Graph, Node, NodeId, NodeKind, OnError, Place, Witness,
 };
 use crate::engine::core::{
-    Action, Command, Core, Ending, Event, Failure, Heard, InDoubt, Parked, Reading, Record, RunState, Terms,
-    Tick,
+    Action, Command, Core, Ending, Event, Failure, Heard, InDoubt, Parked, Reading, Record,
+    RunState, Terms, Tick,
 };
 use crate::expr::{self, Expr, Value};
 

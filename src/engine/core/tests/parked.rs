@@ -19,8 +19,7 @@ fn with_priority(priority: i32) -> Terms {
 /// Holds an instrument for ten seconds.
 fn holding(instrument: &str) -> Draft {
     let mut draft = Draft::new();
-    let group =
-        draft.add(Some(0), "hold", NodeKind::Group { hold: vec![instrument.to_owned()] });
+    let group = draft.add(Some(0), "hold", NodeKind::Group { hold: vec![instrument.to_owned()] });
     draft.action(group, "a", instrument, Effect::Repeatable);
     draft.wait(group, "wait", "10 s");
     draft
@@ -48,7 +47,10 @@ fn a_run_that_waits_says_for_what_and_who_has_it() {
     lab.command("x", Command::Resume);
     lab.settle();
     assert!(lab.core.parked().is_empty());
-    assert_eq!((lab.ending("x"), lab.ending("y")), (Some(Ending::Complete), Some(Ending::Complete)));
+    assert_eq!(
+        (lab.ending("x"), lab.ending("y")),
+        (Some(Ending::Complete), Some(Ending::Complete))
+    );
 }
 
 #[test]
@@ -129,6 +131,26 @@ fn a_run_that_stands_still_keeps_nobody_from_what_it_only_waits_for() {
     lab.settle();
     assert_eq!(lab.ending("z"), Some(Ending::Complete));
     assert_eq!(lab.state("y"), RunState::Paused);
+}
+
+#[test]
+fn a_run_that_ends_leaves_what_another_uses_now_to_that_run() {
+    let mut first = Draft::new();
+    first.action(0, "start", "pump_1", Effect::Repeatable);
+    first.action(0, "fails", "pump_2", Effect::Repeatable);
+    let mut second = Draft::new();
+    second.action(0, "dispense", "pump_1", Effect::Once);
+    second.wait(0, "wait", "10 s");
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Done, Reply::Silent, Reply::Done]);
+    lab.start("x", &first);
+    lab.start("y", &second);
+    lab.pass(5 * SECOND);
+    assert_eq!(lab.sent, ["pump_1.start", "pump_2.fails", "pump_1.dispense"]);
+    lab.command("x", Command::Abort);
+    assert_eq!((lab.ending("x"), &*lab.safe), (Some(Ending::Aborted), &["pump_2".to_owned()][..]));
+    lab.settle();
+    assert_eq!(lab.ending("y"), Some(Ending::Complete));
+    assert_eq!(lab.safe, ["pump_2", "pump_1"], "every instrument reaches its safe state");
 }
 
 /// One run: instruments of each of its blocks, and its priority.

@@ -80,7 +80,8 @@ fn a_run_comes_up_as_a_person_left_it() {
         let start = draft.action(0, "start", "pump_1", Effect::Repeatable);
         draft.starts(start, "pumps");
         let kind = Draft::condition("run.elapsed > 100 h");
-        let kind = crate::compiler::graph::NodeKind::WaitUntil { condition: kind, stable_for: SECOND };
+        let kind =
+            crate::compiler::graph::NodeKind::WaitUntil { condition: kind, stable_for: SECOND };
         let until = draft.add(Some(0), "until", kind);
         draft.node(until).deadline = Some(SECOND);
         draft.action(0, "after", "pump_2", Effect::Repeatable);

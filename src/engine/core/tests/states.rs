@@ -75,8 +75,7 @@ fn check(table: &str, triggers: &[Trigger]) {
 
 #[test]
 fn every_command_in_every_state_is_as_the_table_says() {
-    let commands =
-        [Command::Pause, Command::Hold, Command::Resume, Command::Stop, Command::Abort];
+    let commands = [Command::Pause, Command::Hold, Command::Resume, Command::Stop, Command::Abort];
     check(COMMANDS, &commands.map(Trigger::Command));
 }
 
