@@ -152,7 +152,7 @@ impl Display {
             Progress::Engine { detail } => self.line(&format!("  !    {detail}")),
             Progress::Parked { runs } => {
                 for parked in runs {
-                    self.status(&parked.to_string());
+                    self.status("", &parked.to_string());
                 }
             }
             Progress::Moved { run, to, by, why } => {

@@ -25,6 +25,7 @@ pub fn of(graph: &Graph) -> String {
         places,
         hold_states,
         stock,
+        resume_within,
     } = graph;
     let mut head = json!({
         "protocol": protocol, "parameters": parameters, "derived": derived, "roles": roles,
@@ -36,6 +37,10 @@ pub fn of(graph: &Graph) -> String {
         && let Json::Object(fields) = &mut head
     {
         fields.insert("hold_states".to_owned(), json!(hold_states));
+    }
+    // Graphs of before there was such a limit keep the hash they had.
+    if let (Some(within), Some(head)) = (resume_within, head.as_object_mut()) {
+        head.insert("resume_within".to_owned(), json!(within.as_secs_f64()));
     }
     let mut digest = Sha256::new();
     let mut add = |mut json: Json| {

@@ -8,7 +8,7 @@ use super::Tick;
 use super::events::Failure;
 use super::record::{About, Ending, Resolution};
 use super::run::{Phase, Run, Status, StepKey, StepState};
-use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind};
+use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind, OnError};
 use crate::expr::Value;
 
 impl Run {
@@ -202,7 +202,10 @@ impl Run {
 
     /// How long to wait before a failed step is tried again.
     pub(super) fn pause_before_retry(&self, key: &StepKey) -> Duration {
-        self.node(key).and_then(|n| n.retry.as_ref()).map_or(Duration::ZERO, |r| r.wait)
+        let failures = self.steps.get(key).map_or(1, |s| s.failures);
+        self.node(key)
+            .and_then(|n| n.retry.as_ref())
+            .map_or(Duration::ZERO, |retry| retry.pause(failures))
     }
 
     pub(super) fn note_settled(&mut self, key: &StepKey, ok: bool) {
@@ -421,13 +424,30 @@ impl Run {
             }
             _ => {
                 // A leaf has a body only while the steps of its `on_error` run.
-                let status = if node.kind.is_block() { Status::Done } else { Status::PassedOver };
+                let status = match &node.on_error {
+                    _ if node.kind.is_block() => Status::Done,
+                    OnError::Fallback(other) => self.stood_in(key, *other),
+                    _ => Status::PassedOver,
+                };
                 self.finish(key, status, now);
                 if key.node.0 == 0 || Some(key.node) == graph.finally {
                     self.ready.insert(key.clone());
                 }
             }
         }
+    }
+
+    /// Another instrument did what a step was to do: the step has its value.
+    fn stood_in(&mut self, key: &StepKey, other: NodeId) -> Status {
+        let other = StepKey { node: other, rounds: key.rounds.clone() };
+        let Some(state) = self.steps.get(&other) else { return Status::PassedOver };
+        let (status, value) = (state.status, state.value.clone());
+        if status == Status::Done
+            && let Some(own) = self.steps.get_mut(key)
+        {
+            own.value = value;
+        }
+        status
     }
 
     /// Opens `finally` when the body has ended and nothing is under way any more.

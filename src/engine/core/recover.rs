@@ -14,7 +14,7 @@ use super::hold::HOLD_WAIT;
 use super::machine::Core;
 use super::record::About;
 use super::run::{Phase, Run, Status, StepKey};
-use super::states::{Cause, RunState, Trigger, next};
+use super::states::{Cause, Trigger, next};
 use crate::compiler::graph::{HoldState, NodeId};
 
 impl Core {
@@ -53,9 +53,9 @@ impl Core {
             }
         }
         let Some(run) = self.runs.get(id) else { return };
-        let limit = resume_limit(run);
+        let limit = run.graph.resume_within;
         // What has not begun has nothing that could have spoilt.
-        if state == RunState::Idle || limit.is_none_or(|limit| downtime <= limit) {
+        if !run.has_begun() || limit.is_none_or(|limit| downtime <= limit) {
             return;
         }
         let limit = in_words(limit.unwrap_or_default());
@@ -160,13 +160,11 @@ impl Run {
     }
 }
 
-/// How long a run may be left alone and still go on by itself; `None`: for ever.
-fn resume_limit(_run: &Run) -> Option<Duration> {
-    None
-}
-
 /// `3 h 12 min`, `12 min 5 s`, `4 s`.
 fn in_words(time: Duration) -> String {
+    if time == Duration::MAX {
+        return "nobody knows how long".to_owned();
+    }
     let seconds = time.as_secs();
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     match (hours, minutes) {

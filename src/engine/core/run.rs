@@ -261,12 +261,16 @@ impl Run {
 
     /// What the run is doing as a whole.
     pub fn state(&self) -> RunState {
-        let root = StepKey { node: NodeId(0), rounds: Vec::new() };
-        let begun = self.steps.get(&root).is_none_or(|s| s.status != Status::Waiting);
         match self.moved_to {
-            RunState::Running if !begun => RunState::Idle,
+            RunState::Running if !self.has_begun() => RunState::Idle,
             state => state,
         }
+    }
+
+    /// Whether its first step may have started.
+    pub fn has_begun(&self) -> bool {
+        let root = StepKey { node: NodeId(0), rounds: Vec::new() };
+        self.steps.get(&root).is_none_or(|s| s.status != Status::Waiting)
     }
 
     /// Node of a step.

@@ -229,7 +229,8 @@ fn time_stands_still_for_waits_and_deadlines_but_not_for_limits_between_steps() 
 fn a_retry_that_waits_goes_on_waiting_after_a_hold() {
     let mut draft = Draft::new();
     let step = draft.action(0, "set", "pump_1", Effect::Repeatable);
-    draft.node(step).retry = Some(Retry { times: 1, wait: 10 * MINUTE, only: Vec::new() });
+    draft.node(step).retry =
+        Some(Retry { times: 1, wait: 10 * MINUTE, factor: 1.0, max_wait: None, only: Vec::new() });
     let mut lab = Lab::new(InDoubt::Ask, &[Reply::Refused]);
     lab.start("r", &draft);
     lab.pass(5 * MINUTE);

@@ -36,6 +36,7 @@ impl Draft {
             places: Vec::new(),
             hold_states: BTreeMap::new(),
             stock: BTreeMap::new(),
+            resume_within: None,
         };
         let mut draft = Draft { graph };
         draft.add(None, "steps", NodeKind::Group { hold: Vec::new() });

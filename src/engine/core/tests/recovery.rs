@@ -157,6 +157,63 @@ fn an_engine_that_dies_while_it_holds_a_run_sends_the_hold_states_again() {
 }
 
 #[test]
+fn a_run_that_was_left_alone_too_long_asks_once_whether_it_may_go_on() {
+    let waiting = || {
+        let mut draft = Draft::new();
+        let start = draft.action(0, "start", "pump_1", Effect::Repeatable);
+        draft.starts(start, "pumps");
+        draft.wait(0, "wait", "1 h");
+        let finally = draft.finally();
+        let stop = draft.action(finally, "stop", "pump_1", Effect::Repeatable);
+        draft.stops(stop);
+        draft.graph.resume_within = Some(HOUR);
+        draft
+    };
+    let begun = |downtime: Duration| {
+        let mut lab = Lab::new(InDoubt::Ask, &[]);
+        lab.start("r", &waiting());
+        lab.restart(downtime);
+        lab
+    };
+    assert_eq!(begun(HOUR).state("r"), RunState::Running);
+    for unknown in [HOUR + SECOND, Duration::MAX] {
+        let mut lab = begun(unknown);
+        assert_eq!((lab.state("r"), lab.questions()), (RunState::Held, 1));
+        assert_eq!(lab.held, ["pump_1 Safe"]);
+        // Dying again does not forget it, and asks nothing twice.
+        for _ in 0..5 {
+            lab.restart(SECOND);
+        }
+        assert_eq!((lab.state("r"), lab.questions()), (RunState::Held, 1));
+        lab.answer("r", "steps", "resume", "Ada");
+        assert_eq!((lab.state("r"), lab.count("start")), (RunState::Running, 2));
+        lab.settle();
+        assert_eq!(lab.ending("r"), Some(Ending::Complete));
+    }
+    // Resuming it is an answer too, and so are the others.
+    let mut lab = begun(2 * HOUR);
+    lab.command("r", Command::Resume);
+    assert_eq!((lab.state("r"), lab.count("start")), (RunState::Running, 2));
+    for (answer, stops, ending) in [("stop", 1, Ending::Stopped), ("abort", 0, Ending::Aborted)] {
+        let mut lab = begun(2 * HOUR);
+        lab.answer("r", "steps", answer, "Ada");
+        lab.settle();
+        assert_eq!((lab.count("stop"), lab.ending("r")), (stops, Some(ending)));
+    }
+    // Nobody looks for a day: what it made cannot be trusted.
+    let mut lab = begun(2 * HOUR);
+    lab.pass(25 * HOUR);
+    assert_eq!((lab.count("stop"), lab.ending("r")), (1, Some(Ending::Invalid)));
+    // What has not begun cannot have spoilt.
+    let other = waiting();
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.give(Event::HoldAll { cause: Cause::Disk, detail: String::new() });
+    lab.start("r", &other);
+    lab.restart(2 * HOUR);
+    assert_eq!((lab.state("r"), lab.questions(), lab.count("start")), (RunState::Running, 0, 1));
+}
+
+#[test]
 fn a_repeatable_command_is_sent_again_only_while_its_step_is_the_current_one() {
     let mut draft = Draft::new();
     draft.action(0, "set", "pump_1", Effect::Repeatable);
