@@ -15,7 +15,7 @@ use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, StopHistory, control,
+    Observer, Questions, StopHistory, control,
 };
 use crate::expr::Value;
 use crate::server::Server;
@@ -288,6 +288,10 @@ pub(super) struct Work {
     pub(super) disk_low: bool,
     /// An emergency stop that was not cleared.
     pub(super) stopped: Option<StopHistory>,
+    /// Questions that the engine before had asked.
+    pub(super) questions: Questions,
+    /// Commands that this engine begins with.
+    pub(super) go_on: Vec<Control>,
 }
 
 /// How an engine ended.
@@ -372,6 +376,11 @@ async fn go(
     });
     if let Some(stop) = &work.stopped {
         engine.restore_stop(stop);
+    }
+    engine.set_questions(work.questions);
+    for control in work.go_on {
+        // The inbox is empty; more runs than it has room for wait for another `resume`.
+        let _ = handle.ask(control);
     }
     if signals {
         engine.watch_disk(Disk::new(&work.state, work.disk_low));

@@ -5,17 +5,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{ResumeArgs, Speed, TimeArgs};
+use super::args::{CommandArgs, ResumeArgs, Speed, StateArgs, TimeArgs};
 use super::launch::Work;
+use super::live::{self, Engine};
 use super::run::{Outcome, compiler, finish, in_doubt, plan, rules, single_rules, slack, usage};
-use super::{Exit, check, launch, output, progress, summary};
+use super::user::user;
+use super::{Exit, check, command, launch, output, progress, summary};
 use crate::compiler::{Bundle, campaign};
 use crate::engine::campaign::{CampaignRecord, Experiment};
-use crate::engine::core::{Core, Tick};
-use crate::engine::shell::{Brain, CampaignBrain, History, Passed, SinglePoint, goal, passed};
+use crate::engine::core::{Cause, Command, Core, RunState, Tick};
+use crate::engine::shell::{
+    Brain, CampaignBrain, Control, History, Passed, SinglePoint, goal, passed,
+};
 use crate::store::{Journal, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
+    // With an engine at work it is a command like others; without one it starts one.
+    if let Ok(Engine::Live(mut client)) = live::find(&args.state.state) {
+        let command = CommandArgs {
+            id: args.id.clone(),
+            by: args.by.clone(),
+            reason: args.reason.clone(),
+            wait: args.wait,
+            state: StateArgs { state: args.state.state.clone() },
+        };
+        return live::end(command::give(&mut client, Command::Resume, &command, json), json);
+    }
     match resume(args, json) {
         Ok(exit) => exit,
         Err((exit, message)) => {
@@ -105,6 +120,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
             core.open_runs().count()
         ));
     }
+    let by = args.by.clone().unwrap_or_else(user);
+    let go_on = to_go_on(&core, machine.told.is_some().then_some(id.as_str()), &by, &args.reason);
     let bundle = Arc::new(bundle);
     let work = Work {
         bundle: Arc::clone(&bundle),
@@ -117,6 +134,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         resuming: true,
         disk_low: history.disk_low,
         stopped: history.stopped,
+        questions: history.asked,
+        go_on,
     };
     let compile = compiler(&bundle);
     let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();
@@ -132,6 +151,24 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         engine.set_campaign(machine, brain, compile, stop, objectives, begin)
     });
     finish(worked, &bundle, search.as_ref(), folder, json)
+}
+
+/// What the person who resumes lets go on: what people had paused or held when the engine ended.
+/// What else holds a run stays, until it has passed.
+fn to_go_on(core: &Core, campaign: Option<&str>, by: &str, reason: &str) -> Vec<Control> {
+    let paused = core.open_runs().filter(|run| match run.state() {
+        RunState::Pausing | RunState::Paused => true,
+        RunState::Holding | RunState::Held => run.holds.iter().all(|h| h.cause == Cause::Person),
+        _ => run.paused,
+    });
+    let targets = campaign.map(str::to_owned).into_iter().chain(paused.map(|run| run.id.clone()));
+    let resume = |target| Control::Command {
+        target: Some(target),
+        command: Command::Resume,
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+    };
+    targets.map(resume).collect()
 }
 
 /// As the last engine ran, unless said otherwise.

@@ -14,7 +14,7 @@ use crate::compiler::{Bundle, Request, campaign, check_bundle, compile, first_gu
 use crate::engine::campaign::{Campaign, CampaignRecord, Experiment, Rules};
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
-    Brain, CampaignBrain, Compile, EngineError, History, SinglePoint, goal,
+    Brain, CampaignBrain, Compile, EngineError, History, Questions, SinglePoint, goal,
 };
 use crate::expr::Value;
 use crate::spec::campaign as spec;
@@ -246,6 +246,8 @@ impl Context {
             resuming: false,
             disk_low: self.history.disk_low,
             stopped: None,
+            questions: Questions::default(),
+            go_on: Vec::new(),
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);
@@ -284,6 +286,8 @@ impl Context {
             resuming: false,
             disk_low: self.history.disk_low,
             stopped: None,
+            questions: Questions::default(),
+            go_on: Vec::new(),
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);

@@ -15,7 +15,7 @@ use super::estop::Stop;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
-use super::view::QuestionView;
+use super::questions::Questions;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
@@ -130,7 +130,7 @@ pub struct Engine<I> {
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
     /// Questions that stand open.
-    pub(super) questions: Vec<QuestionView>,
+    pub(super) questions: Questions,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
     /// Clocks and disk.
@@ -168,7 +168,7 @@ impl<I: Instruments> Engine<I> {
             notices: setup.notices,
             controls: setup.controls,
             desk: Desk::default(),
-            questions: Vec::new(),
+            questions: Questions::default(),
             observer: setup.observer,
             search: None,
             watch: Watch::new(),
@@ -232,6 +232,11 @@ impl<I: Instruments> Engine<I> {
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
+    }
+
+    /// Questions that the engine before had asked.
+    pub fn set_questions(&mut self, questions: Questions) {
+        self.questions = questions;
     }
 
     /// The journal, for reading while the engine rests.
@@ -459,7 +464,7 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    fn note_campaign(&mut self, record: CampaignRecord) -> Result<(), EngineError> {
+    pub(super) fn note_campaign(&mut self, record: CampaignRecord) -> Result<(), EngineError> {
         let now = self.now();
         let Some(search) = self.search.as_mut() else { return Ok(()) };
         search.machine.apply(&record, now);
