@@ -56,6 +56,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Check that the journal was not changed.
     Verify(StateArgs),
+    /// Derive every decision in the journal again and report the first difference.
+    Replay(ReplayJournalArgs),
     /// Definitions, and tools for one device: call, probe, record, replay, trace.
     Instrument(InstrumentArgs),
     /// Run the virtual instruments of a lab on real wires.
@@ -291,6 +293,14 @@ pub struct NoteArgs {
 pub struct StatusArgs {
     /// Campaign; all if not given.
     pub id: Option<String>,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop replay`
+#[derive(Debug, Args)]
+pub struct ReplayJournalArgs {
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

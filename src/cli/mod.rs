@@ -22,6 +22,7 @@ mod note;
 mod now;
 mod output;
 mod progress;
+mod replay;
 mod resume;
 mod run;
 mod schema;
@@ -61,6 +62,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args, json),
+        Command::Replay(args) => replay::run(&args, json),
         Command::Instrument(args) => instrument::run(&args, json),
         Command::Simulator(args) => simulator::run(&args),
         Command::Optimize => {

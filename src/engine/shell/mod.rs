@@ -30,6 +30,7 @@ mod perform;
 mod process;
 mod progress;
 mod questions;
+mod replay;
 mod search;
 pub mod view;
 mod watch;
@@ -55,4 +56,5 @@ pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, 
 pub use notes::note_without_engine;
 pub use progress::{Observer, Progress};
 pub use questions::{Answered, Questions};
+pub use replay::{Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
