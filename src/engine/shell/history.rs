@@ -62,7 +62,7 @@ pub struct PersonHistory {
 }
 
 /// One campaign.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CampaignHistory {
     /// Its state; its rules stop nothing until the caller sets them.
     pub machine: Campaign,
@@ -74,6 +74,10 @@ pub struct CampaignHistory {
     pub seed: u64,
     /// Experiments at most.
     pub experiments: u32,
+    /// Values given to the protocol of a single run.
+    pub parameters: BTreeMap<String, Value>,
+    /// Key it was asked for with.
+    pub key: Option<String>,
     /// When it began, milliseconds since 1970.
     pub wall_ms: i64,
 }
@@ -255,13 +259,18 @@ impl History {
     }
 
     fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
-        if let CampaignRecord::Started { name, bundle, seed, experiments, .. } = record {
+        if let CampaignRecord::Started {
+            name, bundle, seed, experiments, parameters, key, ..
+        } = record
+        {
             self.campaigns.push(CampaignHistory {
-                machine: Campaign::new(id.to_owned(), unbounded()),
+                machine: Campaign::new(id.to_owned(), Rules::unbounded()),
                 name: name.clone(),
                 bundle: bundle.clone(),
                 seed: *seed,
                 experiments: *experiments,
+                parameters: parameters.clone(),
+                key: key.clone(),
                 wall_ms,
             });
         }
@@ -434,18 +443,6 @@ impl RunHistory {
     /// How long it took, or has taken so far.
     pub fn duration(&self, now: Tick) -> Duration {
         self.ended.unwrap_or(now).since(self.started)
-    }
-}
-
-/// Rules that stop nothing; for looking at the past.
-fn unbounded() -> Rules {
-    Rules {
-        experiments: u32::MAX,
-        time: None,
-        parallel: 1,
-        batch: 1,
-        replicates: 1,
-        pause_after: 0,
     }
 }
 

@@ -131,9 +131,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Campaigns of that name that are not over, or all of them.
     fn campaigns_meant(&self, target: Option<&str>) -> Vec<String> {
-        self.search
-            .iter()
-            .map(|s| &s.machine)
+        self.campaigns()
             .filter(|m| m.ended.is_none() && target.is_none_or(|t| t == m.id))
             .map(|m| m.id.clone())
             .collect()
@@ -157,7 +155,7 @@ impl<I: Instruments> Engine<I> {
         command: Command,
         by: &str,
     ) -> Result<Subject, EngineError> {
-        let machine = self.search.as_ref().map(|s| &s.machine).filter(|m| m.id == id);
+        let machine = self.campaign(&id);
         let before = machine.map_or("over", campaign_state);
         let result = match (command, before) {
             (Command::Pause | Command::Hold, "running")
@@ -170,19 +168,19 @@ impl<I: Instruments> Engine<I> {
         };
         if result == Obeyed::Accepted {
             let idle = machine.is_some_and(|m| m.active_runs() == 0);
-            self.note_campaign(CampaignRecord::Told { command, by: by.to_owned() })?;
+            self.note_campaign(&id, CampaignRecord::Told { command, by: by.to_owned() })?;
             // With nothing under way it ends here and now, also where nothing could be started.
             match command {
                 Command::Stop if idle => {
-                    self.end_campaign(EndReason::Person(format!("stopped by {by}")))?;
+                    self.end_campaign(&id, EndReason::Person(format!("stopped by {by}")))?;
                 }
                 Command::Abort if idle => {
-                    self.end_campaign(EndReason::Person(format!("aborted by {by}")))?;
+                    self.end_campaign(&id, EndReason::Person(format!("aborted by {by}")))?;
                 }
                 _ => {}
             }
         }
-        let machine = self.search.as_ref().map(|s| &s.machine).filter(|m| m.id == id);
+        let machine = self.campaign(&id);
         let state = machine.map_or("over", campaign_state).to_owned();
         let why = match result {
             Obeyed::Refused => format!("campaign `{id}` is {before}"),
