@@ -102,7 +102,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: false,
-        disk_low: history.disk_low,
+        away: None,
         stopped: None,
         questions: Questions::default(),
         go_on: Vec::new(),
