@@ -59,6 +59,6 @@ pub use notes::note_without_engine;
 pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
 pub use questions::{Answered, Questions};
-pub use replay::{Replayed, replay};
+pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
