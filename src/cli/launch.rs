@@ -17,7 +17,7 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, StopHistory, control,
+    Observer, Passed, Questions, StopHistory, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -230,10 +230,14 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
-    /// The last engine had run out of disk.
-    pub(super) disk_low: bool,
+    /// How long nobody was at work before, if that is known.
+    pub(super) away: Option<Passed>,
     /// An emergency stop that was not cleared.
     pub(super) stopped: Option<StopHistory>,
+    /// Questions that the engine before had asked.
+    pub(super) questions: Questions,
+    /// Commands that this engine begins with.
+    pub(super) go_on: Vec<Control>,
 }
 
 /// How an engine ended.
@@ -319,24 +323,35 @@ async fn go(
     if let Some(stop) = &work.stopped {
         engine.restore_stop(stop);
     }
+    engine.set_questions(work.questions);
+    for control in work.go_on {
+        // The inbox is empty; more runs than it has room for wait for another `resume`.
+        let _ = handle.ask(control);
+    }
     if signals {
-        engine.watch_disk(Disk::new(&work.state, work.disk_low));
+        engine.watch_disk(Disk::new(&work.state));
     }
     let prepared = engine
         .begin(work.epoch, word)
-        .map(|()| {
+        .and_then(|()| {
+            if let Some(away) = &work.away {
+                engine.was_away(away)?;
+            }
             if work.resuming {
                 engine.recover(word == "virtual");
             }
+            Ok(())
         })
         .and_then(|()| prepare(&mut engine));
-    if let Err(error) = prepared {
-        return Ok(Worked::Broke(error));
-    }
     if signals {
         tokio::spawn(interrupts(handle));
     }
-    let worked = match engine.work().await {
+    let worked = match prepared {
+        Ok(()) => engine.work().await,
+        // Runs of the engine before may have left instruments at work.
+        Err(error) => Err(error),
+    };
+    let worked = match worked {
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),

@@ -15,8 +15,8 @@ use super::estop::Stop;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::questions::Questions;
 use super::searches::{Finished, Searches};
-use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
@@ -126,7 +126,7 @@ pub struct Engine<I> {
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
     /// Questions that stand open.
-    pub(super) questions: Vec<QuestionView>,
+    pub(super) questions: Questions,
     pub(super) observer: Observer,
     pub(super) searches: Searches,
     /// Work goes on when there is nothing left to do.
@@ -171,7 +171,7 @@ impl<I: Instruments> Engine<I> {
             notices: setup.notices,
             controls: setup.controls,
             desk: Desk::default(),
-            questions: Vec::new(),
+            questions: Questions::default(),
             observer: setup.observer,
             searches: Searches::new(),
             endless: false,
@@ -228,10 +228,16 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
+        let downtime = self.watch.downtime();
+        self.own.push_back(Event::Recovered { downtime });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
+    }
+
+    /// Questions that the engine before had asked.
+    pub fn set_questions(&mut self, questions: Questions) {
+        self.questions = questions;
     }
 
     /// The journal, for reading while the engine rests.
@@ -484,6 +490,8 @@ impl<I: Instruments> Engine<I> {
         if let Err(error) = written {
             // Telemetry gives way before the journal does: say so once and go on without it.
             tracing::warn!(%error, "telemetry is no longer written");
+            let detail = format!("telemetry is no longer written: {error}");
+            self.told.push(Progress::Engine { detail });
             self.telemetry = None;
         }
     }
