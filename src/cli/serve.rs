@@ -157,6 +157,7 @@ async fn work(
     if let Some(stop) = &history.stopped {
         engine.restore_stop(stop);
     }
+    engine.set_questions(history.asked.clone());
     engine.watch_disk(Disk::new(house.folder));
     let begun = engine
         .begin(history.epoch + 1, word)

@@ -238,8 +238,8 @@ impl<I: Instruments> Engine<I> {
         if !service.missing.is_empty() {
             add(&mut line, &format!("waits for {}", service.missing));
         }
-        if !self.questions.is_empty() {
-            add(&mut line, &format!("{} questions wait for an answer", self.questions.len()));
+        if !self.questions.open.is_empty() {
+            add(&mut line, &format!("{} questions wait for an answer", self.questions.open.len()));
         }
         if service.leaving.is_some() {
             add(&mut line, "ends, holding its runs");
