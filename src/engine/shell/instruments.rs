@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::driver::{self, EmergencyStop};
+use crate::driver::{self, EmergencyStop, Health};
 use crate::expr::Value;
 use crate::wire::Clock;
 
@@ -38,6 +38,17 @@ pub trait Instruments: Send {
     /// Their emergency stop.
     fn emergency(&self) -> EmergencyStop {
         EmergencyStop::detached(Clock::real())
+    }
+
+    /// The pulse that they want to feel before they keep a device's own watchdog from acting.
+    fn health(&self) -> Health {
+        Health::detached(Clock::real())
+    }
+
+    /// A person says that an instrument may be used although it is another unit than before; its
+    /// identity now, if it tells one.
+    fn accept(&self, instrument: &str) -> Result<Option<String>, Refused> {
+        Err(Refused(format!("nothing is known of `{instrument}`")))
     }
 
     /// From now on they take commands of the engine with this fencing epoch, and of no other.

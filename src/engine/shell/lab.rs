@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use super::instruments::{Instruments, Refused};
 use crate::driver::{
-    self, Command, EmergencyStop, Fleet, InstrumentSetup, Lease, LineStop, Notice, Secret,
+    self, Command, EmergencyStop, Fleet, Health, InstrumentSetup, Lease, LineStop, Notice, Secret,
     written_values,
 };
 use crate::expr::Value;
@@ -54,6 +54,20 @@ impl LabInstruments {
         dialer: Dialer,
         notices: mpsc::Sender<Notice>,
         seed: u64,
+    ) -> Result<LabInstruments, LabError> {
+        let known = BTreeMap::new();
+        LabInstruments::start_knowing(lab, definitions, clock, dialer, notices, seed, &known)
+    }
+
+    /// The same, with the identity of each unit that was there before.
+    pub fn start_knowing(
+        lab: &Lab,
+        definitions: &BTreeMap<String, Arc<Instrument>>,
+        clock: &Clock,
+        dialer: Dialer,
+        notices: mpsc::Sender<Notice>,
+        seed: u64,
+        known: &BTreeMap<String, String>,
     ) -> Result<LabInstruments, LabError> {
         let mut wrong = Vec::new();
         let mut setups = Vec::new();
@@ -109,7 +123,7 @@ impl LabInstruments {
         let names = setups.iter().map(|s| s.name.clone()).collect();
         let runtime = runtime_of(clock)?;
         let entered = runtime.as_ref().map(Runtime::enter);
-        let fleet = Fleet::start(setups, clock.clone(), dialer, notices, seed)
+        let fleet = Fleet::start_knowing(setups, clock.clone(), dialer, notices, seed, known)
             .map_err(|all| LabError(all.iter().map(ToString::to_string).collect()));
         drop(entered);
         match fleet {
@@ -344,6 +358,14 @@ impl Instruments for LabInstruments {
 
     fn emergency(&self) -> EmergencyStop {
         self.fleet.emergency()
+    }
+
+    fn health(&self) -> Health {
+        self.fleet.health()
+    }
+
+    fn accept(&self, instrument: &str) -> Result<Option<String>, Refused> {
+        Ok(self.fleet.accept(instrument)?)
     }
 
     fn obey(&self, epoch: u64) {
