@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use labloop::compiler::graph::{Edge, Effect, Graph, Node, NodeId, NodeKind, OnError, Place};
-use labloop::driver::{Notice, Outcome};
+use labloop::driver::{EmergencyStop, Notice, Outcome};
 use labloop::engine::core::{Action, Core, Event, InDoubt, Terms, Tick};
+use labloop::engine::shell::control::channel;
 use labloop::engine::shell::{Engine, EngineSetup, Instruments, Refused};
 use labloop::expr::{Expr, Value};
 use labloop::store::{Durability, Journal};
@@ -127,7 +128,7 @@ fn run(folder: &Path, durability: Durability, runs: u32, steps: u32) -> Duration
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let took = runtime.block_on(async {
         let (sender, notices) = mpsc::channel(4_096);
-        let (_keep, controls) = mpsc::channel(1);
+        let (_keep, controls) = channel(EmergencyStop::detached(Clock::real()));
         let mut engine = Engine::new(EngineSetup {
             journal: Journal::open(folder, durability).unwrap(),
             telemetry: None,

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use labloop::compiler::graph::{Edge, Effect, Graph, Node, NodeId, NodeKind, OnError, Place};
-use labloop::driver::{Notice, Outcome};
+use labloop::driver::{EmergencyStop, Notice, Outcome};
 use labloop::engine::core::{Core, InDoubt};
+use labloop::engine::shell::control::channel;
 use labloop::engine::shell::{Engine, EngineError, EngineSetup, Instruments, Refused};
 use labloop::expr::Value;
 use labloop::store::{Durability, Journal};
@@ -115,7 +116,7 @@ fn a_journal_that_fails_stops_the_sending_and_makes_safe_what_was_started() {
     let told = Arc::new(Mutex::new(Vec::new()));
     runtime.block_on(async {
         let (sender, notices) = mpsc::channel(16);
-        let (_keep, controls) = mpsc::channel(1);
+        let (_keep, controls) = channel(EmergencyStop::detached(Clock::real()));
         let mut engine = Engine::new(EngineSetup {
             journal: Journal::open(&folder, Durability::Power).unwrap(),
             telemetry: None,

@@ -20,6 +20,7 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
     ("wire", &[], &["rusqlite"]),
     ("driver", &["units", "expr", "spec", "wire"], &["rusqlite"]),
     ("store", &[], &["tokio"]),
+    ("server", &["engine"], &["rusqlite", "std::net"]),
     (
         "engine/core",
         &["units", "expr", "compiler", "scheduler", "engine"],

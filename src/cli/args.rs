@@ -1,6 +1,7 @@
 //! What can be written on the command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -35,6 +36,14 @@ pub enum Command {
     Run(RunArgs),
     /// Go on with what was under way when labloop last ended.
     Resume(ResumeArgs),
+    /// Start no new step; those under way come to their end, instruments stay as they are.
+    Pause(CommandArgs),
+    /// Stop at once and keep safe: instruments go to their hold states.
+    Hold(CommandArgs),
+    /// End the steps under way, then run `finally`.
+    Stop(CommandArgs),
+    /// Send the safe states now.
+    Abort(CommandArgs),
     /// Say what is going on, or was.
     Status(StatusArgs),
     /// Write results, telemetry and provenance for other programs.
@@ -185,6 +194,26 @@ pub struct ResumeArgs {
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop pause`, `hold`, `stop`, `abort`
+#[derive(Debug, Args)]
+pub struct CommandArgs {
+    /// Run or campaign; all that the engine has under way if not given.
+    #[arg(value_name = "RUN|CAMPAIGN")]
+    pub id: Option<String>,
+    /// Who commands it; the user of this terminal if not given.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Why, for the journal.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+    /// Stay for the outcome so long at most.
+    #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = super::command::parse_wait)]
+    pub wait: Duration,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

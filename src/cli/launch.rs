@@ -14,10 +14,11 @@ use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, Instruments, LabInstruments,
-    Observer, StopHistory,
+    Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
+    Observer, StopHistory, control,
 };
 use crate::expr::Value;
+use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, ValueType, Written};
 use crate::store::{Durability, Journal, TelemetryWriter};
@@ -344,7 +345,6 @@ async fn go(
     prepare: impl FnOnce(&mut Engine<LabInstruments>) -> Result<(), EngineError>,
 ) -> Result<Worked, String> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
-    let (controls_in, controls) = mpsc::channel(16);
     let instruments =
         LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
             .map_err(|e| e.to_string())?;
@@ -352,6 +352,9 @@ async fn go(
     if let Some(stop) = &work.stopped {
         instruments.emergency().press(&stop.by);
     }
+    let (handle, controls) = control::channel(instruments.emergency());
+    // Before the instruments are there: an engine that waits for them can be told to stop, too.
+    let server = if signals { listen(&work.state, &handle) } else { None };
     if let Err(missing) = connected(&instruments).await {
         return Ok(Worked::Unreachable(missing));
     }
@@ -385,15 +388,31 @@ async fn go(
         return Ok(Worked::Broke(error));
     }
     if signals {
-        tokio::spawn(interrupts(controls_in));
+        tokio::spawn(interrupts(handle));
     }
-    match engine.work().await {
-        Ok(finished) => Ok(Worked::Finished(Box::new(finished), Box::new(engine))),
+    let worked = match engine.work().await {
+        Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         Err(error) => {
             for instrument in engine.give_up().await {
                 output::error(format!("{instrument} was NOT CONFIRMED SAFE: look at it now"));
             }
-            Ok(Worked::Broke(error))
+            Worked::Broke(error)
+        }
+    };
+    // Last words reach whoever waits for them.
+    drop(server);
+    Ok(worked)
+}
+
+/// Takes commands from other terminals. An engine without this can still be stopped by Ctrl-C.
+fn listen(state: &Path, handle: &Handle) -> Option<Server> {
+    match Server::start(state, handle.clone()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            output::error(format!(
+                "commands from other terminals cannot reach this engine, only Ctrl-C can: {error}"
+            ));
+            None
         }
     }
 }
@@ -416,7 +435,7 @@ async fn connected(instruments: &LabInstruments) -> Result<(), String> {
 }
 
 /// First Ctrl-C: end the step and run `finally`. Second: safe states now.
-async fn interrupts(controls: mpsc::Sender<Control>) {
+async fn interrupts(handle: Handle) {
     use crate::engine::core::Command;
     for (command, said) in [
         (
@@ -430,8 +449,8 @@ async fn interrupts(controls: mpsc::Sender<Control>) {
         }
         output::say(said);
         INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed);
-        let by = "Ctrl-C".to_owned();
-        if controls.send(Control::Command { run: None, command, by }).await.is_err() {
+        let (by, reason) = ("Ctrl-C".to_owned(), String::new());
+        if handle.ask(Control::Command { target: None, command, by, reason }).is_err() {
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod command;
 mod completion;
 mod exit;
 mod explain;
@@ -12,6 +13,7 @@ mod graph;
 mod init;
 mod instrument;
 mod launch;
+mod live;
 mod lsp;
 mod mirrors;
 mod output;
@@ -23,6 +25,7 @@ mod simulator;
 mod status;
 mod stops;
 mod summary;
+mod user;
 mod verify;
 
 pub mod optimize;
@@ -31,6 +34,8 @@ pub use args::Cli;
 pub use exit::Exit;
 
 use args::Command;
+
+use crate::engine::core;
 
 /// Runs one command line and says how it ended.
 pub fn run(cli: Cli) -> Exit {
@@ -42,6 +47,10 @@ pub fn run(cli: Cli) -> Exit {
         Command::Graph(args) => graph::run(&args),
         Command::Run(args) => run::run(&args, json),
         Command::Resume(args) => resume::run(&args, json),
+        Command::Pause(args) => command::run(core::Command::Pause, &args, json),
+        Command::Hold(args) => command::run(core::Command::Hold, &args, json),
+        Command::Stop(args) => command::run(core::Command::Stop, &args, json),
+        Command::Abort(args) => command::run(core::Command::Abort, &args, json),
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args, json),

@@ -147,6 +147,10 @@ impl Display {
                 self.line(&format!("  !    the emergency stop was cleared by {by}"));
             }
             Progress::Engine { detail } => self.line(&format!("  !    {detail}")),
+            Progress::Commanded { command, by, reason } => {
+                let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+                self.line(&format!("  >    {} by {by}{why}", command.as_str()));
+            }
             Progress::CampaignEnded { reason } => {
                 self.clear();
                 self.line(&format!("Campaign over: {}.", reason_text(reason)));
@@ -300,6 +304,9 @@ fn as_json(progress: &Progress) -> Option<serde_json::Value> {
         }
         Progress::Cleared { by } => json!({"event": "emergency_stop_cleared", "by": by}),
         Progress::Engine { detail } => json!({"event": "engine", "detail": detail}),
+        Progress::Commanded { command, by, reason } => {
+            json!({"event": "commanded", "command": command, "by": by, "reason": reason})
+        }
         Progress::CampaignEnded { reason } => json!({"event": "campaign_ended", "reason": reason}),
     })
 }

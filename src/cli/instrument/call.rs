@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::super::args::{CallArgs, Speed, TimeArgs};
 use super::super::launch::{self, World};
-use super::super::{Exit, output, run::after};
+use super::super::{Exit, output, run::after, user::user};
 use super::chosen::{Chosen, Wanted};
 use super::runtime;
 use super::shown::{Watch, report};
@@ -377,22 +376,5 @@ async fn interrupts(stop: mpsc::Sender<()>, interrupted: Arc<AtomicBool>) {
         if stop.send(()).await.is_err() {
             return;
         }
-    }
-}
-
-/// Who gives the command: the user of this process, by the system's list of users.
-fn user() -> String {
-    let id = std::fs::metadata("/proc/self").map(|found| found.uid());
-    let Ok(id) = id else { return "unknown".to_owned() };
-    let list = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = list.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, number) = (fields.next()?, fields.nth(1)?);
-        (number.parse() == Ok(id)).then(|| name.to_owned())
-    });
-    let name = name.unwrap_or_else(|| format!("user {id}"));
-    match std::env::var("SUDO_USER") {
-        Ok(person) if id == 0 && !person.is_empty() => format!("{person} (as {name})"),
-        _ => name,
     }
 }

@@ -9,17 +9,20 @@ use tokio::sync::{mpsc, watch};
 use super::analyses::{self, Analyses};
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::bulk;
+use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
 use super::instruments::Instruments;
+use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
-use crate::engine::core::{Command, Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
+use crate::engine::core::{Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -29,38 +32,6 @@ const BATCH: usize = 1_024;
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
-
-/// What a person may ask of the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Control {
-    /// To one run, or all if `None`.
-    Command {
-        /// Run.
-        run: Option<String>,
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
-    /// The emergency stop is cleared.
-    Clear {
-        /// Who.
-        by: String,
-        /// Why, although instruments are not confirmed safe.
-        reason: Option<String>,
-    },
-    /// The answer to a question.
-    Answer {
-        /// Run.
-        run: String,
-        /// Step.
-        path: String,
-        /// One of the options.
-        answer: String,
-        /// Who.
-        by: String,
-    },
-}
 
 /// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +67,7 @@ pub struct EngineSetup<I> {
     /// From the drivers.
     pub notices: mpsc::Receiver<Notice>,
     /// From people.
-    pub controls: mpsc::Receiver<Control>,
+    pub controls: Inbox,
     /// Who watches.
     pub observer: Observer,
     /// The pure core, with its history applied when resuming.
@@ -155,7 +126,11 @@ pub struct Engine<I> {
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
     notices: mpsc::Receiver<Notice>,
-    controls: mpsc::Receiver<Control>,
+    pub(super) controls: Inbox,
+    /// Who asked for what and is not answered yet.
+    pub(super) desk: Desk,
+    /// Questions that stand open.
+    pub(super) questions: Vec<QuestionView>,
     pub(super) observer: Observer,
     pub(super) search: Option<Search>,
     /// Clocks and disk.
@@ -165,7 +140,7 @@ pub struct Engine<I> {
     pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
     /// What is known of the one that is pressed.
     pub(super) stop: Option<Stop>,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
@@ -192,6 +167,8 @@ impl<I: Instruments> Engine<I> {
             telemetry: setup.telemetry,
             notices: setup.notices,
             controls: setup.controls,
+            desk: Desk::default(),
+            questions: Vec::new(),
             observer: setup.observer,
             search: None,
             watch: Watch::new(),
@@ -294,6 +271,7 @@ impl<I: Instruments> Engine<I> {
             }
             if self.is_idle() {
                 self.flush_telemetry();
+                self.close_desk();
                 return Ok(self.finished.clone());
             }
             self.wait().await?;
@@ -376,7 +354,7 @@ impl<I: Instruments> Engine<I> {
                 self.stop_seen.mark_changed();
                 self.look_at_stop()?;
             }
-            Some(control) = self.controls.recv() => self.take_control(control)?,
+            Some(request) = self.controls.next() => self.take_request(request)?,
             notice = self.notices.recv() => match notice {
                 Some(notice) => self.take_notice(notice)?,
                 None => return Err(EngineError::Deserted),
@@ -409,42 +387,13 @@ impl<I: Instruments> Engine<I> {
         }
     }
 
-    fn take_control(&mut self, control: Control) -> Result<(), EngineError> {
-        match control {
-            Control::Clear { by, reason } => {
-                if let Err(why) = self.clear_stop(&by, reason.as_deref())? {
-                    let detail = format!("the emergency stop was not cleared: {why}");
-                    self.told(Progress::Engine { detail });
-                }
-                Ok(())
-            }
-            Control::Answer { run, path, answer, by } => {
-                self.step(Event::Answer { run, path, question: None, answer, by })
-            }
-            Control::Command { run, command, by } => {
-                let runs: Vec<String> = match run {
-                    Some(run) => vec![run],
-                    None => self.core.open_runs().map(|r| r.id.clone()).collect(),
-                };
-                let none_open = runs.is_empty();
-                for run in runs {
-                    self.step(Event::Command { run, command, by: by.clone() })?;
-                }
-                // Between two runs there is nothing to stop but the campaign itself.
-                if none_open && matches!(command, Command::Stop | Command::Abort) {
-                    self.end_campaign(EndReason::Person(format!("ended by {by}")))?;
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// One event through the core; its records and actions are collected for the next commit.
     pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
         for mut record in output.records {
             self.tell(&record);
+            self.overhear(&record);
             if let Record::Resolved { run, step, trace, .. } = &mut record {
                 *trace = self.witness_trace(run, &step.key, Vec::new());
             }
@@ -461,6 +410,7 @@ impl<I: Instruments> Engine<I> {
             }
         }
         self.actions.extend(output.actions);
+        self.desk.hear(output.replies);
         Ok(())
     }
 
@@ -622,7 +572,7 @@ impl<I: Instruments> Engine<I> {
         }
     }
 
-    fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
+    pub(super) fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
         if self.search.as_ref().is_some_and(|s| s.machine.ended.is_none()) {
             self.note_campaign(CampaignRecord::Ended { reason })?;
         }
@@ -660,6 +610,7 @@ impl<I: Instruments> Engine<I> {
         for told in std::mem::take(&mut self.told) {
             (self.observer)(&told);
         }
+        self.reply();
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::Record;
+use crate::engine::core::{Command, Record};
 use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
@@ -168,6 +168,31 @@ pub enum EngineRecord {
         /// Bytes that are free.
         free: u64,
     },
+    /// A person commanded something, and it is being carried out.
+    Commanded {
+        /// What.
+        command: Command,
+        /// Run or campaign it was for; all if `None`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+        /// Runs and campaigns that this meant.
+        of: Vec<String>,
+        /// Who.
+        by: String,
+        /// Why, if that was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// A person wrote something down.
+    Note {
+        /// What.
+        text: String,
+        /// Run, campaign or instrument it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about: Option<String>,
+        /// Who.
+        by: String,
+    },
 }
 
 /// A moment on the clock that runs from the start of a machine, which nobody can set.
@@ -248,6 +273,8 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Gap { .. } => "engine_gap",
         EngineRecord::DiskLow { .. } => "engine_disk_low",
         EngineRecord::DiskBack { .. } => "engine_disk_back",
+        EngineRecord::Commanded { .. } => "engine_commanded",
+        EngineRecord::Note { .. } => "engine_note",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
         EngineRecord::MadeSafe { .. } => "engine_made_safe",
         EngineRecord::Cleared { .. } => "engine_cleared",

@@ -219,7 +219,9 @@ impl History {
             | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. } => {}
+            | EngineRecord::Gap { .. }
+            | EngineRecord::Commanded { .. }
+            | EngineRecord::Note { .. } => {}
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::view::InstrumentView;
 use crate::driver::{self, EmergencyStop, Health};
 use crate::expr::Value;
 use crate::wire::Clock;
@@ -56,6 +57,11 @@ pub trait Instruments: Send {
 
     /// Every instrument.
     fn names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Whether each can be used now, for people.
+    fn conditions(&self) -> Vec<InstrumentView> {
         Vec::new()
     }
 }

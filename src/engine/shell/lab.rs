@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
 use super::instruments::{Instruments, Refused};
+use super::view::InstrumentView;
 use crate::driver::{
     self, Command, EmergencyStop, Fleet, Health, InstrumentSetup, Lease, LineStop, Notice, Secret,
     written_values,
@@ -375,5 +376,16 @@ impl Instruments for LabInstruments {
 
     fn names(&self) -> Vec<String> {
         self.names.clone()
+    }
+
+    fn conditions(&self) -> Vec<InstrumentView> {
+        self.names
+            .iter()
+            .map(|name| {
+                let why = self.fleet.why_not_ready(name);
+                let (instrument, ready) = (name.clone(), why.is_none());
+                InstrumentView { instrument, ready, why: why.unwrap_or_default() }
+            })
+            .collect()
     }
 }

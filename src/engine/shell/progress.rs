@@ -1,7 +1,7 @@
 //! What the engine tells whoever watches.
 
 use crate::engine::campaign::{Conclusion, EndReason, Hypothesis, Verdict};
-use crate::engine::core::Ending;
+use crate::engine::core::{Command, Ending};
 
 /// Something happened that people may want to see. Already durable when told.
 #[derive(Debug, Clone)]
@@ -119,6 +119,15 @@ pub enum Progress {
     Engine {
         /// What, as a sentence.
         detail: String,
+    },
+    /// A person commanded something, and it is being carried out.
+    Commanded {
+        /// What.
+        command: Command,
+        /// Who.
+        by: String,
+        /// Why, if that was said.
+        reason: String,
     },
     /// The campaign is over.
     CampaignEnded {

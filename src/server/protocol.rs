@@ -1,0 +1,113 @@
+//! What crosses the control socket: one JSON object a line, in both directions. The page for people
+//! is `docs/reference/control.md`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::shell::Control;
+use crate::engine::shell::control::{Outcome, Refusal, RefusalKind, Reply};
+
+/// Version of the protocol: raised when an old client would misunderstand a new engine.
+pub const VERSION: u32 = 1;
+/// Longest line of a client, in bytes: a note or the text of an edit, with room to spare.
+pub const LINE_MAX: usize = 256 * 1024;
+
+/// A line of a client.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ask {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is asked.
+    pub control: Control,
+    /// Stay for what a command leads to, so long at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub wait_ms: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// A line of the engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is told.
+    pub say: Say,
+}
+
+/// What an engine tells.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Say {
+    /// The answer to a request: exactly one for each line.
+    Reply(Reply),
+    /// Where a command has led; only to those who wait for it.
+    Outcome(Outcome),
+    /// They waited, and do not learn it: why.
+    Unseen(String),
+}
+
+/// The version alone: it is looked at before anything else may be wrong.
+#[derive(Deserialize)]
+struct Versioned {
+    v: u32,
+}
+
+impl Ask {
+    /// From a line.
+    ///
+    /// Errors: what is wrong with it, for the client.
+    pub fn parse(line: &[u8]) -> Result<Ask, Refusal> {
+        let malformed = |what: String| Refusal::new(RefusalKind::Malformed, what);
+        let version: Versioned = serde_json::from_slice(line).map_err(|error| {
+            malformed(format!("the line is not a JSON object with a version `v`: {error}"))
+        })?;
+        if version.v != VERSION {
+            let v = version.v;
+            return Err(malformed(format!(
+                "the line is of version {v}, this engine (labloop {}) speaks version {VERSION}",
+                env!("CARGO_PKG_VERSION")
+            )));
+        }
+        serde_json::from_slice(line)
+            .map_err(|error| malformed(format!("the line asks for nothing known: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::core::Command;
+
+    #[test]
+    fn lines_survive_the_way_there() {
+        let (by, reason) = ("anna".to_owned(), "lunch\n\"\u{1b}".to_owned());
+        let control =
+            Control::Command { target: Some("a-1".into()), command: Command::Stop, by, reason };
+        let ask = Ask { v: VERSION, control, wait_ms: 5 };
+        let text = serde_json::to_vec(&ask).unwrap();
+        assert!(!text.contains(&b'\n'), "one line");
+        assert_eq!(Ask::parse(&text).unwrap(), ask);
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_what_is_wrong() {
+        for (line, said) in [
+            (&b"\xff\xfe"[..], "not a JSON object"),
+            (b"[]", "not a JSON object"),
+            (b"{}", "missing field `v`"),
+            (br#"{"v":2,"control":"dance"}"#, "speaks version 1"),
+            (br#"{"v":1,"control":"dance"}"#, "unknown variant `dance`"),
+            (br#"{"v":1,"control":"status","x":1}"#, "unknown field `x`"),
+        ] {
+            let refusal = Ask::parse(line).unwrap_err();
+            assert_eq!(refusal.kind, RefusalKind::Malformed);
+            assert!(refusal.message.contains(said), "{}", refusal.message);
+        }
+        let deep = [b"{\"v\":1,\"control\":".to_vec(), vec![b'['; 10_000]].concat();
+        assert!(Ask::parse(&deep).is_err(), "depth is bounded");
+    }
+}
