@@ -82,6 +82,13 @@ pub enum Control {
         /// Who.
         by: String,
     },
+    /// An instrument may be used although another unit answers than before.
+    Accept {
+        /// Instrument.
+        instrument: String,
+        /// Who.
+        by: String,
+    },
     /// Something worth keeping.
     Note {
         /// What.
@@ -120,6 +127,11 @@ pub enum Reply {
         step: String,
         /// The answer.
         answer: String,
+    },
+    /// An instrument is used as it is now.
+    Accepted {
+        /// What it says who it is; empty if it cannot tell.
+        identity: String,
     },
     /// A note is kept.
     Noted,
@@ -273,6 +285,7 @@ impl Control {
             }
             Control::EmergencyStop { .. } => true,
             Control::Clear { .. }
+            | Control::Accept { .. }
             | Control::Answer { .. }
             | Control::Note { .. }
             | Control::Status => false,
@@ -302,6 +315,9 @@ impl Control {
                 answer: line(answer, "the answer", ID_MAX)?,
                 by: name(by)?,
             },
+            Control::Accept { instrument, by } => {
+                Control::Accept { instrument: line(instrument, "the id", ID_MAX)?, by: name(by)? }
+            }
             Control::Note { text, about, by } => Control::Note {
                 text: filled(paragraphs(text, "the note", NOTE_MAX)?, "the note")?,
                 about: about.map(|id| line(id, "the id", ID_MAX)).transpose()?,

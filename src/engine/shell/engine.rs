@@ -18,7 +18,7 @@ use super::progress::{Observer, Progress};
 use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
+use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
@@ -32,6 +32,9 @@ const BATCH: usize = 1_024;
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
+/// The engine beats this often while it is well, in wall time: three times within the shortest time
+/// that a device's watchdog is kept from acting without a beat.
+const BEAT_EVERY: Duration = Duration::from_millis(100);
 
 /// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +139,8 @@ pub struct Engine<I> {
     /// Clocks and disk.
     pub(super) watch: Watch,
     pub(super) emergency: EmergencyStop,
+    /// The pulse that keeps the instruments' own watchdogs from acting.
+    health: Health,
     /// Presses and clearings of it that were looked at.
     pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
     /// What is known of the one that is pressed.
@@ -152,6 +157,7 @@ impl<I: Instruments> Engine<I> {
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
         let emergency = setup.instruments.emergency();
+        let health = setup.instruments.health();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -174,6 +180,7 @@ impl<I: Instruments> Engine<I> {
             watch: Watch::new(),
             stop_seen: emergency.watch(),
             emergency,
+            health,
             stop: None,
             entries: Vec::new(),
             documents: Vec::new(),
@@ -341,6 +348,17 @@ impl<I: Instruments> Engine<I> {
                 false => std::future::pending().await,
             }
         };
+        // Beats for as long as the engine waits here, which it does whenever it is well.
+        let health = self.health.clone();
+        let beating = async {
+            if !clock.speed().is_finite() {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                health.beat();
+                tokio::time::sleep(BEAT_EVERY).await;
+            }
+        };
         let thought = async {
             match self.search.as_mut().and_then(|s| s.thinking.as_mut()) {
                 Some(thinking) => thinking.await,
@@ -367,6 +385,7 @@ impl<I: Instruments> Engine<I> {
             }
             () = sleep => self.step(Event::Wake)?,
             () = look => {}
+            () = beating => {}
         }
         for _ in 0..BATCH {
             match self.notices.try_recv() {
@@ -378,9 +397,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
-        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
-            self.note_safe(instrument, *confirmed, detail)?;
-        }
+        self.heed_notice(&notice)?;
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
@@ -616,6 +633,9 @@ impl<I: Instruments> Engine<I> {
 
     /// Performs the actions whose records are durable now.
     fn perform(&mut self) {
+        if self.clock.speed().is_finite() {
+            self.health.beat();
+        }
         for action in std::mem::take(&mut self.actions) {
             self.perform_one(action);
         }

@@ -163,6 +163,23 @@ pub enum EngineRecord {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         not_confirmed: Vec<String>,
     },
+    /// Which unit an instrument is.
+    Identified {
+        /// Instrument.
+        instrument: String,
+        /// What it answered; empty if it cannot tell.
+        identity: String,
+        /// Who accepted it in the place of another; empty for the first that was there.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+    /// Another unit answered than before, or another client took an instrument over.
+    NotOurs {
+        /// Instrument.
+        instrument: String,
+        /// What was seen.
+        detail: String,
+    },
     /// There is room again: runs go on.
     DiskBack {
         /// Bytes that are free.
@@ -275,6 +292,8 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::DiskBack { .. } => "engine_disk_back",
         EngineRecord::Commanded { .. } => "engine_commanded",
         EngineRecord::Note { .. } => "engine_note",
+        EngineRecord::Identified { .. } => "engine_identified",
+        EngineRecord::NotOurs { .. } => "engine_not_ours",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
         EngineRecord::MadeSafe { .. } => "engine_made_safe",
         EngineRecord::Cleared { .. } => "engine_cleared",

@@ -37,6 +37,8 @@ pub struct History {
     pub boot: Option<(Tick, BootMark)>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
+    /// Which unit each instrument was last, as far as it can tell.
+    pub identities: BTreeMap<String, String>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
 }
@@ -214,10 +216,17 @@ impl History {
             }
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
+            EngineRecord::Identified { instrument, identity, .. } if identity.is_empty() => {
+                self.identities.remove(instrument);
+            }
+            EngineRecord::Identified { instrument, identity, .. } => {
+                self.identities.insert(instrument.clone(), identity.clone());
+            }
             EngineRecord::EmergencyStop { .. }
             | EngineRecord::MadeSafe { .. }
             | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
+            | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }
             | EngineRecord::Gap { .. }
             | EngineRecord::Commanded { .. }

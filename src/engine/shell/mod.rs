@@ -21,6 +21,7 @@ mod engine;
 mod entries;
 mod estop;
 mod history;
+mod identity;
 mod instruments;
 mod lab;
 mod manual;

@@ -77,6 +77,7 @@ impl<I: Instruments> Engine<I> {
             }
             Control::Clear { by, reason } => self.clear(&by, reason.as_deref())?,
             Control::Answer { question, answer, by } => self.answer(question, answer, by)?,
+            Control::Accept { instrument, by } => self.accept(instrument, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
             Control::Status => Reply::Status(Box::new(self.view())),
         };
