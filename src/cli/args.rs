@@ -50,6 +50,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Check that the journal was not changed.
     Verify(StateArgs),
+    /// Derive every decision in the journal again and report the first difference.
+    Replay(ReplayJournalArgs),
     /// Definitions, and tools for one device: call, probe, record, replay, trace.
     Instrument(InstrumentArgs),
     /// Run the virtual instruments of a lab on real wires.
@@ -224,6 +226,14 @@ pub struct CommandArgs {
 pub struct StatusArgs {
     /// Campaign; all if not given.
     pub id: Option<String>,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop replay`
+#[derive(Debug, Args)]
+pub struct ReplayJournalArgs {
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

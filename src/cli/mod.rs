@@ -18,6 +18,7 @@ mod lsp;
 mod mirrors;
 mod output;
 mod progress;
+mod replay;
 mod resume;
 mod run;
 mod schema;
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> Exit {
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args, json),
+        Command::Replay(args) => replay::run(&args, json),
         Command::Instrument(args) => instrument::run(&args, json),
         Command::Simulator(args) => simulator::run(&args),
         Command::Optimize => {

@@ -22,7 +22,7 @@ use crate::expr::{Expr, Value};
 pub struct NodeId(pub u32);
 
 /// A protocol compiled for one lab and one set of parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Graph {
     /// Name of the protocol.
     pub protocol: String,

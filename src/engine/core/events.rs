@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::basis::Basis;
 use super::record::{Record, StepRef, Terms};
 use super::run::StepKey;
 use super::states::{Cause, Command, RunState};
@@ -26,7 +27,11 @@ pub struct Failure {
 }
 
 /// What can wake the core. Every fact from outside is one of these.
-#[derive(Debug, Clone)]
+///
+/// The journal keeps it as part of [`Basis`], without what a record that follows from it says
+/// anyway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
     /// Begin a run.
@@ -34,6 +39,7 @@ pub enum Event {
         /// Name, unique for ever.
         run: String,
         /// What to execute.
+        #[serde(skip)]
         graph: Arc<Graph>,
         /// Hash of the document that keeps the graph beside the journal.
         document: String,
@@ -49,8 +55,10 @@ pub enum Event {
         /// Attempt it belongs to.
         attempt: u32,
         /// Value or failure.
+        #[serde(skip, default = "nothing")]
         result: Result<Option<Value>, Failure>,
         /// Bytes, for people.
+        #[serde(skip)]
         trace: String,
     },
     /// A witness was read, before sending or to resolve a doubt.
@@ -69,8 +77,10 @@ pub enum Event {
         /// Step.
         key: StepKey,
         /// Value or failure.
+        #[serde(skip, default = "no_value_yet")]
         result: Result<Value, Failure>,
         /// What a program wrote besides its result, for people.
+        #[serde(skip)]
         trace: String,
     },
     /// A property was read.
@@ -79,7 +89,8 @@ pub enum Event {
         instrument: String,
         /// Property.
         property: String,
-        /// Reading.
+        /// Reading; what was seen of it is beside the event in [`Basis`].
+        #[serde(skip)]
         signal: Signal,
     },
     /// The link to an instrument was lost: its readings are worthless.
@@ -111,6 +122,7 @@ pub enum Event {
         /// What it said.
         detail: String,
         /// Bytes, for people.
+        #[serde(skip)]
         trace: String,
     },
     /// A person's command to a run.
@@ -155,8 +167,16 @@ pub enum Event {
     Wake,
 }
 
+fn nothing() -> Result<Option<Value>, Failure> {
+    Ok(None)
+}
+
+fn no_value_yet() -> Result<Value, Failure> {
+    Ok(Value::Missing("not filled in".into()))
+}
+
 /// A witness reading.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
     /// Value of the property.
     pub value: Value,
@@ -240,6 +260,9 @@ pub struct Output {
     pub actions: Vec<Action>,
     /// What commands and answers came to, in their order.
     pub replies: Vec<Reply>,
+    /// What this rests on; `None` where nothing was decided (a reading nobody waited for). To the
+    /// journal, before the records.
+    pub basis: Option<Basis>,
 }
 
 /// What became of a command or an answer.

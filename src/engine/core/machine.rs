@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::basis::{Basis, Told};
 use super::claims::Claims;
 use super::doubt::Doubt;
 use super::events::{Action, Event, Failure, InDoubt, Output, bounded};
@@ -38,6 +39,8 @@ pub struct Core {
     pub(super) blocked: BTreeMap<String, BTreeSet<String>>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
+    /// A condition that is waited for came to hold, or ceased to.
+    pub(super) turned: bool,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
 }
@@ -60,6 +63,7 @@ impl Core {
             out: Output::default(),
             blocked: BTreeMap::new(),
             stirred: BTreeSet::new(),
+            turned: false,
             lab_holds: BTreeMap::new(),
         }
     }
@@ -68,6 +72,16 @@ impl Core {
     /// [`super::Terms`] do not say.
     pub fn set_in_doubt(&mut self, in_doubt: InDoubt) {
         self.in_doubt = in_doubt;
+    }
+
+    /// The rules it decides by, for the journal: a replay needs the same.
+    pub fn rules(&self) -> (InDoubt, Duration) {
+        (self.in_doubt, self.slack)
+    }
+
+    /// From now on only these readings can be seen (replay).
+    pub(super) fn see(&mut self, saw: Told) {
+        self.signals.tell(saw);
     }
 
     /// A run by name.
@@ -161,10 +175,20 @@ impl Core {
 
     /// Takes an event and decides what follows from it.
     pub fn step(&mut self, event: Event, now: Tick) -> Output {
+        self.signals.look_anew();
+        self.turned = false;
+        let noted = event.noted();
         self.take(event, now);
-        self.due(now);
+        let woken = self.due(now);
         self.advance(now);
-        std::mem::take(&mut self.out)
+        let mut output = std::mem::take(&mut self.out);
+        let decided = woken
+            || self.turned
+            || !output.records.is_empty()
+            || !output.actions.is_empty()
+            || !matches!(noted, Event::Sample { .. } | Event::Wake);
+        output.basis = decided.then(|| Basis { event: noted, saw: self.signals.seen() });
+        output
     }
 
     /// Earliest time at which something is due.

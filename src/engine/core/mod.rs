@@ -15,6 +15,7 @@
 //!                       Over
 //! ```
 mod advance;
+mod basis;
 mod claims;
 mod command;
 mod doubt;
@@ -22,6 +23,7 @@ mod events;
 mod machine;
 mod plan;
 mod record;
+mod replay;
 mod run;
 mod scope;
 mod signals;
@@ -30,10 +32,12 @@ mod states;
 mod tests;
 mod wake;
 
+pub use basis::{Basis, Told};
 pub use events::{Action, Event, Failure, Heard, InDoubt, Output, Reading, Reply};
 pub use machine::Core;
 pub use plan::Plan;
 pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
+pub use replay::{Difference, Replay};
 pub use run::{HeldBy, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 pub use states::{

@@ -13,12 +13,14 @@ use crate::compiler::graph::{FailureKind, NodeKind};
 use crate::expr::{self, Value};
 
 impl Core {
-    /// Brings back every step whose timer has run out.
-    pub(super) fn due(&mut self, now: Tick) {
+    /// Brings back every step whose timer has run out. True if there was any.
+    pub(super) fn due(&mut self, now: Tick) -> bool {
+        let mut any = false;
         while let Some((at, ..)) = self.timers.first()
             && *at <= now
         {
-            let Some((_, id, key)) = self.timers.pop_first() else { return };
+            let Some((_, id, key)) = self.timers.pop_first() else { break };
+            any = true;
             if key == run_timer() {
                 self.safe_states_overdue(&id, now);
                 continue;
@@ -35,6 +37,7 @@ impl Core {
                 self.stirred.insert(id);
             }
         }
+        any
     }
 
     fn safe_states_overdue(&mut self, id: &str, now: Tick) {
@@ -94,11 +97,9 @@ impl Core {
             Err(error) => (false, format!(" ({})", error.message)),
         };
         let deadline = node.deadline.map(|d| state.since.after(d));
-        let since = match self.watching.get(&place).copied().flatten() {
-            Some(since) if holds => Some(since),
-            _ if holds => Some(now),
-            _ => None,
-        };
+        let before = self.watching.get(&place).copied().flatten();
+        let since = if holds { before.or(Some(now)) } else { None };
+        self.turned |= before.is_some() != since.is_some();
         if let Some(since) = since
             && now.since(since) >= *stable_for
         {

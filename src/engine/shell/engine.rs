@@ -28,6 +28,8 @@ use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
 const BATCH: usize = 1_024;
+/// Entries without a record among them that may wait for the next commit.
+const BASIS_MAX: usize = 256;
 /// How long instruments may take to confirm their safe state when the engine gives up (wall time).
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// Telemetry is written at least this often (lab time).
@@ -146,6 +148,8 @@ pub struct Engine<I> {
     /// What is known of the one that is pressed.
     pub(super) stop: Option<Stop>,
     pub(super) entries: Vec<Entry>,
+    /// Something among the entries must be durable before anything is performed.
+    waits_for_disk: bool,
     documents: Vec<Document>,
     actions: Vec<crate::engine::core::Action>,
     told: Vec<Progress>,
@@ -183,6 +187,7 @@ impl<I: Instruments> Engine<I> {
             health,
             stop: None,
             entries: Vec::new(),
+            waits_for_disk: false,
             documents: Vec::new(),
             actions: Vec::new(),
             told: Vec::new(),
@@ -192,7 +197,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Notes that an engine took the folder. `epoch` is one more than the last in the journal.
     pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
+        let (in_doubt, slack) = self.core.rules();
         let record = EngineRecord::Started {
+            in_doubt,
+            slack_ns: u64::try_from(slack.as_nanos()).unwrap_or(u64::MAX),
             epoch,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             time: time.to_owned(),
@@ -277,6 +285,8 @@ impl<I: Instruments> Engine<I> {
                 continue;
             }
             if self.is_idle() {
+                self.waits_for_disk |= !self.entries.is_empty();
+                self.commit()?;
                 self.flush_telemetry();
                 self.close_desk();
                 return Ok(self.finished.clone());
@@ -408,6 +418,9 @@ impl<I: Instruments> Engine<I> {
     pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
         let now = self.now();
         let output = self.core.step(event, now);
+        if let Some(basis) = output.basis {
+            self.note_at(Fact::Basis(basis), now)?;
+        }
         for mut record in output.records {
             self.tell(&record);
             self.overhear(&record);
@@ -420,7 +433,7 @@ impl<I: Instruments> Engine<I> {
                 }
                 _ => None,
             };
-            self.note(Fact::Run(record))?;
+            self.note_at(Fact::Run(record), now)?;
             if let Some((run, ending, cause, not_confirmed)) = over {
                 self.witnessed.retain(|(of, _), _| *of != run);
                 self.run_over(&run, ending, cause, not_confirmed)?;
@@ -466,13 +479,20 @@ impl<I: Instruments> Engine<I> {
         results
     }
 
-    pub(super) fn note(&mut self, mut fact: Fact) -> Result<(), EngineError> {
+    pub(super) fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
+        let now = self.now();
+        self.note_at(fact, now)
+    }
+
+    /// Notes what was decided at `now`, which may be a moment ago: a replay decides at the tick of
+    /// the entry.
+    fn note_at(&mut self, mut fact: Fact, now: Tick) -> Result<(), EngineError> {
+        self.waits_for_disk |= !matches!(fact, Fact::Basis(_));
         if let Fact::Run(record) = &mut fact {
             bulk::keep(record, self.journal.files())?;
         }
-        let tick = self.clock.now().0;
         let wall_ms = self.clock.wall().as_millisecond();
-        self.entries.push(fact.entry(tick, wall_ms)?);
+        self.entries.push(fact.entry(now.0, wall_ms)?);
         Ok(())
     }
 
@@ -618,11 +638,16 @@ impl<I: Instruments> Engine<I> {
 
     /// Makes everything noted so far durable, then tells the observer.
     fn commit(&mut self) -> Result<(), EngineError> {
-        if !self.entries.is_empty() {
-            self.look_at_disk()?;
+        // What decisions rest on need not be durable before they are: it goes with the next record.
+        let wait = !self.waits_for_disk && self.entries.len() < BASIS_MAX;
+        if !(wait && self.documents.is_empty()) {
+            if !self.entries.is_empty() {
+                self.look_at_disk()?;
+            }
+            self.journal.append(&self.entries, &self.documents)?;
+            self.entries.clear();
+            self.waits_for_disk = false;
         }
-        self.journal.append(&self.entries, &self.documents)?;
-        self.entries.clear();
         self.documents.clear();
         for told in std::mem::take(&mut self.told) {
             (self.observer)(&told);

@@ -7,12 +7,15 @@ use serde::{Deserialize, Serialize};
 use crate::compiler::graph::{Effect, FailureKind};
 use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::{Command, Record};
+use crate::engine::core::{Basis, Command, InDoubt, Record};
 use crate::expr::Value;
 use crate::store::{Entry, Journal, JournalError, StoredEntry};
 
 /// Entries read at a time when a journal is gone through.
 pub(super) const PAGE: usize = 5_000;
+
+/// Kind of the entries that say what decisions rest on.
+pub(super) const BASIS: &str = "basis";
 
 /// Anything the journal keeps.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +26,8 @@ pub enum Fact {
     Campaign(String, CampaignRecord),
     /// About a run.
     Run(Record),
+    /// What the records of runs that follow it rest on.
+    Basis(Basis),
     /// About a command that a person gave by hand.
     Manual(ManualRecord),
 }
@@ -105,6 +110,12 @@ pub enum EngineRecord {
         time: String,
         /// Lab seconds per wall second; 0 on a virtual clock.
         speed: f64,
+        /// What it did where nothing could tell whether a command had its effect.
+        #[serde(default)]
+        in_doubt: InDoubt,
+        /// Lab time it gave the wires beyond the deadlines of steps, in nanoseconds.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        slack_ns: u64,
         /// What the machine's own clock showed; what was written before it was kept has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<BootMark>,
@@ -221,6 +232,10 @@ pub struct BootMark {
     pub since_ms: u64,
 }
 
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl Fact {
     /// As an entry of the journal.
     ///
@@ -236,6 +251,7 @@ impl Fact {
             Fact::Run(record) => {
                 (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
             }
+            Fact::Basis(basis) => ("engine".to_owned(), BASIS, serde_json::to_string(basis)?),
             Fact::Manual(record) => {
                 let kind = match record {
                     ManualRecord::Intent { .. } => "manual_intent",
@@ -255,6 +271,7 @@ impl Fact {
             }
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
+            BASIS => serde_json::from_str(&entry.body).map(Fact::Basis),
             kind if kind.starts_with("manual_") => {
                 serde_json::from_str(&entry.body).map(Fact::Manual)
             }

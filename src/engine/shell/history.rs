@@ -149,6 +149,7 @@ impl History {
             history.last_tick = history.last_tick.max(now);
             history.last_wall_ms = entry.wall_ms;
             match &fact {
+                Fact::Basis(_) => {}
                 Fact::Engine(record) => history.engine(record, now),
                 Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),

@@ -29,6 +29,7 @@ mod obey;
 mod perform;
 mod process;
 mod progress;
+mod replay;
 mod search;
 pub mod view;
 mod watch;
@@ -50,4 +51,5 @@ pub use lab::{
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use progress::{Observer, Progress};
+pub use replay::{Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};

@@ -1,0 +1,86 @@
+//! `labloop replay`: every decision in the journal, derived again.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::args::ReplayJournalArgs;
+use super::{Exit, output};
+use crate::engine::core::{Difference, Record};
+use crate::engine::shell::{Replayed, replay};
+use crate::store::Journal;
+
+pub(super) fn run(args: &ReplayJournalArgs, json: bool) -> Exit {
+    let replayed = Journal::open_read_only(&args.state.state).and_then(|journal| replay(&journal));
+    let replayed = match replayed {
+        Ok(replayed) => replayed,
+        Err(error) => {
+            output::error(error.to_string());
+            return Exit::RunFailed;
+        }
+    };
+    if json {
+        output::data(&format!("{}\n", value(&replayed)));
+    } else {
+        output::say(text(&replayed));
+    }
+    if replayed.difference.is_some() { Exit::RunFailed } else { Exit::Done }
+}
+
+fn text(replayed: &Replayed) -> String {
+    let counted = &replayed.replay;
+    let mut text = format!(
+        "{} decisions derived again, {} records, all as the journal has them.",
+        counted.turns, counted.records
+    );
+    if let Some(difference) = &replayed.difference {
+        text = format!(
+            "The first {} decisions came out as the journal has them. Entry {} does not:\n  woken \
+             by: {:?}\n  journal: {}\n  derived: {}",
+            counted.turns,
+            difference.seq,
+            difference.event,
+            shown(difference.journal.as_deref()),
+            shown(difference.derived.as_deref()),
+        );
+        if replayed.version != env!("CARGO_PKG_VERSION") {
+            // Writing into a text cannot fail.
+            let _ = write!(
+                text,
+                "\nIt was decided by labloop {}, this is {}: look at it with that version first.",
+                replayed.version,
+                env!("CARGO_PKG_VERSION")
+            );
+        }
+    }
+    if counted.believed > 0 {
+        let _ = write!(
+            text,
+            "\n{} records are of a version that did not note what they rest on; they were \
+             believed.",
+            counted.believed
+        );
+    }
+    text
+}
+
+fn shown(record: Option<&Record>) -> String {
+    match record {
+        Some(record) => serde_json::to_string(record).unwrap_or_else(|_| format!("{record:?}")),
+        None => "nothing".to_owned(),
+    }
+}
+
+fn value(replayed: &Replayed) -> serde_json::Value {
+    let difference = |difference: &Difference| {
+        json!({
+            "seq": difference.seq, "tick": difference.at.0, "event": difference.event,
+            "journal": difference.journal, "derived": difference.derived,
+        })
+    };
+    json!({
+        "turns": replayed.replay.turns, "records": replayed.replay.records,
+        "believed": replayed.replay.believed, "version": replayed.version,
+        "difference": replayed.difference.as_deref().map(difference),
+    })
+}
