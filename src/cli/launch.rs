@@ -15,13 +15,13 @@ use crate::compiler::Bundle;
 use crate::engine::core::{Core, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, StopHistory, control,
+    Left, Observer, control,
 };
 use crate::expr::Value;
 use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, ValueType, Written};
-use crate::store::{Durability, Journal, TelemetryWriter};
+use crate::store::{Document, Durability, Journal, TelemetryWriter};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
@@ -286,8 +286,8 @@ pub(super) struct Work {
     pub(super) resuming: bool,
     /// The last engine had run out of disk.
     pub(super) disk_low: bool,
-    /// An emergency stop that was not cleared.
-    pub(super) stopped: Option<StopHistory>,
+    /// What the last engine left.
+    pub(super) left: Left,
 }
 
 /// How an engine ended.
@@ -345,11 +345,22 @@ async fn go(
     prepare: impl FnOnce(&mut Engine<LabInstruments>) -> Result<(), EngineError>,
 ) -> Result<Worked, String> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
-    let instruments =
-        LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
-            .map_err(|e| e.to_string())?;
+    let holder = format!("state folder {}", work.state.display());
+    let dialer = dialer.held_by(&holder);
+    // Simulators are nobody in particular.
+    let known = if word == "real" { work.left.identities.clone() } else { BTreeMap::new() };
+    let instruments = LabInstruments::start_knowing(
+        lab,
+        &work.bundle.definitions,
+        &clock,
+        dialer,
+        notices_in,
+        work.seed,
+        &known,
+    )
+    .map_err(|e| e.to_string())?;
     // SAFETY(lab): the gate is closed before anything is connected.
-    if let Some(stop) = &work.stopped {
+    if let Some(stop) = &work.left.stopped {
         instruments.emergency().press(&stop.by);
     }
     let (handle, controls) = control::channel(instruments.emergency());
@@ -370,14 +381,15 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
-    if let Some(stop) = &work.stopped {
-        engine.restore_stop(stop);
-    }
     if signals {
         engine.watch_disk(Disk::new(&work.state, work.disk_low));
     }
     let prepared = engine
         .begin(work.epoch, word)
+        .and_then(|()| {
+            let bundle = Document::new("bundle", work.bundle.to_kept());
+            engine.take_over(&work.left, bundle)
+        })
         .map(|()| {
             if work.resuming {
                 engine.recover(word == "virtual");

@@ -78,6 +78,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(in_doubt(declared.as_deref()), slack(&world));
     let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
+    let left = history.left();
     let Some(found) = history.campaigns.into_iter().find(|c| c.machine.id == id) else {
         return Err(usage(format!("campaign {id} is gone")));
     };
@@ -116,7 +117,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: true,
         disk_low: history.disk_low,
-        stopped: history.stopped,
+        left,
     };
     let compile = compiler(&bundle);
     let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();

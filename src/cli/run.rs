@@ -245,7 +245,7 @@ impl Context {
             epoch: self.history.epoch + 1,
             resuming: false,
             disk_low: self.history.disk_low,
-            stopped: None,
+            left: self.history.left(),
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);
@@ -283,7 +283,7 @@ impl Context {
             epoch: self.history.epoch + 1,
             resuming: false,
             disk_low: self.history.disk_low,
-            stopped: None,
+            left: self.history.left(),
         };
         let machine = Campaign::new(id, rules);
         let compile = compiler(&self.bundle);

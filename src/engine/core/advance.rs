@@ -164,6 +164,11 @@ impl Core {
             return true;
         }
         let wanted = run.plan.claims(key.node);
+        // It keeps nothing from others meanwhile: a person may have the instrument for long.
+        if wanted.iter().any(|instrument| self.hands.contains_key(instrument)) {
+            self.blocked.entry(id.to_owned()).or_default();
+            return false;
+        }
         if !self.claims.available(id, wanted, reserved) {
             reserved.extend(wanted.iter().cloned());
             self.blocked.entry(id.to_owned()).or_default().extend(wanted.iter().cloned());

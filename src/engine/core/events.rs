@@ -46,6 +46,12 @@ pub enum Event {
         /// What the run is given beside its graph.
         terms: Terms,
     },
+    /// Instruments in people's hands, all of them, each with who has it: no step of a run begins on
+    /// one before it is given back.
+    Hands {
+        /// Instrument and person.
+        taken: BTreeMap<String, String>,
+    },
     /// An outcome of a command.
     Outcome {
         /// Run.

@@ -43,6 +43,8 @@ pub struct Core {
     pub(super) turned: bool,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
+    /// Instruments in people's hands, each with who has it.
+    pub(super) hands: BTreeMap<String, String>,
 }
 
 impl Core {
@@ -65,6 +67,7 @@ impl Core {
             stirred: BTreeSet::new(),
             turned: false,
             lab_holds: BTreeMap::new(),
+            hands: BTreeMap::new(),
         }
     }
 
@@ -82,6 +85,17 @@ impl Core {
     /// From now on only these readings can be seen (replay).
     pub(super) fn see(&mut self, saw: Told) {
         self.signals.tell(saw);
+    }
+
+    /// What is in people's hands. Volatile: the journal has it beside the runs' records, and each
+    /// engine is told it anew.
+    pub(super) fn set_hands(&mut self, taken: BTreeMap<String, String>) {
+        self.hands = taken;
+    }
+
+    /// Instruments in people's hands, each with who has it.
+    pub fn hands(&self) -> &BTreeMap<String, String> {
+        &self.hands
     }
 
     /// A run by name.
@@ -233,6 +247,7 @@ impl Core {
                 }
             }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),
+            Event::Hands { taken } => self.set_hands(taken),
             Event::HoldAll { cause, detail } => self.hold_all(cause, detail, now),
             Event::Passed { cause } => self.passed(cause, now),
             Event::Emergency { by, detail } => self.emergency(by, detail, now),

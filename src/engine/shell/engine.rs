@@ -12,6 +12,7 @@ use super::bulk;
 use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
+use super::hand::Hands;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
@@ -140,6 +141,7 @@ pub struct Engine<I> {
     pub(super) search: Option<Search>,
     /// Clocks and disk.
     pub(super) watch: Watch,
+    pub(super) hands: Hands,
     pub(super) emergency: EmergencyStop,
     /// The pulse that keeps the instruments' own watchdogs from acting.
     health: Health,
@@ -183,6 +185,7 @@ impl<I: Instruments> Engine<I> {
             search: None,
             watch: Watch::new(),
             stop_seen: emergency.watch(),
+            hands: Hands::default(),
             emergency,
             health,
             stop: None,
@@ -208,6 +211,7 @@ impl<I: Instruments> Engine<I> {
             boot: super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite()),
         };
         self.instruments.obey(epoch);
+        self.hands.obey(epoch);
         self.note(Fact::Engine(record))?;
         self.commit()
     }
@@ -263,6 +267,7 @@ impl<I: Instruments> Engine<I> {
     fn is_idle(&self) -> bool {
         self.own.is_empty()
             && !self.is_insisting()
+            && !self.hands.is_busy()
             && self.core.open_runs().next().is_none()
             && self.search.as_ref().is_none_or(|s| s.machine.ended.is_some())
     }
@@ -276,11 +281,13 @@ impl<I: Instruments> Engine<I> {
         loop {
             self.look_around()?;
             self.look_at_stop()?;
+            self.settle_calls()?;
             self.take_own()?;
             self.go_on_with_campaign()?;
             self.commit()?;
             self.open_cleared();
             self.perform();
+            self.perform_calls()?;
             if !self.own.is_empty() {
                 continue;
             }
@@ -343,7 +350,7 @@ impl<I: Instruments> Engine<I> {
     /// Cancel safety: `recv` and the sleep lose nothing when dropped; the thought is awaited by
     /// reference and stays where it is.
     async fn wait(&mut self) -> Result<(), EngineError> {
-        let wake = self.core.next_wake();
+        let wake = self.core.next_wake().into_iter().chain(self.hands.due()).min();
         let clock = self.clock.clone();
         let sleep = async {
             match wake {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::bulk;
 use super::entries::{BootMark, EngineRecord, Fact, ManualRecord, PAGE, read_facts};
 use super::estop::StopHistory;
+use super::hand::TakenHistory;
 use super::manual::SAFE_STATE;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
@@ -39,6 +40,8 @@ pub struct History {
     pub disk_low: bool,
     /// Which unit each instrument was last, as far as it can tell.
     pub identities: BTreeMap<String, String>,
+    /// Instruments in people's hands.
+    pub taken: BTreeMap<String, TakenHistory>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
 }
@@ -220,9 +223,12 @@ impl History {
             EngineRecord::Identified { instrument, identity, .. } if identity.is_empty() => {
                 self.identities.remove(instrument);
             }
+            // Simulators are nobody in particular.
+            EngineRecord::Identified { .. } if self.time != "real" => {}
             EngineRecord::Identified { instrument, identity, .. } => {
                 self.identities.insert(instrument.clone(), identity.clone());
             }
+            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
             EngineRecord::EmergencyStop { .. }
             | EngineRecord::MadeSafe { .. }
             | EngineRecord::Cleared { .. } => self.stop(record),
@@ -252,6 +258,7 @@ impl History {
     }
 
     fn manual(&mut self, record: &ManualRecord, now: Tick, wall_ms: i64) {
+        self.handled(record);
         match record {
             ManualRecord::Intent {
                 id,

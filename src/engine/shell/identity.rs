@@ -2,7 +2,7 @@
 //!
 //! The first identity of an instrument is noted, and every later engine is told it before it
 //! connects. Where another unit answers, or another client has taken the instrument over, the drivers
-//! send nothing but its safe state; the engine pauses the runs that have used it, and a person says
+//! send nothing but its safe state; the engine holds the runs that have used it, and a person says
 //! what holds from now on. An instrument that restarted is told nothing by itself either: what it
 //! needs then moves liquid or axes, so the runs wait for a person who initialises it by hand.
 
@@ -18,9 +18,11 @@ impl<I: Instruments> Engine<I> {
     /// What a notice means besides what the core makes of it.
     pub(super) fn heed_notice(&mut self, notice: &Notice) -> Result<(), EngineError> {
         match notice {
-            Notice::SafeState { instrument, confirmed, detail, .. } => {
-                self.note_safe(instrument, *confirmed, detail)
+            Notice::SafeState { instrument, confirmed, detail, trace } => {
+                self.note_safe(instrument, *confirmed, detail)?;
+                self.take_called_safe(instrument, *confirmed, detail, trace)
             }
+            Notice::Outcome { attempt, outcome } => self.take_called(attempt, outcome),
             Notice::Identified { instrument, identity } => {
                 self.note_identity(instrument.clone(), identity.clone())
             }
@@ -29,7 +31,7 @@ impl<I: Instruments> Engine<I> {
             }
             // SAFETY(lab): it has lost what it was told, and perhaps where it stands.
             Notice::Rebooted { instrument, .. } => {
-                self.pause_users(instrument, &format!("{instrument} (it restarted)"))
+                self.hold_users(instrument, &format!("{instrument} (it restarted)"))
             }
             _ => Ok(()),
         }
@@ -53,13 +55,13 @@ impl<I: Instruments> Engine<I> {
     ) -> Result<(), EngineError> {
         self.told(Progress::Alarm { instrument: instrument.clone(), detail: detail.clone() });
         let by = format!("{instrument} (not the one it was)");
-        self.pause_users(&instrument, &by)?;
+        self.hold_users(&instrument, &by)?;
         self.note(Fact::Engine(EngineRecord::NotOurs { instrument, detail }))
     }
 
-    /// Pauses every run that has sent an instrument something with an effect: what it goes on with
+    /// Holds every run that has sent an instrument something with an effect: what it goes on with
     /// may not hold any more.
-    pub(super) fn pause_users(&mut self, instrument: &str, by: &str) -> Result<(), EngineError> {
+    pub(super) fn hold_users(&mut self, instrument: &str, by: &str) -> Result<(), EngineError> {
         let users: Vec<String> = self
             .core
             .open_runs()
@@ -67,13 +69,13 @@ impl<I: Instruments> Engine<I> {
             .map(|run| run.id.clone())
             .collect();
         for run in users {
-            let (command, by) = (Command::Pause, by.to_owned());
+            let (command, by) = (Command::Hold, by.to_owned());
             self.step(Event::Command { run, command, by })?;
         }
         Ok(())
     }
 
-    /// A person says that an instrument may be used as it is. Runs stay paused until they are resumed.
+    /// A person says that an instrument may be used as it is. Runs stay held until they are resumed.
     pub(super) fn accept(&mut self, instrument: String, by: String) -> Result<Reply, EngineError> {
         Ok(match self.instruments.accept(&instrument) {
             Ok(identity) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::view::InstrumentView;
+use super::wanted::Wanted;
 use crate::driver::{self, EmergencyStop, Health};
 use crate::expr::Value;
 use crate::wire::Clock;
@@ -50,6 +51,11 @@ pub trait Instruments: Send {
     /// identity now, if it tells one.
     fn accept(&self, instrument: &str) -> Result<Option<String>, Refused> {
         Err(Refused(format!("nothing is known of `{instrument}`")))
+    }
+
+    /// What a person wants of an instrument, read against its definition and the limits of the lab.
+    fn wanted(&self, instrument: &str, _what: &str, _set: &[String]) -> Result<Wanted, Refused> {
+        Err(Refused(format!("`{instrument}` takes no commands by hand")))
     }
 
     /// From now on they take commands of the engine with this fencing epoch, and of no other.

@@ -20,6 +20,7 @@ mod disk;
 mod engine;
 mod entries;
 mod estop;
+mod hand;
 mod history;
 mod identity;
 mod instruments;
@@ -32,6 +33,7 @@ mod progress;
 mod replay;
 mod search;
 pub mod view;
+mod wanted;
 mod watch;
 pub mod wire_trace;
 
@@ -43,6 +45,7 @@ pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup, Finished};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine};
+pub use hand::{Called, Left, TakenHistory};
 pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
 pub use lab::{
@@ -53,3 +56,4 @@ pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, 
 pub use progress::{Observer, Progress};
 pub use replay::{Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
+pub use wanted::{Wanted, WantedAction, arguments, unknown, wanted};
