@@ -139,6 +139,7 @@ fn run(folder: &Path, durability: Durability, runs: u32, steps: u32) -> Duration
             observer: Box::new(|_| {}),
             core: Core::new(InDoubt::Ask, Duration::ZERO),
         });
+        engine.begin(1, "real").unwrap();
         for n in 0..runs {
             engine.start_run(format!("run-{n}"), graph(steps, &format!("pump_{n}"))).unwrap();
         }

@@ -1,8 +1,9 @@
-//! When the journal fails nothing more is sent, and what was started is made safe.
+//! When the journal fails nothing more is sent, and what was started is made safe. When another
+//! engine has taken over, nothing more is sent at all.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,14 +13,15 @@ use labloop::engine::core::{Core, InDoubt};
 use labloop::engine::shell::control::channel;
 use labloop::engine::shell::{Engine, EngineError, EngineSetup, Instruments, Refused};
 use labloop::expr::Value;
-use labloop::store::{Durability, Journal};
+use labloop::store::{Durability, Holder, Journal, JournalError};
 use labloop::wire::Clock;
 use tokio::sync::mpsc;
 
-/// A pump whose first command breaks the journal behind the engine's back.
+/// A pump whose first command does something to the journal behind the engine's back.
 struct Saboteur {
     notices: mpsc::Sender<Notice>,
-    journal: PathBuf,
+    folder: PathBuf,
+    sabotage: fn(&Path),
     told: Arc<Mutex<Vec<String>>>,
 }
 
@@ -33,10 +35,7 @@ impl Instruments for Saboteur {
         _: Duration,
     ) -> Result<(), Refused> {
         self.told.lock().unwrap().push(format!("{instrument}.{action}"));
-        rusqlite::Connection::open(&self.journal)
-            .unwrap()
-            .execute_batch("DROP TABLE journal")
-            .unwrap();
+        (self.sabotage)(&self.folder);
         let outcome = Outcome::Done { value: None, trace: Vec::new() };
         let notice = Notice::Outcome { attempt: attempt.to_owned(), outcome };
         self.notices.try_send(notice).map_err(|e| Refused(e.to_string()))
@@ -108,13 +107,13 @@ fn two_steps() -> Arc<Graph> {
     })
 }
 
-#[test]
-fn a_journal_that_fails_stops_the_sending_and_makes_safe_what_was_started() {
-    let folder = std::env::temp_dir().join(format!("labloop-gives-up-{}", std::process::id()));
+/// Two steps, the first of which comes with sabotage; how the engine ended and what was told.
+fn sabotaged(name: &str, sabotage: fn(&Path)) -> (EngineError, Vec<String>) {
+    let folder = std::env::temp_dir().join(format!("labloop-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let told = Arc::new(Mutex::new(Vec::new()));
-    runtime.block_on(async {
+    let error = runtime.block_on(async {
         let (sender, notices) = mpsc::channel(16);
         let (_keep, controls) = channel(EmergencyStop::detached(Clock::real()));
         let mut engine = Engine::new(EngineSetup {
@@ -123,7 +122,8 @@ fn a_journal_that_fails_stops_the_sending_and_makes_safe_what_was_started() {
             clock: Clock::real(),
             instruments: Saboteur {
                 notices: sender,
-                journal: folder.join("journal.db"),
+                folder: folder.clone(),
+                sabotage,
                 told: Arc::clone(&told),
             },
             notices,
@@ -131,13 +131,47 @@ fn a_journal_that_fails_stops_the_sending_and_makes_safe_what_was_started() {
             observer: Box::new(|_| {}),
             core: Core::new(InDoubt::Ask, Duration::ZERO),
         });
+        engine.begin(1, "real").unwrap();
         engine.start_run("r".into(), two_steps()).unwrap();
-        match engine.work().await {
-            Err(EngineError::Journal(error)) => assert!(error.to_string().contains("journal")),
-            other => panic!("{other:?}"),
+        let error = engine.work().await.unwrap_err();
+        if !matches!(error, EngineError::Lapsed(_)) {
+            assert_eq!(engine.give_up().await, Vec::<String>::new());
         }
-        assert_eq!(engine.give_up().await, Vec::<String>::new());
+        error
     });
-    assert_eq!(*told.lock().unwrap(), ["pump_1.start", "pump_1 safe"]);
     std::fs::remove_dir_all(folder).unwrap();
+    let told = told.lock().unwrap().clone();
+    (error, told)
+}
+
+#[test]
+fn a_journal_that_fails_stops_the_sending_and_makes_safe_what_was_started() {
+    let (error, told) = sabotaged("gives-up", |folder| {
+        rusqlite::Connection::open(folder.join("journal.db"))
+            .unwrap()
+            .execute_batch("DROP TABLE journal")
+            .unwrap();
+    });
+    match error {
+        EngineError::Journal(error) => assert!(error.to_string().contains("journal")),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(told, ["pump_1.start", "pump_1 safe"]);
+}
+
+#[test]
+fn an_engine_that_was_overtaken_sends_nothing_more_and_leaves_safe_states_to_the_other() {
+    let (error, told) = sabotaged("overtaken", |folder| {
+        let mut journal = Journal::open(folder, Durability::Power).unwrap();
+        let nothing = |_| Ok::<_, JournalError>((Vec::new(), Vec::new()));
+        assert_eq!(journal.take_lease(&Holder::this_process(1), 0, nothing).unwrap(), 2);
+    });
+    match error {
+        EngineError::Lapsed(error) => {
+            let said = error.to_string();
+            assert!(said.contains("epoch 1") && said.contains("(epoch 2)"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(told, ["pump_1.start"]);
 }

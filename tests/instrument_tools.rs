@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bench::{Bench, Broker, free_ports, labloop, mosquitto, wait_for};
 use labloop::engine::core::{Record, Terms};
 use labloop::engine::shell::Fact;
-use labloop::store::{Durability, Journal, StateLock};
+use labloop::store::{Durability, Holder, Journal, JournalError, StateLock};
 use serde_json::Value as Json;
 
 const PUMP: &str = "serial:/dev/serial/by-id/pump-1";
@@ -226,7 +226,9 @@ fn while_an_engine_owns_the_state_nothing_is_sent_by_hand() {
         document: String::new(),
         terms: Terms::default(),
     };
-    journal.append(&[Fact::Run(open).entry(1, 1).unwrap()], &[]).unwrap();
+    let open = Fact::Run(open).entry(1, 1).unwrap();
+    let first = |_| Ok::<_, JournalError>((vec![open], Vec::new()));
+    journal.take_lease(&Holder::this_process(1), 1, first).unwrap();
     drop(journal);
     let (code, _, said) = stand.call(&dose);
     assert!(code == 2 && said.contains("run mix-1 is not over"), "{code} {said}");

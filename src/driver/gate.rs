@@ -31,6 +31,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// slow line with many instruments it may still be at it, and asking twice is one more safe state.
 const UNANSWERED: Duration = Duration::from_secs(60);
 
+/// A command of an engine that was not heard of for so long stays here: its process was stopped, or
+/// its disk is stuck, and its lease may be another's. A disk that syncs slowly takes a few seconds.
+const LEASE_OLD: Duration = Duration::from_secs(10);
+
 /// Who pressed the emergency stop, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pressed {
@@ -149,11 +153,16 @@ impl Gate {
                 return false;
             }
         }
+        self.silent_for() <= within
+    }
+
+    /// How long ago the engine that promised to beat was heard of.
+    fn silent_for(&self) -> Duration {
         if !self.watched.load(Ordering::SeqCst) {
-            return true;
+            return Duration::ZERO;
         }
         let beat = Duration::from_nanos(self.beat.load(Ordering::SeqCst));
-        self.born.elapsed().saturating_sub(beat) <= within
+        self.born.elapsed().saturating_sub(beat)
     }
 
     pub fn close(&self, reason: &str) {
@@ -174,6 +183,14 @@ impl Gate {
             return Err(format!(
                 "the gate is closed: {} pressed the emergency stop; it opens when a person clears it",
                 by.as_deref().unwrap_or("somebody")
+            ));
+        }
+        let silent = self.silent_for();
+        if silent > LEASE_OLD {
+            return Err(format!(
+                "the gate is closed: the engine was not heard of for {:.0} s, and somebody else may \
+                 have its instruments by now",
+                silent.as_secs_f64()
             ));
         }
         if let Some(reason) = &*locked(&self.closed) {

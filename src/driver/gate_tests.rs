@@ -84,6 +84,19 @@ async fn a_device_is_fed_only_while_the_engine_beats_and_after_a_stop_once_it_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn row_22_what_an_engine_sent_before_it_was_stopped_does_not_pass_when_it_wakes_up() {
+    let (stop, _) = gate();
+    let health = Health(Arc::clone(&stop.0));
+    health.beat();
+    tokio::time::sleep(LEASE_OLD).await;
+    stop.0.check(4).unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(stop.0.check(4).unwrap_err().contains("was not heard of for 10 s"));
+    health.beat();
+    stop.0.check(4).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn tries_come_to_lie_farther_apart_than_a_watchdog_waits() {
     let stop = EmergencyStop::detached(Clock::virtual_time(Tick(0)));
     let (line, watchdog) = (Arc::<Urgent>::default(), Duration::from_secs(30));

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::journal::{Durability, hex};
+use super::chain::hex;
+use super::journal::Durability;
 
 /// Largest file: the largest value (16 Mi numbers, abscissas and ordinates of 8 bytes) and its
 /// header.

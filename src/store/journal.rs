@@ -1,90 +1,22 @@
-//! The journal: SQLite in WAL mode, one writer, group commit, SHA-256 hash chain.
+//! The journal: SQLite in WAL mode, one writer, group commit, SHA-256 hash chain, a lease with a
+//! fencing number that every commit looks at.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use super::files::{Files, FilesError};
+use super::chain::{BODY_MAX, Document, Entry, GENESIS, StoredEntry, as_i64, chain, hex};
+use super::error::JournalError;
+use super::files::Files;
+use super::lease::{self, Holder, Lease};
+use super::schema::{self, SchemaError};
 
-/// Layout of the journal file; raised with every change of it.
-const SCHEMA_VERSION: i64 = 1;
-/// Hash before the first entry.
-const GENESIS: [u8; 32] = [0; 32];
-/// Longest body of one entry; larger things are documents.
-const BODY_MAX: usize = 16 << 20;
-
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS journal (
-    seq INTEGER PRIMARY KEY,
-    tick INTEGER NOT NULL,
-    wall INTEGER NOT NULL,
-    subject TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    body TEXT NOT NULL,
-    hash BLOB NOT NULL
-) STRICT;
-CREATE INDEX IF NOT EXISTS journal_subject ON journal (subject, seq);
-CREATE TABLE IF NOT EXISTS document (
-    hash TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    text TEXT NOT NULL
-) STRICT;
-";
-
-/// Why the journal cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum JournalError {
-    /// SQLite or the disk said no. After a failed commit nothing may be sent any more.
-    #[error("the journal {path} failed: {source}", path = path.display())]
-    Database {
-        /// File.
-        path: PathBuf,
-        /// Cause.
-        source: rusqlite::Error,
-    },
-    /// Written by a newer labloop.
-    #[error(
-        "the journal {path} has format {found}, this labloop reads up to {SCHEMA_VERSION}; use the \
-         labloop that wrote it, or a newer one",
-        path = path.display()
-    )]
-    Newer {
-        /// File.
-        path: PathBuf,
-        /// Its version.
-        found: i64,
-    },
-    /// The chain is broken.
-    #[error(
-        "the journal {path} was changed after it was written: entry {seq}: {what}. Restore it from \
-         a backup; `labloop verify` names the place",
-        path = path.display()
-    )]
-    Broken {
-        /// File.
-        path: PathBuf,
-        /// First bad entry.
-        seq: u64,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A file that an entry refers to cannot be used.
-    #[error("entry {seq} of the journal refers to a file that cannot be used: {source}")]
-    File {
-        /// Entry.
-        seq: u64,
-        /// Cause.
-        source: FilesError,
-    },
-    /// A body is too large for an entry.
-    #[error("a journal entry of {0} bytes is larger than the limit of {BODY_MAX}")]
-    TooLarge(usize),
-    /// There is no journal here.
-    #[error("there is no journal at {path}; has anything been run with this state folder?", path = .0.display())]
-    Absent(PathBuf),
-}
+/// How long a commit waits for another program that keeps the database locked: long enough for a
+/// backup's last step, short against the time in which somebody should know that nothing is noted.
+const BUSY_WAIT: Duration = Duration::from_secs(5);
+/// Pages of the write-ahead log that are taken over into the database at once (8 MB).
+const CHECKPOINT_PAGES: u32 = 2_000;
 
 /// How durable a commit is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,38 +25,6 @@ pub enum Durability {
     Power,
     /// Survives the death of the process but not of the machine: dry runs on a virtual clock.
     Process,
-}
-
-/// One fact to append.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Lab time in nanoseconds.
-    pub tick: u64,
-    /// Wall time in milliseconds since 1970.
-    pub wall_ms: i64,
-    /// Campaign or run it is about.
-    pub subject: String,
-    /// Kind of fact.
-    pub kind: &'static str,
-    /// JSON.
-    pub body: String,
-}
-
-/// One fact read back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEntry {
-    /// Place in the journal, from 1.
-    pub seq: u64,
-    /// Lab time in nanoseconds.
-    pub tick: u64,
-    /// Wall time in milliseconds since 1970.
-    pub wall_ms: i64,
-    /// Campaign or run it is about.
-    pub subject: String,
-    /// Kind of fact.
-    pub kind: String,
-    /// JSON.
-    pub body: String,
 }
 
 /// What a check of the whole chain found.
@@ -146,14 +46,24 @@ pub struct Journal {
     files: Files,
     seq: u64,
     head: [u8; 32],
+    /// Fencing number, once the lease was taken.
+    epoch: Option<u64>,
 }
 
 impl Journal {
-    /// Opens or makes the journal in a state folder, for writing.
+    /// Opens or makes the journal in a state folder. Nothing can be noted before
+    /// [`Journal::take_lease`]. A journal of an older format is brought to the present one.
     pub fn open(folder: &Path, durability: Durability) -> Result<Journal, JournalError> {
         let path = folder.join("journal.db");
-        let fail = |source| JournalError::Database { path: path.clone(), source };
-        let connection = Connection::open(&path).map_err(fail)?;
+        let fail = |source| database(&path, source);
+        let mut connection = Connection::open(&path).map_err(fail)?;
+        connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
+        // SQLite falls back to reading where it may not write.
+        if connection.is_readonly("main").map_err(fail)? {
+            let why = "the file is write-protected".to_owned();
+            return Err(JournalError::ReadOnly { path, why });
+        }
+        schema::checked(&connection).map_err(|error| schema_error(&path, error))?;
         let sync = match durability {
             Durability::Power => "FULL",
             Durability::Process => "NORMAL",
@@ -161,20 +71,10 @@ impl Journal {
         connection
             .execute_batch(&format!(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = {sync}; \
-                 PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 2000;"
+                 PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
             ))
             .map_err(fail)?;
-        let version: i64 =
-            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
-        if version > SCHEMA_VERSION {
-            return Err(JournalError::Newer { path, found: version });
-        }
-        connection.execute_batch(SCHEMA).map_err(fail)?;
-        if version < SCHEMA_VERSION {
-            connection
-                .execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION};"))
-                .map_err(fail)?;
-        }
+        schema::bring_up(&mut connection).map_err(|error| schema_error(&path, error))?;
         Journal::with_head(connection, path, Files::new(folder, durability))
     }
 
@@ -184,15 +84,12 @@ impl Journal {
         if !path.exists() {
             return Err(JournalError::Absent(path));
         }
-        let fail = |source| JournalError::Database { path: path.clone(), source };
+        let fail = |source| database(&path, source);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags).map_err(fail)?;
-        connection.execute_batch("PRAGMA busy_timeout = 5000;").map_err(fail)?;
-        let version: i64 =
-            connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(fail)?;
-        if version > SCHEMA_VERSION {
-            return Err(JournalError::Newer { path, found: version });
-        }
+        connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
+        // Format 1 reads the same.
+        schema::checked(&connection).map_err(|error| schema_error(&path, error))?;
         Journal::with_head(connection, path, Files::new(folder, Durability::Power))
     }
 
@@ -206,29 +103,70 @@ impl Journal {
         path: PathBuf,
         files: Files,
     ) -> Result<Journal, JournalError> {
-        let last: Option<(i64, Vec<u8>)> = connection
-            .query_row("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()
-            .map_err(|source| JournalError::Database { path: path.clone(), source })?;
-        let (seq, head) = match last {
-            None => (0, GENESIS),
-            Some((seq, hash)) => {
-                let seq = u64::try_from(seq).unwrap_or(0);
-                let head = <[u8; 32]>::try_from(hash.as_slice()).map_err(|_| {
-                    let what = "its hash does not have 32 bytes".to_owned();
-                    JournalError::Broken { path: path.clone(), seq, what }
-                })?;
-                (seq, head)
-            }
-        };
-        Ok(Journal { connection, path, files, seq, head })
+        let (seq, head) = tail(&connection, &path)?;
+        Ok(Journal { connection, path, files, seq, head, epoch: None })
+    }
+
+    /// Takes the state folder over: raises the fencing number and notes `first`, what the new
+    /// owner has to say under that number, in one durable commit. Every other owner's commits fail
+    /// from here on with [`JournalError::Lapsed`]. Returns the number.
+    ///
+    /// `at_least`: one more than the highest number that the entries name, in case the row was
+    /// lost. Errors: as [`Journal::append`], and [`JournalError::Grew`] if somebody wrote after
+    /// this journal was opened, because what was read of it is not the whole past then.
+    pub fn take_lease<E: From<JournalError>>(
+        &mut self,
+        holder: &Holder,
+        at_least: u64,
+        first: impl FnOnce(u64) -> Result<(Vec<Entry>, Vec<Document>), E>,
+    ) -> Result<u64, E> {
+        let path = &self.path;
+        let fail = |source| database(path, source);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(fail)?;
+        let (seq, head) = tail(&transaction, path)?;
+        if (seq, head) != (self.seq, self.head) {
+            let (path, read) = (path.clone(), self.seq);
+            return Err(JournalError::Grew { path, read, found: seq }.into());
+        }
+        let last = lease::read(&transaction).map_err(fail)?.map_or(0, |lease| lease.epoch);
+        let epoch = last.saturating_add(1).max(at_least);
+        lease::write(&transaction, epoch, holder).map_err(fail)?;
+        let (entries, documents) = first(epoch)?;
+        let (seq, head) = insert(&transaction, path, (seq, head), &entries, &documents)?;
+        transaction.commit().map_err(fail)?;
+        (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));
+        Ok(epoch)
+    }
+
+    /// The fencing number of this owner, once it took the lease.
+    pub fn epoch(&self) -> Option<u64> {
+        self.epoch
+    }
+
+    /// Whose the state folder is, by the journal; `None` before the first owner.
+    pub fn lease(&self) -> Result<Option<Lease>, JournalError> {
+        let fail = |source| database(&self.path, source);
+        if schema::format(&self.connection).map_err(fail)? < schema::FORMAT {
+            return Ok(None);
+        }
+        lease::read(&self.connection).map_err(fail)
+    }
+
+    /// Whether the lease is still this owner's. A commit asks this by itself.
+    ///
+    /// Errors: [`JournalError::Lapsed`] if another has it, [`JournalError::NoLease`] if it was
+    /// never taken.
+    pub fn check_lease(&self) -> Result<(), JournalError> {
+        owned(&self.connection, &self.path, self.epoch)
     }
 
     /// Appends facts and documents in one commit. When it returns `Ok`, they are durable.
     ///
-    /// Errors: after any error the state of the disk is unknown; the caller must stop sending,
+    /// Errors: [`JournalError::Lapsed`] if another owner took the folder; nothing was written
+    /// then. After any other error the state of the disk is unknown; the caller must stop sending,
     /// never try again (a second fsync may claim success for pages that were dropped).
     pub fn append(
         &mut self,
@@ -239,51 +177,17 @@ impl Journal {
             return Ok(());
         }
         let path = &self.path;
-        let fail = |source| JournalError::Database { path: path.clone(), source };
-        let (mut seq, mut head) = (self.seq, self.head);
-        let transaction = self.connection.transaction().map_err(fail)?;
-        {
-            let mut insert = transaction
-                .prepare_cached("INSERT OR IGNORE INTO document VALUES (?1, ?2, ?3)")
-                .map_err(fail)?;
-            for document in documents {
-                insert
-                    .execute(params![document.hash, document.kind, document.text])
-                    .map_err(fail)?;
-            }
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
-                .map_err(fail)?;
-            for entry in entries {
-                if entry.body.len() > BODY_MAX {
-                    return Err(JournalError::TooLarge(entry.body.len()));
-                }
-                seq += 1;
-                head = chain(
-                    &head,
-                    seq,
-                    entry.tick,
-                    entry.wall_ms,
-                    &entry.subject,
-                    entry.kind,
-                    &entry.body,
-                );
-                insert
-                    .execute(params![
-                        as_i64(seq),
-                        as_i64(entry.tick),
-                        entry.wall_ms,
-                        entry.subject,
-                        entry.kind,
-                        entry.body,
-                        head.as_slice()
-                    ])
-                    .map_err(fail)?;
-            }
-        }
+        let fail = |source| database(path, source);
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(fail)?;
+        // SAFETY(lab): in the transaction of the intents, so an engine that was overtaken cannot
+        // make one durable and so cannot send.
+        owned(&transaction, path, self.epoch)?;
+        let (seq, head) = insert(&transaction, path, (self.seq, self.head), entries, documents)?;
         transaction.commit().map_err(fail)?;
-        self.seq = seq;
-        self.head = head;
+        (self.seq, self.head) = (seq, head);
         Ok(())
     }
 
@@ -304,7 +208,7 @@ impl Journal {
 
     /// Entries after `seq` in order, at most `limit`.
     pub fn read(&self, after: u64, limit: usize) -> Result<Vec<StoredEntry>, JournalError> {
-        let fail = |source| JournalError::Database { path: self.path.clone(), source };
+        let fail = |source| database(&self.path, source);
         let mut statement = self
             .connection
             .prepare_cached(
@@ -347,7 +251,7 @@ impl Journal {
         self.connection
             .query_row("SELECT text FROM document WHERE hash = ?1", [hash], |row| row.get(0))
             .optional()
-            .map_err(|source| JournalError::Database { path: self.path.clone(), source })
+            .map_err(|source| database(&self.path, source))
     }
 
     /// Recomputes every hash.
@@ -362,7 +266,7 @@ impl Journal {
             seq,
             what: what.into(),
         };
-        let fail = |source| JournalError::Database { path: self.path.clone(), source };
+        let fail = |source| database(&self.path, source);
         let mut statement = self
             .connection
             .prepare("SELECT seq, tick, wall, subject, kind, body, hash FROM journal ORDER BY seq")
@@ -402,58 +306,97 @@ impl Journal {
     }
 }
 
-/// A text kept beside the journal by its own hash.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
-    /// SHA-256 of the text, hexadecimal.
-    pub hash: String,
-    /// What it is: `graph`, `bundle`.
-    pub kind: String,
-    /// The text.
-    pub text: String,
-}
-
-impl Document {
-    /// A document and its hash.
-    pub fn new(kind: &str, text: String) -> Document {
-        let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-        Document { hash: hex(&hash), kind: kind.to_owned(), text }
+/// An error of SQLite in our words.
+fn database(path: &Path, source: rusqlite::Error) -> JournalError {
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            JournalError::Locked { path, seconds: BUSY_WAIT.as_secs() }
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            JournalError::ReadOnly { path, why: source.to_string() }
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            JournalError::Damaged { path, what: source.to_string() }
+        }
+        _ => JournalError::Database { path, source },
     }
 }
 
-fn chain(
-    head: &[u8; 32],
-    seq: u64,
-    tick: u64,
-    wall_ms: i64,
-    subject: &str,
-    kind: &str,
-    body: &str,
-) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(head);
-    hash.update(seq.to_le_bytes());
-    hash.update(tick.to_le_bytes());
-    hash.update(wall_ms.to_le_bytes());
-    // Lengths first, so that no two entries can share one byte string.
-    for text in [subject, kind, body] {
-        hash.update((text.len() as u64).to_le_bytes());
-        hash.update(text.as_bytes());
+fn schema_error(path: &Path, error: SchemaError) -> JournalError {
+    match error {
+        SchemaError::Database(source) => database(path, source),
+        SchemaError::Newer(found) => JournalError::Newer { path: path.to_owned(), found },
+        SchemaError::Damaged(what) => JournalError::Damaged { path: path.to_owned(), what },
     }
-    hash.finalize().into()
 }
 
-fn as_i64(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+/// Number and hash of the last entry.
+fn tail(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), JournalError> {
+    let last: Option<(i64, Vec<u8>)> = connection
+        .prepare_cached("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1")
+        .and_then(|mut last| last.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(|source| database(path, source))?;
+    let Some((seq, hash)) = last else { return Ok((0, GENESIS)) };
+    let seq = u64::try_from(seq).unwrap_or(0);
+    let head = <[u8; 32]>::try_from(hash.as_slice()).map_err(|_| {
+        let what = "its hash does not have 32 bytes".to_owned();
+        JournalError::Broken { path: path.to_owned(), seq, what }
+    })?;
+    Ok((seq, head))
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+fn owned(connection: &Connection, path: &Path, mine: Option<u64>) -> Result<(), JournalError> {
+    let Some(mine) = mine else { return Err(JournalError::NoLease(path.to_owned())) };
+    match lease::read(connection).map_err(|source| database(path, source))? {
+        Some(lease) if lease.epoch == mine => Ok(()),
+        Some(theirs) => {
+            Err(JournalError::Lapsed { path: path.to_owned(), mine, theirs: Box::new(theirs) })
+        }
+        None => {
+            let what = "its lease is gone".to_owned();
+            Err(JournalError::Damaged { path: path.to_owned(), what })
+        }
     }
-    text
+}
+
+/// Writes entries behind the last one; inside a transaction of the caller.
+fn insert(
+    connection: &Connection,
+    path: &Path,
+    (mut seq, mut head): (u64, [u8; 32]),
+    entries: &[Entry],
+    documents: &[Document],
+) -> Result<(u64, [u8; 32]), JournalError> {
+    let fail = |source| database(path, source);
+    let mut keep = connection
+        .prepare_cached("INSERT OR IGNORE INTO document VALUES (?1, ?2, ?3)")
+        .map_err(fail)?;
+    for document in documents {
+        keep.execute(params![document.hash, document.kind, document.text]).map_err(fail)?;
+    }
+    let mut note = connection
+        .prepare_cached("INSERT INTO journal VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+        .map_err(fail)?;
+    for entry in entries {
+        if entry.body.len() > BODY_MAX {
+            return Err(JournalError::TooLarge(entry.body.len()));
+        }
+        seq += 1;
+        let Entry { tick, wall_ms, subject, kind, body } = entry;
+        head = chain(&head, seq, *tick, *wall_ms, subject, kind, body);
+        note.execute(params![
+            as_i64(seq),
+            as_i64(*tick),
+            wall_ms,
+            subject,
+            kind,
+            body,
+            head.as_slice()
+        ])
+        .map_err(fail)?;
+    }
+    Ok((seq, head))
 }
 
 #[cfg(test)]
@@ -473,6 +416,12 @@ mod tests {
         folder
     }
 
+    /// The lease, without anything to say.
+    fn take(journal: &mut Journal) -> u64 {
+        let nothing = |_| Ok::<_, JournalError>((Vec::new(), Vec::new()));
+        journal.take_lease(&Holder::this_process(1), 0, nothing).unwrap()
+    }
+
     fn entry(tick: u64, body: &str) -> Entry {
         Entry { tick, wall_ms: 5, subject: "a.1".into(), kind: "intent", body: body.into() }
     }
@@ -481,11 +430,13 @@ mod tests {
     fn entries_come_back_in_order_after_reopening() {
         let folder = folder();
         let mut journal = Journal::open(&folder, Durability::Power).unwrap();
+        take(&mut journal);
         journal.append(&[entry(1, "{}"), entry(2, "[1]")], &[]).unwrap();
         let head = journal.head();
         drop(journal);
         let mut journal = Journal::open(&folder, Durability::Power).unwrap();
         assert_eq!(journal.head(), head);
+        take(&mut journal);
         journal.append(&[entry(3, "[2]")], &[Document::new("graph", "g".into())]).unwrap();
         let read = journal.read(1, 10).unwrap();
         assert_eq!(read.iter().map(|e| e.body.as_str()).collect::<Vec<_>>(), ["[1]", "[2]"]);
@@ -507,6 +458,7 @@ mod tests {
         for (change, place) in changes {
             let folder = folder();
             let mut journal = Journal::open(&folder, Durability::Power).unwrap();
+            take(&mut journal);
             let entries: Vec<Entry> = (1..=4).map(|n| entry(n, "{}")).collect();
             journal.append(&entries, &[Document::new("graph", "g".into())]).unwrap();
             journal.connection.execute_batch(change).unwrap();
@@ -527,5 +479,64 @@ mod tests {
         let refused = Journal::open(&folder, Durability::Power);
         assert!(matches!(refused, Err(JournalError::Newer { found: 99, .. })));
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn who_was_overtaken_notes_nothing_any_more() {
+        let folder = folder();
+        let mut first = Journal::open(&folder, Durability::Power).unwrap();
+        assert!(matches!(first.append(&[entry(1, "{}")], &[]), Err(JournalError::NoLease(_))));
+        assert_eq!(take(&mut first), 1);
+        first.append(&[entry(1, "{}")], &[]).unwrap();
+        let mut second = Journal::open(&folder, Durability::Power).unwrap();
+        assert_eq!(take(&mut second), 2);
+        second.append(&[entry(2, "{}")], &[]).unwrap();
+        match first.append(&[entry(3, "{}")], &[Document::new("graph", "g".into())]) {
+            Err(JournalError::Lapsed { mine: 1, theirs, .. }) => assert_eq!(theirs.epoch, 2),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(first.check_lease(), Err(JournalError::Lapsed { .. })));
+        second.append(&[entry(4, "{}")], &[]).unwrap();
+        let verified = second.verify().unwrap();
+        assert_eq!((verified.entries, verified.documents), (3, 0));
+        assert_eq!(second.lease().unwrap().unwrap().pid, std::process::id());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_lease_is_refused_to_whoever_has_not_read_the_whole_past() {
+        let folder = folder();
+        let mut late = Journal::open(&folder, Durability::Power).unwrap();
+        let mut quick = Journal::open(&folder, Durability::Power).unwrap();
+        take(&mut quick);
+        quick.append(&[entry(1, "{}")], &[]).unwrap();
+        let nothing = |_| Ok::<_, JournalError>((Vec::new(), Vec::new()));
+        match late.take_lease(&Holder::this_process(1), 0, nothing) {
+            Err(JournalError::Grew { read: 0, found: 1, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        quick.append(&[entry(2, "{}")], &[]).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_lost_its_tables_gets_no_empty_ones() {
+        for (change, word) in
+            [("DROP TABLE journal", "journal"), ("PRAGMA user_version = 0", "no format")]
+        {
+            let folder = folder();
+            let journal = Journal::open(&folder, Durability::Power).unwrap();
+            journal.connection.execute_batch(change).unwrap();
+            drop(journal);
+            for opened in
+                [Journal::open(&folder, Durability::Power), Journal::open_read_only(&folder)]
+            {
+                match opened {
+                    Err(JournalError::Damaged { what, .. }) => assert!(what.contains(word)),
+                    other => panic!("{change}: {other:?}"),
+                }
+            }
+            std::fs::remove_dir_all(folder).unwrap();
+        }
     }
 }

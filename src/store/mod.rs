@@ -7,12 +7,19 @@
 //! power loss, the journal may not.
 //!
 //! Architecture invariant: this module never looks inside a run; it keeps texts and their order.
+mod chain;
+mod error;
 pub mod files;
 pub mod journal;
+pub mod lease;
 pub mod lock;
+mod schema;
 pub mod telemetry;
 
+pub use chain::{Document, Entry, StoredEntry};
+pub use error::JournalError;
 pub use files::{Files, FilesError};
-pub use journal::{Document, Durability, Entry, Journal, JournalError, StoredEntry, Verified};
+pub use journal::{Durability, Journal, Verified};
+pub use lease::{Holder, Lease};
 pub use lock::{LockError, StateLock};
 pub use telemetry::{Telemetry, TelemetryWriter};

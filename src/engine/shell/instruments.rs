@@ -61,6 +61,9 @@ pub trait Instruments: Send {
     /// From now on they take commands of the engine with this fencing epoch, and of no other.
     fn obey(&self, _epoch: u64) {}
 
+    /// They belong to another engine now: nothing more is sent to any of them.
+    fn lapse(&self, _why: &str) {}
+
     /// Every instrument.
     fn names(&self) -> Vec<String> {
         Vec::new()

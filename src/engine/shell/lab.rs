@@ -393,6 +393,10 @@ impl Instruments for LabInstruments {
         wanted(of, setup, what, set)
     }
 
+    fn lapse(&self, why: &str) {
+        self.fleet.lease().lapse(why);
+    }
+
     fn obey(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::SeqCst);
         self.fleet.lease().take(epoch);

@@ -19,7 +19,7 @@ use crate::driver::{
 };
 use crate::expr::Value;
 use crate::spec::instrument::{Action, EffectClass};
-use crate::store::{Document, Journal, JournalError};
+use crate::store::{Document, Entry, Holder, Journal, JournalError};
 use crate::wire::{Clock, Dialer};
 
 /// Notices that wait; one instrument without polls tells little.
@@ -38,7 +38,8 @@ pub struct ManualCommand {
     pub id: String,
     /// Who gives it.
     pub by: String,
-    /// Fencing epoch.
+    /// Fencing epoch at least: one more than the last in the journal. The intent names the one it
+    /// was given.
     pub epoch: u64,
     /// Texts of lab and definitions.
     pub bundle: Document,
@@ -178,10 +179,10 @@ impl Manual {
             let read = self.read(&witness.property.value, Duration::from_secs(5)).await;
             baseline = read.result.ok().flatten();
         }
-        let intent = ManualRecord::Intent {
+        let intent = |epoch| ManualRecord::Intent {
             id: command.id.clone(),
             by: command.by.clone(),
-            epoch: command.epoch,
+            epoch,
             bundle: command.bundle.hash.clone(),
             instrument: self.setup.name.clone(),
             at: command.at.clone(),
@@ -190,8 +191,14 @@ impl Manual {
             effect,
             baseline: baseline.clone(),
         };
-        let texts = std::slice::from_ref(&command.bundle);
-        self.note(journal, intent, texts).map_err(ManualError::Intent)?;
+        let holder = Holder::this_process(self.clock.wall().as_millisecond());
+        let next = journal.len() + 1;
+        let first = |epoch| {
+            let entry = self.entry(next, intent(epoch))?;
+            Ok::<_, JournalError>((vec![entry], vec![command.bundle.clone()]))
+        };
+        // The number that fences off whoever had the instrument before, and the intent, in one.
+        journal.take_lease(&holder, command.epoch, first).map_err(ManualError::Intent)?;
         // SAFETY(lab): durable from here on; only now may bytes leave.
         let mut outcome = match action {
             Some(_) => self.send(&command, stop).await,
@@ -211,7 +218,9 @@ impl Manual {
             witness: outcome.witness.clone(),
             trace: wire_trace::kept(&outcome.trace),
         };
-        match self.note(journal, record, &[]) {
+        let noted =
+            self.entry(journal.len() + 1, record).and_then(|entry| journal.append(&[entry], &[]));
+        match noted {
             Ok(()) => Ok(outcome),
             Err(source) => Err(ManualError::Outcome { source, outcome: Box::new(outcome) }),
         }
@@ -251,21 +260,13 @@ impl Manual {
         failed(FailureKind::Internal, why, Sent::Unknown, Vec::new())
     }
 
-    fn note(
-        &self,
-        journal: &mut Journal,
-        record: ManualRecord,
-        documents: &[Document],
-    ) -> Result<(), JournalError> {
+    fn entry(&self, seq: u64, record: ManualRecord) -> Result<Entry, JournalError> {
         let wall = self.clock.wall().as_millisecond();
-        let entry = Fact::Manual(record).entry(self.clock.now().0, wall).map_err(|error| {
-            JournalError::Broken {
-                path: "journal.db".into(),
-                seq: journal.len() + 1,
-                what: format!("a value cannot be written: {error}"),
-            }
-        })?;
-        journal.append(&[entry], documents)
+        Fact::Manual(record).entry(self.clock.now().0, wall).map_err(|error| JournalError::Broken {
+            path: "journal.db".into(),
+            seq,
+            what: format!("a value cannot be written: {error}"),
+        })
     }
 
     /// Waits for the outcome of an attempt.

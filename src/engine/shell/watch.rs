@@ -60,6 +60,9 @@ impl<I: Instruments> Engine<I> {
         }
         if self.watch.looked.elapsed() >= LOOK_EVERY {
             self.watch.looked = Instant::now();
+            // An engine that was overtaken while it had nothing to note must not go on feeding
+            // watchdogs.
+            self.journal.check_lease()?;
             let now = Reading::now();
             let before = std::mem::replace(&mut self.watch.clocks, now);
             for seen in now.since(&before) {
