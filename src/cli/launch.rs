@@ -17,7 +17,7 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Left, Observer, control,
+    Left, Observer, Passed, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -230,8 +230,8 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
-    /// The last engine had run out of disk.
-    pub(super) disk_low: bool,
+    /// How long nobody was at work before, if that is known.
+    pub(super) away: Option<Passed>,
     /// What the last engine left.
     pub(super) left: Left,
 }
@@ -328,27 +328,31 @@ async fn go(
         core: work.core,
     });
     if signals {
-        engine.watch_disk(Disk::new(&work.state, work.disk_low));
+        engine.watch_disk(Disk::new(&work.state));
     }
     let prepared = engine
         .begin(work.epoch, word)
         .and_then(|()| {
+            if let Some(away) = &work.away {
+                engine.was_away(away)?;
+            }
             let bundle = Document::new("bundle", work.bundle.to_kept());
-            engine.take_over(&work.left, bundle)
-        })
-        .map(|()| {
+            engine.take_over(&work.left, bundle)?;
             if work.resuming {
                 engine.recover(word == "virtual");
             }
+            Ok(())
         })
         .and_then(|()| prepare(&mut engine));
-    if let Err(error) = prepared {
-        return Ok(Worked::Broke(error));
-    }
     if signals {
         tokio::spawn(interrupts(handle));
     }
-    let worked = match engine.work().await {
+    let worked = match prepared {
+        Ok(()) => engine.work().await,
+        // Runs of the engine before may have left instruments at work.
+        Err(error) => Err(error),
+    };
+    let worked = match worked {
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),
@@ -436,7 +440,10 @@ pub(super) fn end_code(reason: Option<&EndReason>, last: Option<Ending>, shown: 
     let has_goal = goals.is_some_and(|s| !(s.stop_any.is_empty() && s.stop_all.is_empty()));
     match (reason, last) {
         (Some(EndReason::Person(_)), _) => Exit::Person,
-        (Some(EndReason::Failures(_) | EndReason::Internal(_)), _) => Exit::RunFailed,
+        (
+            Some(EndReason::Failures(_) | EndReason::FailureBudget { .. } | EndReason::Internal(_)),
+            _,
+        ) => Exit::RunFailed,
         (_, Some(Ending::Failed | Ending::Invalid)) if single => Exit::RunFailed,
         (Some(EndReason::BudgetSpent(_)), _) if has_goal => Exit::BudgetSpent,
         _ => Exit::Done,

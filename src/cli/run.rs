@@ -102,7 +102,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: false,
-        disk_low: history.disk_low,
+        away: None,
         left: history.left(),
     };
     let worked = launch::work(world, work, move |engine| {
