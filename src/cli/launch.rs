@@ -17,7 +17,7 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Left, Observer, Passed, control,
+    Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -234,6 +234,10 @@ pub(super) struct Work {
     pub(super) away: Option<Passed>,
     /// What the last engine left.
     pub(super) left: Left,
+    /// Questions that the engine before had asked.
+    pub(super) questions: Questions,
+    /// Commands that this engine begins with.
+    pub(super) go_on: Vec<Control>,
 }
 
 /// How an engine ended.
@@ -327,6 +331,11 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
+    engine.set_questions(work.questions);
+    for control in work.go_on {
+        // The inbox is empty; more runs than it has room for wait for another `resume`.
+        let _ = handle.ask(control);
+    }
     if signals {
         engine.watch_disk(Disk::new(&work.state));
     }

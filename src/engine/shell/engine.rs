@@ -16,8 +16,8 @@ use super::hand::Hands;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::questions::Questions;
 use super::searches::{Finished, Searches};
-use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
@@ -127,7 +127,7 @@ pub struct Engine<I> {
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
     /// Questions that stand open.
-    pub(super) questions: Vec<QuestionView>,
+    pub(super) questions: Questions,
     pub(super) observer: Observer,
     pub(super) searches: Searches,
     /// Work goes on when there is nothing left to do.
@@ -175,7 +175,7 @@ impl<I: Instruments> Engine<I> {
             notices: setup.notices,
             controls: setup.controls,
             desk: Desk::default(),
-            questions: Vec::new(),
+            questions: Questions::default(),
             observer: setup.observer,
             searches: Searches::new(),
             endless: false,
@@ -240,6 +240,11 @@ impl<I: Instruments> Engine<I> {
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
+    }
+
+    /// Questions that the engine before had asked.
+    pub fn set_questions(&mut self, questions: Questions) {
+        self.questions = questions;
     }
 
     /// The journal, for reading while the engine rests.

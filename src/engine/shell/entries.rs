@@ -318,6 +318,7 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::Assigned { .. } => "campaign_assigned",
         CampaignRecord::RunOver { .. } => "campaign_run_over",
         CampaignRecord::Concluded { .. } => "campaign_concluded",
+        CampaignRecord::Told { .. } => "campaign_told",
         CampaignRecord::Ended { .. } => "campaign_ended",
     }
 }
