@@ -90,7 +90,7 @@ impl Replay {
     /// What was in people's hands from then on.
     pub fn hands(&mut self, taken: BTreeMap<String, String>) -> Result<(), Box<Difference>> {
         self.end()?;
-        self.core.set_hands(taken);
+        self.core.set_taken(taken);
         Ok(())
     }
 

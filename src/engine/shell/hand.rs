@@ -186,13 +186,9 @@ impl<I: Instruments> Engine<I> {
         self.hands.bundle.clone_from(&bundle.hash);
         self.keep(bundle);
         self.hands.taken.clone_from(&left.taken);
-        if left.taken.is_empty() { Ok(()) } else { self.show_hands() }
-    }
-
-    /// Tells the core what is in people's hands.
-    fn show_hands(&mut self) -> Result<(), EngineError> {
-        let taken = self.hands.taken.iter().map(|(name, t)| (name.clone(), t.by.clone())).collect();
-        self.step(Event::Hands { taken })
+        let by = left.taken.iter().map(|(name, taken)| (name.clone(), taken.by.clone()));
+        self.core.set_taken(by.collect());
+        Ok(())
     }
 
     /// Takes an instrument out.
@@ -219,8 +215,9 @@ impl<I: Instruments> Engine<I> {
         }
         let (name, who, why) = (instrument.clone(), by.clone(), reason.clone());
         self.note(Fact::Engine(EngineRecord::Taken { instrument: name, by: who, reason: why }))?;
-        self.hands.taken.insert(instrument.clone(), TakenHistory { by, reason, done: Vec::new() });
-        self.show_hands()?;
+        let taken = TakenHistory { by: by.clone(), reason, done: Vec::new() };
+        self.hands.taken.insert(instrument.clone(), taken);
+        self.step(Event::Taken { instrument: instrument.clone(), by })?;
         Ok(Reply::Taken { runs: self.users_of(&instrument) })
     }
 
@@ -258,6 +255,11 @@ impl<I: Instruments> Engine<I> {
         };
         let changed = taken.done;
         let held = if changed.is_empty() { Vec::new() } else { self.users_of(instrument) };
+        for run in &held {
+            let why = format!("{by} (by hand on {instrument}: {})", changed.join(", "));
+            let (run, command) = (run.clone(), Command::Hold);
+            self.step(Event::Command { run, command, by: why })?;
+        }
         let given = EngineRecord::Given {
             instrument: instrument.to_owned(),
             by: by.clone(),
@@ -265,12 +267,7 @@ impl<I: Instruments> Engine<I> {
             held: held.clone(),
         };
         self.note(Fact::Engine(given))?;
-        for run in &held {
-            let by = format!("{by} (by hand on {instrument}: {})", changed.join(", "));
-            let (run, command) = (run.clone(), Command::Hold);
-            self.step(Event::Command { run, command, by })?;
-        }
-        self.show_hands()?;
+        self.step(Event::Given { instrument: instrument.to_owned() })?;
         Ok(Reply::Given { changed, held })
     }
 
