@@ -24,10 +24,10 @@ use super::{Exit, check, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Handle, History, LabInstruments, Order,
-    Passed, Prepared, Progress, Pulse, ServiceSetup, control,
+    Control, Disk, Engine, EngineError, EngineSetup, Handle, History, Instruments, LabInstruments,
+    Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
 };
-use crate::store::{Journal, StateLock, TelemetryWriter};
+use crate::store::{Document, Journal, StateLock, TelemetryWriter};
 
 /// So many starts within [`LOOP_WITHIN`] that follow unclean ends are a crash loop.
 const LOOP_STARTS: usize = 3;
@@ -95,14 +95,25 @@ fn serve(args: &ServeArgs) -> Outcome {
         let (notices_in, notices) = mpsc::channel(launch::NOTICES);
         let lab = house.lab.lab.clone().ok_or_else(|| usage("there is no lab"))?;
         let definitions = &house.lab.definitions;
-        let instruments =
-            LabInstruments::start(&lab, definitions, &clock, dialer, notices_in, house.seed)
-                .map_err(|e| usage(e.to_string()))?;
+        let dialer = dialer.held_by(&format!("state folder {}", folder.display()));
+        let left = history.left();
+        // Simulators are nobody in particular.
+        let known = if word == "real" { left.identities.clone() } else { BTreeMap::new() };
+        let instruments = LabInstruments::start_knowing(
+            &lab,
+            definitions,
+            &clock,
+            dialer,
+            notices_in,
+            house.seed,
+            &known,
+        )
+        .map_err(|e| usage(e.to_string()))?;
+        let emergency = instruments.emergency();
         // SAFETY(lab): the gate is closed before anything is connected.
-        if let Some(stop) = &history.stopped {
-            crate::engine::shell::Instruments::emergency(&instruments).press(&stop.by);
+        if let Some(stop) = &left.stopped {
+            emergency.press(&stop.by);
         }
-        let emergency = crate::engine::shell::Instruments::emergency(&instruments);
         let (handle, controls) = control::channel(emergency);
         let telemetry = TelemetryWriter::open(folder)
             .map_err(|e| usage(format!("telemetry cannot be written: {e}")))?;
@@ -154,14 +165,15 @@ async fn work(
         orders,
         held,
     });
-    if let Some(stop) = &history.stopped {
-        engine.restore_stop(stop);
-    }
     engine.set_questions(history.asked.clone());
     engine.watch_disk(Disk::new(house.folder));
     let begun = engine
         .begin(history.epoch + 1, word)
         .and_then(|()| house.away.as_ref().map_or(Ok(()), |away| engine.was_away(away)))
+        .and_then(|()| {
+            let bundle = Document::new("bundle", house.lab.to_kept());
+            engine.take_over(&history.left(), bundle)
+        })
         .and_then(|()| {
             prepared.into_iter().try_for_each(|one| {
                 tracing::info!(campaign = one.setup.machine.id, "goes on");

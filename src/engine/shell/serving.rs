@@ -249,7 +249,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Before anything else: the runs of the engine before are resolved as soon as the instruments
     /// they use are there. Nothing is given up; whoever asks is told what is awaited.
-    pub(super) async fn take_over(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn resolve_first(&mut self) -> Result<(), EngineError> {
         if self.service.as_ref().is_none_or(|s| s.taken_over) {
             return Ok(());
         }
@@ -258,6 +258,7 @@ impl<I: Instruments> Engine<I> {
         let mut request = None;
         loop {
             self.beat();
+            self.health.beat();
             self.look_around()?;
             let missing = self.missing_of(&needed);
             let leaving = self.service.as_ref().is_some_and(|s| s.leaving.is_some());
