@@ -98,6 +98,7 @@ pub struct EngineSetup<I> {
 pub(super) enum Pending {
     Command { run: String, key: crate::engine::core::StepKey, attempt: u32 },
     Witness { run: String, key: crate::engine::core::StepKey, instrument: String, since: Tick },
+    Hold { run: String, instrument: String },
 }
 
 /// The engine.
@@ -108,6 +109,8 @@ pub struct Engine<I> {
     pub(super) pending: HashMap<String, Pending>,
     /// Safe states under way: instrument -> runs that wait for it.
     pub(super) making_safe: BTreeMap<String, Vec<String>>,
+    /// The same for runs that are being held.
+    pub(super) holding: BTreeMap<String, Vec<String>>,
     /// What crossed the wires for witnesses of steps that are not over.
     pub(super) witnessed: BTreeMap<(String, StepKey), Vec<Exchange>>,
     /// When each instrument was last seen to have restarted.
@@ -158,6 +161,7 @@ impl<I: Instruments> Engine<I> {
             instruments: setup.instruments,
             pending: HashMap::new(),
             making_safe: BTreeMap::new(),
+            holding: BTreeMap::new(),
             witnessed: BTreeMap::new(),
             rebooted: BTreeMap::new(),
             own: VecDeque::new(),
@@ -401,6 +405,9 @@ impl<I: Instruments> Engine<I> {
             }
         }
         self.actions.extend(output.actions);
+        if let Some(runs) = output.parked {
+            self.told(Progress::Parked { runs });
+        }
         self.desk.hear(output.replies);
         Ok(())
     }
