@@ -201,12 +201,19 @@ fn each_command_is_obeyed_once_and_answered_from_every_state() {
             assert_eq!(code, 2, "{args:?}: {told:#}");
             assert!(!subject["why"].as_str().unwrap().is_empty());
         }
+        told
     };
     told(&["resume", run], "already_so", "running");
     told(&["pause", run], "accepted", "paused");
     told(&["pause", run], "already_so", "paused");
     told(&["resume", run], "accepted", "running");
-    told(&["hold", run, "--reason", "the bath is open"], "accepted", "held");
+    let held = told(&["hold", run, "--reason", "the bath is open"], "accepted", "held");
+    let pump = &held["outcome"]["runs"][0]["instruments"][0];
+    assert_eq!(
+        (&pump["instrument"], &pump["state"]),
+        (&"pump_1".into(), &"held".into()),
+        "{held:#}"
+    );
     told(&["hold", run], "already_so", "held");
     told(&["pause", run], "already_so", "held");
     let view = lab.until("hold", |view| view["runs"][0]["state"] == "held");

@@ -260,6 +260,8 @@ pub enum Safety {
     LeftByFinally,
     /// In its hold state, read back from it.
     Held,
+    /// Holding the run leaves it as it is, watched.
+    AsItWas,
     /// Told, but it did not confirm: look at it.
     NotConfirmed,
 }
