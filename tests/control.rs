@@ -452,6 +452,7 @@ fn no_client_keeps_the_engine_from_the_next_command() {
 #[test]
 fn what_is_malformed_is_told_on_the_same_connection() {
     let mut lab = Running::protocol("malformed", CALM);
+    lab.runs();
     let mut stream = UnixStream::connect(lab.bench.state().join("control.sock")).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();

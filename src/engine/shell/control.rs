@@ -490,6 +490,20 @@ impl Inbox {
         }
     }
 
+    /// Refuses the next request: the engine is there, but not at work yet.
+    ///
+    /// Cancel safety: nothing is lost when this is dropped.
+    pub async fn refuse_next(&mut self, why: &str) {
+        match self.next().await {
+            Some(request) => {
+                let refusal = Refusal::new(RefusalKind::NotNow, why);
+                // Whoever asked may be gone.
+                let _ = request.reply.send(Reply::Refused(refusal));
+            }
+            None => std::future::pending().await,
+        }
+    }
+
     /// Takes no more requests and refuses those that wait.
     pub(super) fn close(&mut self) {
         self.urgent.close();
