@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Tick;
 use super::events::{Action, Failure, Reading};
-use super::machine::Core;
+use super::machine::{Core, in_phase};
 use super::record::{Record, Resolution, StepRef};
 use super::run::{Phase, Status, StepKey};
 use crate::compiler::graph::{Effect, NodeKind, Witness};
@@ -142,7 +142,9 @@ impl Core {
         match state.status {
             Status::Waiting => {
                 let wanted = run.plan.claims(key.node).to_vec();
-                if !matches!(run.phase, Phase::Body | Phase::Finally) {
+                // SAFETY(lab): the steps may have ended while it was read; nothing of them is sent
+                // while `finally` runs.
+                if !in_phase(run, &key) {
                     self.claims.release(&id, &key, &wanted);
                     return;
                 }

@@ -344,7 +344,7 @@ impl Core {
 
 /// Whether a step belongs to the part of its life that its run is in: steps of the body do not
 /// wake up again while `finally` runs.
-fn in_phase(run: &Run, key: &StepKey) -> bool {
+pub(super) fn in_phase(run: &Run, key: &StepKey) -> bool {
     let mut top = key.node;
     while let Some(parent) = run.graph.node(top).and_then(|n| n.parent) {
         top = parent;
