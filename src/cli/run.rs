@@ -104,7 +104,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: false,
         away: None,
-        stopped: None,
+        left: history.left(),
         questions: Questions::default(),
         go_on: Vec::new(),
     };
