@@ -93,7 +93,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: true,
         away,
-        stopped: history.stopped,
+        left: history.left(),
         questions: history.asked,
         go_on,
     };

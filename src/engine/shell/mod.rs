@@ -20,7 +20,9 @@ mod disk;
 mod engine;
 mod entries;
 mod estop;
+mod hand;
 mod history;
+mod identity;
 mod instruments;
 mod lab;
 mod manual;
@@ -35,6 +37,7 @@ mod replay;
 mod search;
 mod searches;
 pub mod view;
+mod wanted;
 mod watch;
 pub mod wire_trace;
 
@@ -46,6 +49,7 @@ pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine};
+pub use hand::{Called, Left, TakenHistory};
 pub use history::{
     CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
 };
@@ -62,3 +66,4 @@ pub use questions::{Answered, Questions};
 pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
+pub use wanted::{Wanted, WantedAction, arguments, unknown, wanted};

@@ -27,6 +27,8 @@ const WAITERS_MAX: usize = 64;
 pub(super) struct Desk {
     /// Answers that wait for the commit.
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// Outcomes that wait for it too.
+    outcomes: Vec<(oneshot::Sender<Outcome>, Outcome)>,
     waiters: Vec<Waiter>,
     /// What the core said to the last command or answer.
     heard: Vec<core::Reply>,
@@ -65,6 +67,12 @@ impl<I: Instruments> Engine<I> {
             }
             Control::Clear { by, reason } => self.clear(&by, reason.as_deref())?,
             Control::Answer { question, answer, by } => self.answer(question, answer, by)?,
+            Control::Take { instrument, by, reason } => self.take_out(instrument, by, reason)?,
+            Control::Give { instrument, by } => self.give_back(&instrument, by)?,
+            Control::Call { instrument, what, set, by } => {
+                self.call(instrument, &what, &set, by, outcome)?
+            }
+            Control::Accept { instrument, by } => self.accept(instrument, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
             Control::Status => Reply::Status(Box::new(self.view())),
         };
@@ -272,6 +280,17 @@ impl<I: Instruments> Engine<I> {
                 let said = InstrumentOutcome { instrument, state, detail };
                 self.desk.said.push((run.clone(), said));
             }
+            Record::AtHold { run, instrument, confirmed, detail, .. } => {
+                let state = if *confirmed { Safety::Held } else { Safety::NotConfirmed };
+                let (instrument, detail) = (instrument.clone(), detail.clone());
+                let said = InstrumentOutcome { instrument, state, detail };
+                self.desk.said.push((run.clone(), said));
+            }
+            // What was said on the way to an earlier state counts no more.
+            Record::Moved { run, to: RunState::Holding | RunState::Restarting, .. }
+            | Record::BodyEnded { run, .. } => {
+                self.desk.said.retain(|(of, _)| of != run);
+            }
             Record::RunEnded { run, .. } => {
                 let outcome = self.core.run(run).map(|r| self.desk.outcome_of(r));
                 self.desk.said.retain(|(of, _)| of != run);
@@ -289,6 +308,9 @@ impl<I: Instruments> Engine<I> {
         for (to, reply) in self.desk.replies.drain(..) {
             // Whoever asked may be gone; what was asked is done all the same.
             let _ = to.send(reply);
+        }
+        for (to, outcome) in self.desk.outcomes.drain(..) {
+            let _ = to.send(outcome);
         }
         if self.desk.waiters.is_empty() {
             return;
@@ -323,11 +345,16 @@ impl<I: Instruments> Engine<I> {
         let open = runs.iter().filter_map(|id| self.core.run(id));
         let open = open.filter(|run| run.phase != Phase::Over);
         outcomes.extend(open.map(|run| self.desk.outcome_of(run)));
-        let _ = outcome.send(Outcome { runs: outcomes, instruments: Vec::new() });
+        let _ = outcome.send(Outcome { runs: outcomes, ..Outcome::default() });
     }
 }
 
 impl Desk {
+    /// Keeps an outcome until what it tells is durable.
+    pub(super) fn tell_later(&mut self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.outcomes.push((to, outcome));
+    }
+
     /// Keeps what the core answers, for the request that it answers.
     pub(super) fn hear(&mut self, replies: Vec<core::Reply>) {
         self.heard = replies;
@@ -336,12 +363,10 @@ impl Desk {
     /// Where a run stands, with what is known of its instruments once safe states are under way.
     fn outcome_of(&self, run: &Run) -> RunOutcome {
         let ending = run.ending.as_ref().filter(|_| run.phase == Phase::Over);
-        let instruments = match run.phase {
-            Phase::Safe | Phase::Over => {
-                run.touched.iter().map(|name| self.instrument(run, name)).collect()
-            }
-            Phase::Body | Phase::Draining | Phase::Finally => Vec::new(),
-        };
+        let ends = matches!(run.phase, Phase::Safe | Phase::Over);
+        let told = ends || matches!(run.state(), RunState::Holding | RunState::Held);
+        let used = run.touched.iter().filter(|_| told);
+        let instruments = used.map(|name| self.instrument(run, name, ends)).collect();
         RunOutcome {
             run: run.id.clone(),
             state: run.state().as_str().to_owned(),
@@ -351,13 +376,15 @@ impl Desk {
         }
     }
 
-    fn instrument(&self, run: &Run, name: &str) -> InstrumentOutcome {
+    fn instrument(&self, run: &Run, name: &str, ends: bool) -> InstrumentOutcome {
         let said = self.said.iter().rev().find(|(of, s)| *of == run.id && s.instrument == name);
         if let Some((_, said)) = said {
             return said.clone();
         }
         let awaited = run.making_safe.contains(name);
-        let state = if awaited || run.not_confirmed.iter().any(|n| n == name) {
+        let state = if !ends {
+            Safety::AsItWas
+        } else if awaited || run.not_confirmed.iter().any(|n| n == name) {
             Safety::NotConfirmed
         } else if run.settled.contains(name) {
             Safety::LeftByFinally
