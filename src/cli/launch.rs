@@ -378,6 +378,8 @@ async fn go(
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),
+        // Nor may one speak to them that never got the folder: somebody else may have it.
+        Err(error) if engine.journal().epoch().is_none() => Worked::Broke(error),
         Err(error) => {
             for instrument in engine.give_up().await {
                 output::error(format!("{instrument} was NOT CONFIRMED SAFE: look at it now"));
