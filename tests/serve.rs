@@ -42,9 +42,11 @@ impl Service {
         command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
         command.stdout(Stdio::null()).stderr(Stdio::null());
         // What an earlier one left in the folder is no sign of life of this one.
-        let starts = || match bench.state().join("journal.db").exists() {
-            true => count(bench, "engine_started"),
-            false => 0,
+        let starts = || {
+            // It may be being made just now.
+            let journal = labloop::store::Journal::open_read_only(&bench.state());
+            let entries = journal.and_then(|j| j.about("engine")).unwrap_or_default();
+            entries.iter().filter(|e| e.kind == "engine_started").count()
         };
         let before = starts();
         let process = more(&mut command).spawn().unwrap();
