@@ -14,7 +14,8 @@ use super::hold::HOLD_WAIT;
 use super::machine::Core;
 use super::record::About;
 use super::run::{Phase, Run, Status, StepKey};
-use super::states::{Cause, Trigger, next};
+use super::states::{Cause, Trigger};
+use super::transitions::next;
 use crate::compiler::graph::{HoldState, NodeId};
 
 impl Core {
