@@ -27,6 +27,24 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Of the ends of two campaigns, the one that a person must look at first.
+    #[must_use]
+    pub fn worse(self, other: Exit) -> Exit {
+        let rank = |exit: Exit| match exit {
+            Exit::Done => 0,
+            Exit::BudgetSpent => 1,
+            Exit::NoSchedule => 2,
+            Exit::Usage => 3,
+            Exit::NotCompiled => 4,
+            Exit::Person => 5,
+            Exit::Interrupted => 6,
+            Exit::RunFailed => 7,
+            Exit::Unreachable => 8,
+            Exit::Safety => 9,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+
     /// From a number another part returned.
     pub fn from_code(code: i32) -> Exit {
         match code {

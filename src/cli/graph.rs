@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::args::{GraphArgs, GraphFormat};
-use super::{Exit, check, launch, output};
+use super::{Exit, check, output};
 use crate::compiler::{Bundle, Request, compile, show};
+use crate::engine::shell::parameters;
 
 pub(super) fn run(args: &GraphArgs) -> Exit {
     let mut bundle = match Bundle::load(&args.protocol, Some(&args.lab)) {
@@ -17,8 +18,8 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
     if !check::show(&bundle) {
         return Exit::NotCompiled;
     }
-    let parameters = match launch::parameters(&bundle, &args.set) {
-        Ok(parameters) => parameters,
+    let values = match parameters(&bundle, &args.set) {
+        Ok(values) => values,
         Err(message) => {
             output::error(message);
             return Exit::Usage;
@@ -34,7 +35,7 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
         definitions: &bundle.definitions,
         protocols: &bundle.protocols,
         pins: &[],
-        parameters: &parameters,
+        parameters: &values,
         ranges: &BTreeMap::new(),
     });
     let Some(graph) = compiled.value else {

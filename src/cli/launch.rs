@@ -10,17 +10,18 @@ use labloop_simulators::{DeviceConfig, LabConfig, MemoryLab, PlantConfig, in_mem
 use tokio::sync::mpsc;
 
 use super::args::{Speed, TimeArgs};
+use super::run::Shown;
 use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
-use crate::engine::core::{Core, Tick};
+use crate::engine::campaign::EndReason;
+use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
     Observer, StopHistory, control,
 };
-use crate::expr::Value;
 use crate::server::Server;
 use crate::spec::lab::Lab;
-use crate::spec::{Named, ValueType, Written};
+use crate::spec::{Named, Written};
 use crate::store::{Durability, Journal, TelemetryWriter};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
@@ -33,69 +34,6 @@ const LINGER: Duration = Duration::from_secs(60);
 const SIMULATORS_WAIT: Duration = Duration::from_secs(20);
 /// How long instruments may take to connect, in wall time.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
-
-/// Values given with `--set`, as the protocol's parameters want them; the middle of the range for
-/// parameters without value and default.
-pub(super) fn parameters(
-    bundle: &Bundle,
-    set: &[String],
-) -> Result<BTreeMap<String, Value>, String> {
-    let Some(protocol) = &bundle.protocol else { return Ok(BTreeMap::new()) };
-    let mut values = BTreeMap::new();
-    for text in set {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("--set {text}: write --set name=\"value unit\""))?;
-        let Some(spec) = protocol.parameter(name.trim()) else {
-            let known: Vec<&str> =
-                protocol.parameters.iter().map(|p| p.name.value.as_str()).collect();
-            return Err(format!(
-                "--set {name}: the protocol has no such parameter; it has {}",
-                known.join(", ")
-            ));
-        };
-        let value = value.trim();
-        let parsed = match &spec.kind {
-            ValueType::Quantity { .. } | ValueType::Number | ValueType::Integer => {
-                let q = Quantity::parse(value).map_err(|e| match &e.suggestion {
-                    Some(s) => format!("--set {name}: {e}; write for example {s}"),
-                    None => format!("--set {name}: {e}"),
-                })?;
-                Value::Quantity(q)
-            }
-            ValueType::Bool => Value::Bool(value == "true"),
-            ValueType::Choice { .. } | ValueType::Text => Value::text(value),
-        };
-        values.insert(spec.name.value.clone(), parsed);
-    }
-    for spec in &protocol.parameters {
-        if values.contains_key(&spec.name.value) {
-            continue;
-        }
-        let value = match (&spec.default, &spec.min, &spec.max) {
-            (Some(default), ..) => default.expr.constant(),
-            (None, Some(min), Some(max)) => {
-                let middle = 0.5 * (min.value.value + max.value.value);
-                let whole = spec.kind == ValueType::Integer;
-                let value = if whole { middle.round() } else { middle };
-                Some(Value::Quantity(Quantity { value, ..min.value }))
-            }
-            _ => match &spec.kind {
-                ValueType::Choice { options } => options.first().map(|o| Value::text(&o.value)),
-                _ => None,
-            },
-        };
-        match value {
-            Some(value) => {
-                values.insert(spec.name.value.clone(), value);
-            }
-            None => {
-                return Err(format!("give a value with --set {}=...", spec.name.value));
-            }
-        }
-    }
-    Ok(values)
-}
 
 /// A lab as the simulators know it.
 pub(super) fn simulated(lab: &Lab, speed: f64, seed: Option<u64>) -> LabConfig {
@@ -155,6 +93,14 @@ impl World {
         match self {
             World::Wires { word, .. } => word,
             World::Virtual { .. } => "virtual",
+        }
+    }
+
+    /// Lab seconds per wall second; `None` on a virtual clock.
+    pub(super) fn speed(&self) -> Option<f64> {
+        match self {
+            World::Wires { clock, .. } => Some(clock.speed()),
+            World::Virtual { .. } => None,
         }
     }
 
@@ -460,17 +406,23 @@ async fn interrupts(handle: Handle) {
 
 static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
 
-/// Exit code of what an engine did.
-pub(super) fn exit_of(finished: &Finished, has_goal: bool, single: bool) -> Exit {
-    use crate::engine::campaign::EndReason;
-    use crate::engine::core::Ending;
+/// Exit code of what an engine made of a campaign.
+pub(super) fn exit_of(finished: &Finished, shown: &Shown) -> Exit {
     if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
         return Exit::Interrupted;
     }
     if !finished.not_confirmed.is_empty() || finished.stopped.is_some() {
         return Exit::Safety;
     }
-    match (&finished.campaign, finished.last_run) {
+    end_code(finished.reason(&shown.id), finished.last_runs.get(&shown.id).copied(), shown)
+}
+
+/// Exit code of how a campaign ended.
+pub(super) fn end_code(reason: Option<&EndReason>, last: Option<Ending>, shown: &Shown) -> Exit {
+    let single = shown.search.is_none();
+    let goals = shown.search.as_ref();
+    let has_goal = goals.is_some_and(|s| !(s.stop_any.is_empty() && s.stop_all.is_empty()));
+    match (reason, last) {
         (Some(EndReason::Person(_)), _) => Exit::Person,
         (Some(EndReason::Failures(_) | EndReason::Internal(_)), _) => Exit::RunFailed,
         (_, Some(Ending::Failed | Ending::Invalid)) if single => Exit::RunFailed,

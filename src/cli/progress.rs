@@ -1,13 +1,13 @@
 //! What a person sees while a campaign runs: one line that is redrawn on a terminal, plain lines
 //! elsewhere, JSON lines with --json.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Instant;
 
 use super::output;
 use super::summary::{ending_text, reason_text};
-use crate::engine::campaign::{Conclusion, Verdict};
+use crate::engine::campaign::{Conclusion, Hypothesis, Verdict};
 use crate::engine::shell::{Observer, Progress};
 
 /// What the display needs to know of the campaign.
@@ -25,77 +25,78 @@ pub(super) struct Plan {
     pub units: BTreeMap<String, String>,
 }
 
-struct Display {
+/// What is shown of one campaign.
+struct Shown {
     plan: Plan,
-    live: bool,
-    colour: bool,
-    json: bool,
     best: Option<f64>,
     concluded: u32,
     began: Instant,
     began_at: u32,
     experiment: u32,
-    shown: bool,
-    /// Instruments that were connected: only those can be lost.
-    connected: std::collections::BTreeSet<String>,
 }
 
-/// An observer that writes to stderr (or JSON lines to stdout).
-pub(super) fn observer(plan: Plan, json: bool, best: Option<f64>) -> Observer {
-    let mut display = Display {
-        live: output::terminal() && !json,
-        colour: output::colour(),
-        json,
-        best,
-        concluded: plan.done,
-        began: Instant::now(),
-        began_at: plan.done,
-        experiment: 0,
-        shown: false,
-        connected: std::collections::BTreeSet::new(),
-        plan,
-    };
+struct Display {
+    live: bool,
+    colour: bool,
+    json: bool,
+    /// A line stands that will be redrawn.
+    drawn: bool,
+    /// Instruments that were connected: only those can be lost.
+    connected: BTreeSet<String>,
+    campaigns: BTreeMap<String, Shown>,
+    /// Lines name their campaign.
+    several: bool,
+}
+
+/// An observer that writes to stderr (or JSON lines to stdout). `plans`: the campaigns shown, each
+/// with its best so far.
+pub(super) fn observer(plans: Vec<(String, Plan, Option<f64>)>, json: bool) -> Observer {
+    let mut display = Display::new(plans, json);
     Box::new(move |progress| display.take(progress))
 }
 
 impl Display {
+    fn new(plans: Vec<(String, Plan, Option<f64>)>, json: bool) -> Display {
+        let shown = |(id, plan, best): (String, Plan, Option<f64>)| {
+            let (concluded, began) = (plan.done, Instant::now());
+            (id, Shown { best, concluded, began, began_at: plan.done, experiment: 0, plan })
+        };
+        let campaigns: BTreeMap<String, Shown> = plans.into_iter().map(shown).collect();
+        Display {
+            live: output::terminal() && !json,
+            colour: output::colour(),
+            json,
+            drawn: false,
+            connected: BTreeSet::new(),
+            several: campaigns.len() > 1,
+            campaigns,
+        }
+    }
+
     fn take(&mut self, progress: &Progress) {
+        let id = progress.campaign().unwrap_or_default().to_owned();
         if self.json {
-            if let Some(line) = as_json(progress) {
+            if let Some(mut line) = as_json(progress) {
+                if let (false, Some(fields)) = (id.is_empty(), line.as_object_mut()) {
+                    fields.insert("campaign".to_owned(), id.into());
+                }
                 output::data(&format!("{line}\n"));
             }
             return;
         }
+        let head = if self.several && !id.is_empty() { format!("{id} ") } else { String::new() };
         match progress {
-            Progress::Proposed { experiment, hypothesis } => {
-                self.experiment = *experiment;
-                let parameters: Vec<String> = hypothesis
-                    .parameters
-                    .iter()
-                    .map(|(name, value)| format!("{name} {}", self.value(name, value)))
-                    .collect();
-                let prediction = match (&self.plan.objective, hypothesis.predictions.is_empty()) {
-                    (Some((name, unit, _)), false) => hypothesis
-                        .predictions
-                        .get(name)
-                        .map(|p| {
-                            format!("; expects {name} {:.1} ± {:.1} {unit}", p.mean, 1.96 * p.sd)
-                        })
-                        .unwrap_or_default(),
-                    _ => String::new(),
-                };
-                self.line(&format!(
-                    "{:>3}/{} {}{prediction}",
-                    experiment,
-                    self.plan.experiments,
-                    parameters.join(", ")
-                ));
-                self.line(&self.dim(&format!("       {}", hypothesis.reason)));
+            Progress::Proposed { experiment, hypothesis, .. } => {
+                let Some(shown) = self.campaigns.get_mut(&id) else { return };
+                shown.experiment = *experiment;
+                let (line, reason) = shown.proposed(*experiment, hypothesis);
+                self.line(&format!("{head}{line}"));
+                self.line(&self.dim(&format!("       {head}{reason}")));
             }
-            Progress::RunStarted { run, .. } => self.status(&format!("run {run} begins")),
+            Progress::RunStarted { run, .. } => self.status(&id, &format!("run {run} begins")),
             Progress::Step { path, what, .. } => {
                 let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
-                self.status(&format!("{path}{what}"));
+                self.status(&id, &format!("{path}{what}"));
             }
             Progress::StepFailed { run, path, why } => {
                 self.line(&format!("       {run} {path} failed: {why}"));
@@ -118,7 +119,9 @@ impl Display {
                     ));
                 }
             }
-            Progress::Concluded { conclusion, verdict, .. } => self.concluded(conclusion, *verdict),
+            Progress::Concluded { conclusion, verdict, .. } => {
+                self.concluded(&id, &head, conclusion, *verdict);
+            }
             Progress::Link { instrument, up: false, detail } => {
                 if self.connected.remove(instrument) {
                     self.line(&format!("  !    lost {instrument}: {detail}"));
@@ -126,7 +129,7 @@ impl Display {
             }
             Progress::Link { instrument, up: true, detail } => {
                 self.connected.insert(instrument.clone());
-                self.status(&format!("{instrument} is connected ({detail})"));
+                self.status(&id, &format!("{instrument} is connected ({detail})"));
             }
             Progress::Alarm { instrument, detail } => {
                 self.line(&format!("  !    {instrument}: {detail}"));
@@ -151,35 +154,98 @@ impl Display {
                 let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 self.line(&format!("  >    {} by {by}{why}", command.as_str()));
             }
-            Progress::CampaignEnded { reason } => {
+            Progress::CampaignEnded { reason, .. } => {
                 self.clear();
-                self.line(&format!("Campaign over: {}.", reason_text(reason)));
+                let which = if self.several { format!("Campaign {id}") } else { "Campaign".into() };
+                self.line(&format!("{which} over: {}.", reason_text(reason)));
             }
         }
     }
 
-    fn concluded(&mut self, conclusion: &Conclusion, verdict: Verdict) {
-        self.concluded += 1;
+    fn concluded(&mut self, id: &str, head: &str, conclusion: &Conclusion, verdict: Verdict) {
+        let Some(shown) = self.campaigns.get_mut(id) else { return };
+        shown.concluded += 1;
         let Conclusion::Measured { results } = conclusion else {
             if let Conclusion::Failed { cause } = conclusion {
-                self.line(&format!("       failed: {cause}"));
+                self.line(&format!("       {head}failed: {cause}"));
             }
             return;
         };
-        let Some((name, unit, more)) = self.plan.objective.clone() else { return };
+        let Some((name, unit, more)) = shown.plan.objective.clone() else { return };
         let Some(value) = results.get(&name).copied() else { return };
-        let better = self.best.is_none_or(|best| if more { value > best } else { value < best });
+        let better = shown.best.is_none_or(|best| if more { value > best } else { value < best });
         if better {
-            self.best = Some(value);
+            shown.best = Some(value);
         }
         let verdict = match verdict {
             Verdict::Supported => ", as predicted",
             Verdict::Refuted => ", prediction refuted",
             Verdict::Inconclusive => "",
         };
-        let best = self.best.unwrap_or(value);
+        let (best, left) = (shown.best.unwrap_or(value), shown.time_left());
         let mark = if better { self.bold(" <- best so far") } else { format!("  best {best:.2}") };
-        self.line(&format!("       {name} {value:.2} {unit}{verdict}{mark}{}", self.time_left()));
+        self.line(&format!("       {head}{name} {value:.2} {unit}{verdict}{mark}{left}"));
+    }
+
+    fn line(&mut self, text: &str) {
+        self.clear();
+        output::say(text);
+    }
+
+    /// The line under the last one, redrawn in place; not shown where nothing can be redrawn.
+    fn status(&mut self, id: &str, text: &str) {
+        if !self.live {
+            return;
+        }
+        let head = match self.campaigns.get(id) {
+            Some(shown) => format!("{:>3}/{} ", shown.experiment, shown.plan.experiments),
+            None => String::new(),
+        };
+        let mut out = std::io::stderr().lock();
+        let cut: String = format!("{head}{text}").chars().take(100).collect();
+        let _ = write!(out, "\r\x1b[2K{cut}");
+        let _ = out.flush();
+        self.drawn = true;
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.drawn) {
+            let mut out = std::io::stderr().lock();
+            let _ = write!(out, "\r\x1b[2K");
+        }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn dim(&self, text: &str) -> String {
+        if self.colour { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+impl Shown {
+    /// What is tried and what is expected of it, and why.
+    fn proposed(&self, experiment: u32, hypothesis: &Hypothesis) -> (String, String) {
+        let parameters: Vec<String> = hypothesis
+            .parameters
+            .iter()
+            .map(|(name, value)| format!("{name} {}", self.value(name, value)))
+            .collect();
+        let prediction = match (&self.plan.objective, hypothesis.predictions.is_empty()) {
+            (Some((name, unit, _)), false) => hypothesis
+                .predictions
+                .get(name)
+                .map(|p| format!("; expects {name} {:.1} ± {:.1} {unit}", p.mean, 1.96 * p.sd))
+                .unwrap_or_default(),
+            _ => String::new(),
+        };
+        let line = format!(
+            "{experiment:>3}/{} {}{prediction}",
+            self.plan.experiments,
+            parameters.join(", ")
+        );
+        (line, hypothesis.reason.clone())
     }
 
     fn time_left(&self) -> String {
@@ -206,39 +272,6 @@ impl Display {
             _ => super::status::plain(value),
         }
     }
-
-    fn line(&mut self, text: &str) {
-        self.clear();
-        output::say(text);
-    }
-
-    /// The line under the last one, redrawn in place; not shown where nothing can be redrawn.
-    fn status(&mut self, text: &str) {
-        if !self.live {
-            return;
-        }
-        let mut out = std::io::stderr().lock();
-        let head = format!("{:>3}/{} ", self.experiment, self.plan.experiments);
-        let cut: String = format!("{head}{text}").chars().take(100).collect();
-        let _ = write!(out, "\r\x1b[2K{cut}");
-        let _ = out.flush();
-        self.shown = true;
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            let mut out = std::io::stderr().lock();
-            let _ = write!(out, "\r\x1b[2K");
-        }
-    }
-
-    fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn dim(&self, text: &str) -> String {
-        if self.colour { format!("\x1b[2m{text}\x1b[0m") } else { text.to_owned() }
-    }
 }
 
 /// Four significant digits, without an exponent where that is short.
@@ -264,7 +297,7 @@ pub(super) fn significant(number: f64) -> String {
 fn as_json(progress: &Progress) -> Option<serde_json::Value> {
     use serde_json::json;
     Some(match progress {
-        Progress::Proposed { experiment, hypothesis } => {
+        Progress::Proposed { experiment, hypothesis, .. } => {
             json!({"event": "proposed", "experiment": experiment, "hypothesis": hypothesis})
         }
         Progress::RunStarted { run, expected_s } => {
@@ -288,7 +321,7 @@ fn as_json(progress: &Progress) -> Option<serde_json::Value> {
             "event": "run_ended", "run": run, "ending": ending, "cause": cause,
             "not_confirmed_safe": not_confirmed,
         }),
-        Progress::Concluded { experiment, conclusion, verdict } => json!({
+        Progress::Concluded { experiment, conclusion, verdict, .. } => json!({
             "event": "concluded", "experiment": experiment, "conclusion": conclusion,
             "verdict": verdict,
         }),
@@ -307,7 +340,9 @@ fn as_json(progress: &Progress) -> Option<serde_json::Value> {
         Progress::Commanded { command, by, reason } => {
             json!({"event": "commanded", "command": command, "by": by, "reason": reason})
         }
-        Progress::CampaignEnded { reason } => json!({"event": "campaign_ended", "reason": reason}),
+        Progress::CampaignEnded { reason, .. } => {
+            json!({"event": "campaign_ended", "reason": reason})
+        }
     })
 }
 

@@ -1,18 +1,17 @@
 //! `labloop resume`: the same campaign, the same run, at the step it had reached.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{ResumeArgs, Speed, TimeArgs};
-use super::launch::Work;
-use super::run::{Outcome, compiler, finish, in_doubt, plan, rules, single_rules, slack, usage};
+use super::launch::{Work, World};
+use super::run::{Outcome, Shown, finish, plan, refused, slack, usage};
 use super::{Exit, check, launch, output, progress, summary};
-use crate::compiler::{Bundle, campaign};
-use crate::engine::campaign::{CampaignRecord, Experiment};
-use crate::engine::core::{Core, Tick};
-use crate::engine::shell::{Brain, CampaignBrain, History, Passed, SinglePoint, goal, passed};
+use crate::compiler::Bundle;
+use crate::engine::campaign::campaign_of;
+use crate::engine::core::{Core, InDoubt, Tick};
+use crate::engine::shell::{CampaignHistory, History, Passed, Prepared, SearchSetup, passed};
 use crate::store::{Journal, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
@@ -36,102 +35,173 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     let _lock = StateLock::take(folder).map_err(usage)?;
     let journal = Journal::open_read_only(folder).map_err(usage)?;
     let past = History::read(&journal, None).map_err(usage)?;
-    let found = past.campaign_named(args.id.as_deref());
-    let Some(found) = found else {
-        return Err(usage(match &args.id {
-            Some(id) => format!("there is no campaign `{id}` here; see `labloop status`"),
-            None => "there is no campaign here to resume".to_owned(),
-        }));
-    };
-    let (id, seed, hash) = (found.machine.id.clone(), found.seed, found.bundle.clone());
-    let text = journal
-        .document(&hash)
-        .map_err(usage)?
-        .ok_or_else(|| usage(format!("the texts {hash} of campaign {id} are missing")))?;
+    let wanted = wanted(&past, args.id.as_deref())?;
+    let mut texts = Texts::read(&journal, &wanted)?;
     drop(journal);
-    // The texts it was started with, whatever happened to the files since.
-    let mut bundle = Bundle::from_kept(&text).map_err(usage)?;
-    crate::compiler::check_bundle(&mut bundle);
-    if !check::show(&bundle) {
+    if !texts.show() {
         return Ok(Exit::NotCompiled);
     }
-    super::run::guarded(&bundle)?;
-    let declared = bundle.campaign.clone();
-    let search = match &declared {
-        Some(_) => Some(campaign::check(&bundle).value.ok_or((Exit::NotCompiled, String::new()))?),
-        None => None,
-    };
-    let rules = match &declared {
-        Some(declared) => rules(declared, Some(found.experiments)),
-        None => single_rules(),
-    };
-    if found.machine.concluded() >= rules.experiments as usize && past.open_runs().next().is_none()
-    {
-        output::say(format!("Campaign {id} is complete; there is nothing to resume."));
-        return Ok(Exit::Done);
-    }
+    let Some((first, seed)) = texts.first() else { return Ok(Exit::Done) };
     let time = time_of(&args.time, &past);
-    let lab_file = kept_lab(&bundle, folder)?;
+    let lab_file = kept_lab(&first, folder)?;
     let (base, away) = now(&past, &time);
     let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
-    let mut core = Core::new(in_doubt(declared.as_deref()), slack(&world));
+    let mut core = Core::new(InDoubt::Ask, slack(&world));
     let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
-    let Some(found) = history.campaigns.into_iter().find(|c| c.machine.id == id) else {
-        return Err(usage(format!("campaign {id} is gone")));
-    };
-    let mut machine = found.machine;
-    machine.rules = rules.clone();
-    let mut brain: Box<dyn Brain> = match (&search, &declared) {
-        (Some(search), Some(declared)) => {
-            let initial = declared.planner.initial.as_ref().map(|i| i.value);
-            Box::new(CampaignBrain::new(search.clone(), seed, initial).map_err(usage)?)
-        }
-        _ => Box::new(SinglePoint::new(BTreeMap::new())),
-    };
-    brain.restore(&machine.experiments).map_err(usage)?;
-    let best = search
-        .as_ref()
-        .and_then(|s| s.objectives.first())
-        .and_then(|o| summary::best(&machine, &o.result, o.maximize))
-        .map(|(_, value)| value);
-    let done = u32::try_from(machine.concluded()).unwrap_or(u32::MAX);
-    let display = plan(search.as_ref(), &bundle, rules.experiments, done, &world);
-    if !json {
-        output::say(format!(
-            "Campaign {id} goes on: {done} of {} experiments concluded, {} runs were under way.",
-            rules.experiments,
-            core.open_runs().count()
-        ));
+    let prepared = texts.prepare(&history, args.id.as_deref())?;
+    // Runs that began before each kept its own rule follow that of the last campaign.
+    if let Some(rule) = prepared.last().and_then(|last| last.setup.terms.in_doubt) {
+        core.set_in_doubt(rule);
     }
-    let bundle = Arc::new(bundle);
+    let displays = displays(&prepared, &world);
+    if !json {
+        for (id, display, _) in &displays {
+            let under_way = core.open_runs().filter(|r| campaign_of(&r.id) == Some(id)).count();
+            output::say(format!(
+                "Campaign {id} goes on: {} of {} experiments concluded, {under_way} runs were \
+                 under way.",
+                display.done, display.experiments,
+            ));
+        }
+    }
     let work = Work {
-        bundle: Arc::clone(&bundle),
+        bundle: first,
         state: folder.to_owned(),
         journal,
         core,
-        observer: progress::observer(display, json, best),
+        observer: progress::observer(displays, json),
         seed,
         epoch: history.epoch + 1,
         resuming: true,
         disk_low: history.disk_low,
         stopped: history.stopped,
     };
-    let compile = compiler(&bundle);
-    let objectives = search.iter().flat_map(|s| &s.objectives).map(|o| o.result.clone()).collect();
-    let stop = match &search {
-        Some(search) => goal(search),
-        None => Box::new(|_: &[Experiment]| None),
-    };
-    let begin = CampaignRecord::Resumed { version: env!("CARGO_PKG_VERSION").to_owned() };
+    let (setups, shown): (Vec<_>, Vec<_>) = prepared.into_iter().map(parted).unzip();
     let worked = launch::work(world, work, move |engine| {
         if let Some(away) = &away {
             engine.was_away(away)?;
         }
-        engine.set_campaign(machine, brain, compile, stop, objectives, begin)
+        setups.into_iter().try_for_each(|setup| engine.add_campaign(setup))
     });
-    finish(worked, &bundle, search.as_ref(), folder, json)
+    finish(worked, &shown, folder, json)
+}
+
+/// What the engine and what people are told of a campaign.
+fn parted(prepared: Prepared) -> (SearchSetup, Shown) {
+    let Prepared { setup, bundle, search, .. } = prepared;
+    let id = setup.machine.id.clone();
+    (setup, Shown { id, bundle, search })
+}
+
+/// Campaigns that are taken up. Without a name: all that are open, or else the last one. With a
+/// name: that one, and those whose runs are under way, for no run is left behind.
+fn wanted(past: &History, id: Option<&str>) -> Result<Vec<CampaignHistory>, (Exit, String)> {
+    if let Some(id) = id
+        && past.campaign_named(Some(id)).is_none()
+    {
+        return Err(usage(format!("there is no campaign `{id}` here; see `labloop status`")));
+    }
+    let mut found = past.to_take_up(id);
+    if found.is_empty() {
+        found.extend(past.campaign_named(None));
+    }
+    if found.is_empty() {
+        return Err(usage("there is no campaign here to resume"));
+    }
+    // What has ended with all its experiments has nothing left to try.
+    let over = |c: &&CampaignHistory| {
+        c.machine.ended.is_some()
+            && c.machine.active_runs() == 0
+            && c.machine.concluded() >= c.experiments as usize
+    };
+    for complete in found.iter().copied().filter(over) {
+        let id = &complete.machine.id;
+        output::say(format!("Campaign {id} is complete; there is nothing to resume in it."));
+    }
+    found.retain(|c| !over(c));
+    Ok(found.into_iter().cloned().collect())
+}
+
+/// Campaigns with the texts they were started with, whatever happened to the files since.
+struct Texts(Vec<(String, u64, Arc<Bundle>)>);
+
+impl Texts {
+    fn read(journal: &Journal, wanted: &[CampaignHistory]) -> Result<Texts, (Exit, String)> {
+        let mut read: Vec<(String, u64, Arc<Bundle>)> = Vec::new();
+        for found in wanted {
+            let (id, hash) = (found.machine.id.clone(), &found.bundle);
+            let text = journal
+                .document(hash)
+                .map_err(usage)?
+                .ok_or_else(|| usage(format!("the texts {hash} of campaign {id} are missing")))?;
+            let mut bundle = Bundle::from_kept(&text).map_err(usage)?;
+            crate::compiler::check_bundle(&mut bundle);
+            super::run::guarded(&bundle)?;
+            read.push((id, found.seed, Arc::new(bundle)));
+        }
+        Ok(Texts(read))
+    }
+
+    /// Shows mistakes; false if there are any. Leaves campaigns of another lab than that of the
+    /// last one alone: one engine has one lab.
+    fn show(&mut self) -> bool {
+        if !self.0.iter().all(|(_, _, bundle)| check::show(bundle)) {
+            return false;
+        }
+        let Some((_, _, last)) = self.0.last().cloned() else { return true };
+        self.0.retain(|(id, _, bundle)| match last.lab_difference(bundle) {
+            None => true,
+            Some(how) => {
+                output::say(format!(
+                    "Campaign {id} was started in another lab ({how}): `labloop resume {id}` goes \
+                     on with it."
+                ));
+                false
+            }
+        });
+        true
+    }
+
+    fn first(&self) -> Option<(Arc<Bundle>, u64)> {
+        self.0.first().map(|(_, seed, bundle)| (Arc::clone(bundle), *seed))
+    }
+
+    /// Ready for the engine: all but those that have nothing left to do.
+    fn prepare(
+        self,
+        history: &History,
+        named: Option<&str>,
+    ) -> Result<Vec<Prepared>, (Exit, String)> {
+        let mut prepared = Vec::new();
+        for (id, _, bundle) in self.0 {
+            let found = history
+                .campaign_named(Some(&id))
+                .cloned()
+                .ok_or_else(|| usage(format!("campaign {id} is gone")))?;
+            let reopened = named.is_none_or(|name| name == id);
+            prepared.push(Prepared::again(bundle, found, reopened).map_err(refused)?);
+        }
+        Ok(prepared)
+    }
+}
+
+/// What is shown of each campaign, with its best so far.
+fn displays(prepared: &[Prepared], world: &World) -> Vec<(String, progress::Plan, Option<f64>)> {
+    let display = |one: &Prepared| {
+        let machine = &one.setup.machine;
+        let best = one
+            .search
+            .as_ref()
+            .and_then(|s| s.objectives.first())
+            .and_then(|o| summary::best(machine, &o.result, o.maximize))
+            .map(|(_, value)| value);
+        let done = u32::try_from(machine.concluded()).unwrap_or(u32::MAX);
+        let display = plan(one.search.as_ref(), &one.bundle, one.experiments, done, world.speed());
+        (machine.id.clone(), display, best)
+    };
+    prepared.iter().map(display).collect()
 }
 
 /// As the last engine ran, unless said otherwise.

@@ -1,7 +1,7 @@
 //! `labloop run`: a campaign or a protocol, on instruments or simulators.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,21 +9,14 @@ use super::args::RunArgs;
 use super::launch::{Work, Worked, World};
 use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::campaign::Search;
-use crate::compiler::graph::Graph;
-use crate::compiler::{Bundle, Request, campaign, check_bundle, compile, first_guard};
-use crate::engine::campaign::{Campaign, CampaignRecord, Experiment, Rules};
+use crate::compiler::{Bundle, check_bundle, first_guard};
+use crate::engine::campaign::Campaign;
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
-    Brain, CampaignBrain, Compile, EngineError, History, SinglePoint, goal,
+    Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Wish, name_of,
 };
 use crate::expr::Value;
-use crate::spec::campaign as spec;
-use crate::store::{Document, Journal, StateLock};
-
-/// Experiments of a campaign that does not say.
-const EXPERIMENTS: u32 = 20;
-/// Failed experiments in a row that pause a campaign that does not say.
-const PAUSE_AFTER: u32 = 3;
+use crate::store::{Journal, StateLock};
 
 pub(super) fn run(args: &RunArgs, json: bool) -> Exit {
     match start(args, json) {
@@ -66,7 +59,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     guarded(&bundle)?;
     let folder = args.state.state.as_path();
     let _lock = StateLock::take(folder).map_err(usage)?;
-    let lab_file = bundle.lab_file().map(Path::new).ok_or_else(|| usage("there is no lab"))?;
+    let lab_file = bundle.lab_file().map(PathBuf::from).ok_or_else(|| usage("there is no lab"))?;
     let history = match Journal::open_read_only(folder) {
         Ok(journal) => History::read(&journal, None).map_err(usage)?,
         Err(_) => History::default(),
@@ -85,17 +78,51 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         );
         return Err((Exit::Safety, why));
     }
-    let base = after(&history);
-    let seed = args.seed;
-    let world = launch::world(&args.time, lab_file, base, folder, seed)
+    let id = history.next_id(&name_of(&bundle));
+    let prepared = Prepared::new(Arc::new(bundle), &wish(args), id).map_err(refused)?;
+    let (base, seed) = (after(&history), args.seed);
+    let world = launch::world(&args.time, &lab_file, base, folder, seed)
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
-    let bundle = Arc::new(bundle);
-    let context = Context { bundle, history, journal, json };
-    if context.bundle.campaign.is_some() {
-        context.campaign(args, world)
-    } else {
-        context.protocol(args, world)
+    let Prepared { setup, bundle, search, experiments, seed, kept } = prepared;
+    let id = setup.machine.id.clone();
+    let display = plan(search.as_ref(), &bundle, experiments, 0, world.speed());
+    if !json && search.is_some() {
+        output::say(format!(
+            "Campaign {id}: {experiments} experiments at most, seed {seed}, {} time.",
+            world.word()
+        ));
+    }
+    let work = Work {
+        bundle: Arc::clone(&bundle),
+        state: folder.to_owned(),
+        journal,
+        core: Core::new(InDoubt::Ask, slack(&world)),
+        observer: progress::observer(vec![(id.clone(), display, None)], json),
+        seed,
+        epoch: history.epoch + 1,
+        resuming: false,
+        disk_low: history.disk_low,
+        stopped: None,
+    };
+    let worked = launch::work(world, work, move |engine| {
+        kept.into_iter().for_each(|document| engine.keep(document));
+        engine.add_campaign(setup)
+    });
+    finish(worked, &[Shown { id, bundle, search }], folder, json)
+}
+
+/// What the command line asks for beside the texts.
+pub(super) fn wish(args: &RunArgs) -> Wish {
+    Wish { set: args.set.clone(), seed: args.seed, experiments: args.experiments, key: None }
+}
+
+/// Why there is no campaign, with its exit code.
+pub(super) fn refused(error: PrepareError) -> (Exit, String) {
+    match error {
+        PrepareError::Texts => (Exit::NotCompiled, String::new()),
+        PrepareError::Compile(why) => (Exit::NotCompiled, why),
+        other => usage(other),
     }
 }
 
@@ -105,59 +132,6 @@ pub(super) fn after(history: &History) -> Tick {
         Tick(0)
     } else {
         history.last_tick.after(Duration::from_secs(1))
-    }
-}
-
-/// Compiles the protocol of a bundle for one set of parameters.
-pub(super) fn compiler(bundle: &Arc<Bundle>) -> Compile {
-    let bundle = Arc::clone(bundle);
-    Box::new(move |parameters| compiled(&bundle, parameters))
-}
-
-fn compiled(bundle: &Bundle, parameters: &BTreeMap<String, Value>) -> Result<Arc<Graph>, String> {
-    let (Some(protocol), Some(lab)) = (&bundle.protocol, &bundle.lab) else {
-        return Err("there is no protocol or no lab".to_owned());
-    };
-    let pins = bundle.campaign.as_ref().map(|c| c.roles.as_slice()).unwrap_or_default();
-    let checked = compile(Request {
-        sources: &bundle.sources,
-        protocol,
-        lab,
-        definitions: &bundle.definitions,
-        protocols: &bundle.protocols,
-        pins,
-        parameters,
-        ranges: &BTreeMap::new(),
-    });
-    match checked.value {
-        Some(graph) => Ok(Arc::new(graph)),
-        None => {
-            let wrong: Vec<String> =
-                checked.report.diagnostics.iter().map(|d| d.message.clone()).collect();
-            Err(wrong.join("; "))
-        }
-    }
-}
-
-/// Bounds of a campaign.
-pub(super) fn rules(campaign: &spec::Campaign, experiments: Option<u32>) -> Rules {
-    Rules {
-        experiments: experiments
-            .or(campaign.budget.experiments.as_ref().map(|e| e.value))
-            .unwrap_or(EXPERIMENTS),
-        time: campaign.budget.time.as_ref().map(|t| t.value),
-        parallel: campaign.parallel.as_ref().map_or(1, |p| p.value),
-        batch: campaign.planner.batch.as_ref().map_or(1, |b| b.value),
-        replicates: campaign.replicates.as_ref().map_or(1, |r| r.value),
-        pause_after: campaign.on_failed_run.pause_after.as_ref().map_or(PAUSE_AFTER, |p| p.value),
-    }
-}
-
-/// What a campaign says of doubts.
-pub(super) fn in_doubt(campaign: Option<&spec::Campaign>) -> InDoubt {
-    match campaign.map(|c| c.in_doubt) {
-        Some(spec::InDoubt::Discard) => InDoubt::Discard,
-        Some(spec::InDoubt::Ask) | None => InDoubt::Ask,
     }
 }
 
@@ -177,7 +151,7 @@ pub(super) fn plan(
     bundle: &Bundle,
     experiments: u32,
     done: u32,
-    world: &World,
+    speed: Option<f64>,
 ) -> progress::Plan {
     let units = bundle.protocol.iter().flat_map(|p| &p.parameters).filter_map(|p| match &p.kind {
         crate::spec::ValueType::Quantity { unit } => {
@@ -191,115 +165,9 @@ pub(super) fn plan(
             .map(|o| (o.result.clone(), o.unit.clone(), o.maximize)),
         experiments,
         done,
-        speed: match world {
-            World::Wires { clock, .. } => Some(clock.speed()),
-            World::Virtual { .. } => None,
-        },
+        speed,
         units: units.collect(),
     }
-}
-
-struct Context {
-    bundle: Arc<Bundle>,
-    history: History,
-    journal: Journal,
-    json: bool,
-}
-
-impl Context {
-    fn campaign(self, args: &RunArgs, world: World) -> Outcome {
-        let Some(declared) = self.bundle.campaign.clone() else { return Ok(Exit::Usage) };
-        if !args.set.is_empty() {
-            return Err(usage("--set is for protocols; a campaign has `fixed:`"));
-        }
-        let search =
-            campaign::check(&self.bundle).value.ok_or((Exit::NotCompiled, String::new()))?;
-        let seed = args.seed.or(declared.planner.seed.as_ref().map(|s| s.value)).unwrap_or(1);
-        let initial = declared.planner.initial.as_ref().map(|i| i.value);
-        let rules = rules(&declared, args.experiments);
-        let id = self.history.next_id(&declared.name.value);
-        let kept = Document::new("bundle", self.bundle.to_kept());
-        let begin = CampaignRecord::Started {
-            name: declared.name.value.clone(),
-            bundle: kept.hash.clone(),
-            seed,
-            experiments: rules.experiments,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let brain = CampaignBrain::new(search.clone(), seed, initial).map_err(usage)?;
-        let display = plan(Some(&search), &self.bundle, rules.experiments, 0, &world);
-        if !self.json {
-            output::say(format!(
-                "Campaign {id}: {} experiments at most, seed {seed}, {} time.",
-                rules.experiments,
-                world.word()
-            ));
-        }
-        let work = Work {
-            bundle: Arc::clone(&self.bundle),
-            state: args.state.state.clone(),
-            journal: self.journal,
-            core: Core::new(in_doubt(Some(&declared)), slack(&world)),
-            observer: progress::observer(display, self.json, None),
-            seed,
-            epoch: self.history.epoch + 1,
-            resuming: false,
-            disk_low: self.history.disk_low,
-            stopped: None,
-        };
-        let machine = Campaign::new(id, rules);
-        let compile = compiler(&self.bundle);
-        let objectives = search.objectives.iter().map(|o| o.result.clone()).collect();
-        let stop = goal(&search);
-        let worked = launch::work(world, work, move |engine| {
-            engine.keep(kept);
-            engine.set_campaign(machine, Box::new(brain), compile, stop, objectives, begin)
-        });
-        finish(worked, &self.bundle, Some(&search), &args.state.state, self.json)
-    }
-
-    /// A single run is a campaign of one experiment: it is resumed like one.
-    fn protocol(self, args: &RunArgs, world: World) -> Outcome {
-        let parameters = launch::parameters(&self.bundle, &args.set).map_err(usage)?;
-        let graph = compiled(&self.bundle, &parameters).map_err(|m| (Exit::NotCompiled, m))?;
-        let id = self.history.next_id(&graph.protocol);
-        let seed = args.seed.unwrap_or(1);
-        let rules = single_rules();
-        let kept = Document::new("bundle", self.bundle.to_kept());
-        let begin = CampaignRecord::Started {
-            name: graph.protocol.clone(),
-            bundle: kept.hash.clone(),
-            seed,
-            experiments: rules.experiments,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
-        let work = Work {
-            bundle: Arc::clone(&self.bundle),
-            state: args.state.state.clone(),
-            journal: self.journal,
-            core: Core::new(InDoubt::Ask, slack(&world)),
-            observer: progress::observer(plan(None, &self.bundle, 1, 0, &world), self.json, None),
-            seed,
-            epoch: self.history.epoch + 1,
-            resuming: false,
-            disk_low: self.history.disk_low,
-            stopped: None,
-        };
-        let machine = Campaign::new(id, rules);
-        let compile = compiler(&self.bundle);
-        let brain = SinglePoint::new(parameters);
-        let worked = launch::work(world, work, move |engine| {
-            engine.keep(kept);
-            let no_goal = Box::new(|_: &[Experiment]| None);
-            engine.set_campaign(machine, Box::new(brain), compile, no_goal, Vec::new(), begin)
-        });
-        finish(worked, &self.bundle, None, &args.state.state, self.json)
-    }
-}
-
-/// Bounds of a single run. A lost sample is not measured again unasked.
-pub(super) fn single_rules() -> Rules {
-    Rules { experiments: 1, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 0 }
 }
 
 /// Results of a single run, as data, in the units the protocol reports them in.
@@ -330,11 +198,21 @@ fn report_run(state: &Path, run: &str, bundle: &Bundle, json: bool) -> Result<()
     Ok(())
 }
 
-/// The end of an engine's work, for people and as an exit code.
+/// A campaign whose end is shown.
+pub(super) struct Shown {
+    /// Campaign.
+    pub(super) id: String,
+    /// Its texts.
+    pub(super) bundle: Arc<Bundle>,
+    /// What it searched; `None` for a single run.
+    pub(super) search: Option<Search>,
+}
+
+/// The end of an engine's work, for people and as an exit code: that of the campaign that ended
+/// worst.
 pub(super) fn finish(
     worked: Result<Worked, String>,
-    bundle: &Bundle,
-    search: Option<&Search>,
+    shown: &[Shown],
     state: &Path,
     json: bool,
 ) -> Outcome {
@@ -344,21 +222,35 @@ pub(super) fn finish(
         Worked::Broke(error @ EngineError::Lapsed(_)) => Err((Exit::RunFailed, error.to_string())),
         Worked::Broke(error) => Err((Exit::Safety, error.to_string())),
         Worked::Finished(finished, engine) => {
-            match (engine.campaign(), search) {
-                (Some(campaign), Some(search)) if !json => print(campaign, search, bundle, state),
-                (Some(campaign), None) => {
-                    let runs = campaign.experiments.iter().flat_map(|e| &e.runs);
-                    if let Some(last) = runs.last() {
-                        report_run(state, &last.run, bundle, json)?;
-                    }
-                }
-                _ => {}
+            let mut exit = Exit::Done;
+            for one in shown {
+                let Some(campaign) = engine.campaign(&one.id) else { continue };
+                show_end(campaign, one, state, json)?;
+                exit = exit.worse(launch::exit_of(&finished, one));
             }
-            let has_goal =
-                search.is_some_and(|s| !(s.stop_any.is_empty() && s.stop_all.is_empty()));
-            Ok(launch::exit_of(&finished, has_goal, search.is_none()))
+            Ok(exit)
         }
     }
+}
+
+/// What a campaign or a single run brought.
+pub(super) fn show_end(
+    campaign: &Campaign,
+    shown: &Shown,
+    state: &Path,
+    json: bool,
+) -> Result<(), (Exit, String)> {
+    match &shown.search {
+        Some(search) if !json => print(campaign, search, &shown.bundle, state),
+        Some(_) => {}
+        None => {
+            let runs = campaign.experiments.iter().flat_map(|e| &e.runs);
+            if let Some(last) = runs.last() {
+                report_run(state, &last.run, &shown.bundle, json)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn print(campaign: &Campaign, search: &Search, bundle: &Bundle, state: &Path) {

@@ -105,6 +105,12 @@ pub enum CampaignRecord {
         experiments: u32,
         /// labloop that started it.
         version: String,
+        /// Values given to the protocol of a single run.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        parameters: BTreeMap<String, Value>,
+        /// Whoever asks again with this key is told of this campaign instead of starting another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// An engine took it up again.
     Resumed {
@@ -222,6 +228,13 @@ pub enum Decision {
     },
     /// The campaign is over.
     End(EndReason),
+}
+
+/// The campaign that a run of this name belongs to: `snar-1` of `snar-1.4.1`.
+pub fn campaign_of(run: &str) -> Option<&str> {
+    let mut parts = run.rsplitn(3, '.');
+    let numbered = parts.by_ref().take(2).filter(|part| part.parse::<u32>().is_ok()).count() == 2;
+    parts.next().filter(|_| numbered)
 }
 
 /// State of a campaign.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{BundleError, Kept, Loader};
+use super::{Bundle, BundleError, Kept, Loader};
 use crate::compiler::Definitions;
 use crate::spec::lab::Lab;
 
@@ -28,4 +28,55 @@ pub fn lab_of_kept(text: &str) -> Result<Option<(Arc<Lab>, Definitions)>, Bundle
     let Some(lab) = kept.lab.clone().map(PathBuf::from) else { return Ok(None) };
     let mut loader = Loader { kept: Some(kept), ..Loader::default() };
     loader.lab(&lab)
+}
+
+/// Longest line of a text in the words about a difference.
+const LINE_SHOWN: usize = 80;
+
+impl Bundle {
+    /// What tells the lab of another bundle from this one's, in words; `None` if the texts of both
+    /// labs and of all their definitions are the same. Where the files lie makes no difference.
+    pub fn lab_difference(&self, other: &Bundle) -> Option<String> {
+        let lab = |bundle: &Bundle| {
+            let kept = &bundle.kept;
+            kept.lab.as_ref().and_then(|lab| kept.texts.get(lab)).cloned().unwrap_or_default()
+        };
+        if let Some(line) = different_line(&lab(self), &lab(other)) {
+            return Some(format!("its lab file differs: {line}"));
+        }
+        let definition = |bundle: &Bundle, name: &str| {
+            let file = bundle.kept.uses.get(name).map_or(name, String::as_str);
+            bundle.kept.texts.get(file).cloned().unwrap_or_default()
+        };
+        let names = self.definitions.keys().chain(other.definitions.keys());
+        let mut names: Vec<&String> = names.collect();
+        names.sort();
+        names.dedup();
+        names.into_iter().find_map(|name| {
+            let line = different_line(&definition(self, name), &definition(other, name))?;
+            Some(format!("the definition `{name}` differs: {line}"))
+        })
+    }
+}
+
+/// The first line in which two texts differ, in words.
+fn different_line(one: &str, other: &str) -> Option<String> {
+    if one == other {
+        return None;
+    }
+    let (mut left, mut right) = (one.lines(), other.lines());
+    let shown = |line: Option<&str>| match line {
+        Some(line) => format!("`{}`", line.trim().chars().take(LINE_SHOWN).collect::<String>()),
+        None => "its end".to_owned(),
+    };
+    for number in 1_usize.. {
+        match (left.next(), right.next()) {
+            (None, None) => break,
+            (a, b) if a == b => {}
+            (a, b) => {
+                return Some(format!("line {number} is {} here and {} there", shown(a), shown(b)));
+            }
+        }
+    }
+    Some("they end their lines differently".to_owned())
 }

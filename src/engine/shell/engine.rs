@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
-use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
+use super::brain::BrainError;
 use super::bulk;
 use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
@@ -15,14 +15,12 @@ use super::estop::Stop;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::searches::{Finished, Searches};
 use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
-use crate::engine::campaign::{
-    Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
-};
-use crate::engine::core::{Core, Ending, Event, Phase, Record, StepKey, Terms, Tick};
+use crate::engine::core::{Core, Event, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -54,9 +52,12 @@ pub enum EngineError {
     /// A fact could not be written down.
     #[error("a fact could not be written into the journal: {0}")]
     Encode(#[from] serde_json::Error),
-    /// The planner cannot go on.
+    /// The planners cannot be waited for.
     #[error("the planner cannot go on: {0}")]
     Brain(#[from] BrainError),
+    /// A campaign cannot be taken.
+    #[error("the campaign cannot be taken: {0}")]
+    Campaign(String),
     /// All drivers are gone while runs are open.
     #[error("the drivers are gone")]
     Deserted,
@@ -92,37 +93,11 @@ pub struct EngineSetup<I> {
     pub core: Core,
 }
 
-/// A campaign being run.
-pub(super) struct Search {
-    pub(super) machine: Campaign,
-    brain: Option<Box<dyn Brain>>,
-    compile: Compile,
-    goal: Goal,
-    objectives: Vec<String>,
-    /// The brain thinks on a thread of its own and comes back with its answer.
-    thinking: Option<tokio::task::JoinHandle<Thought>>,
-}
-
-type Thought = (Box<dyn Brain>, Result<Proposal, BrainError>);
-
 /// A request to an instrument under way.
 #[derive(Debug, Clone)]
 pub(super) enum Pending {
     Command { run: String, key: crate::engine::core::StepKey, attempt: u32 },
     Witness { run: String, key: crate::engine::core::StepKey, instrument: String, since: Tick },
-}
-
-/// How the engine's work ended.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Finished {
-    /// Of a campaign.
-    pub campaign: Option<EndReason>,
-    /// Of the last run.
-    pub last_run: Option<Ending>,
-    /// Instruments not confirmed safe at the end of any run.
-    pub not_confirmed: Vec<String>,
-    /// Who pressed the emergency stop, if anybody did.
-    pub stopped: Option<String>,
 }
 
 /// The engine.
@@ -150,7 +125,9 @@ pub struct Engine<I> {
     /// Questions that stand open.
     pub(super) questions: Vec<QuestionView>,
     pub(super) observer: Observer,
-    pub(super) search: Option<Search>,
+    pub(super) searches: Searches,
+    /// Work goes on when there is nothing left to do.
+    pub(super) endless: bool,
     /// Clocks and disk.
     pub(super) watch: Watch,
     pub(super) emergency: EmergencyStop,
@@ -192,7 +169,8 @@ impl<I: Instruments> Engine<I> {
             desk: Desk::default(),
             questions: Vec::new(),
             observer: setup.observer,
-            search: None,
+            searches: Searches::new(),
+            endless: false,
             watch: Watch::new(),
             stop_seen: emergency.watch(),
             emergency,
@@ -232,23 +210,6 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    /// Gives the engine a campaign. `new`: its first facts, or `None` when it is taken up again.
-    pub fn set_campaign(
-        &mut self,
-        mut machine: Campaign,
-        brain: Box<dyn Brain>,
-        compile: Compile,
-        goal: Goal,
-        objectives: Vec<String>,
-        begin: CampaignRecord,
-    ) -> Result<(), EngineError> {
-        machine.apply(&begin, self.now());
-        self.note(Fact::Campaign(machine.id.clone(), begin))?;
-        self.search =
-            Some(Search { machine, brain: Some(brain), compile, goal, objectives, thinking: None });
-        Ok(())
-    }
-
     /// Keeps a document with the next commit.
     pub fn keep(&mut self, document: Document) {
         self.documents.push(document);
@@ -274,30 +235,25 @@ impl<I: Instruments> Engine<I> {
         &self.journal
     }
 
-    /// The campaign, for reading while the engine rests.
-    pub fn campaign(&self) -> Option<&Campaign> {
-        self.search.as_ref().map(|s| &s.machine)
-    }
-
     /// Whether anything is left to do.
     fn is_idle(&self) -> bool {
         self.own.is_empty()
             && !self.is_insisting()
             && self.core.open_runs().next().is_none()
-            && self.search.as_ref().is_none_or(|s| s.machine.ended.is_some())
+            && self.searches.are_over()
     }
 
     pub(super) fn now(&self) -> Tick {
         Tick(self.clock.now().0)
     }
 
-    /// Works until every run is over and the campaign, if there is one, has ended.
+    /// Works until every run is over and every campaign has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
             self.look_at_stop()?;
             self.take_own()?;
-            self.go_on_with_campaign()?;
+            self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
             self.perform()?;
@@ -360,8 +316,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Waits for something to happen and takes all of it.
     ///
-    /// Cancel safety: `recv` and the sleep lose nothing when dropped; the thought is awaited by
-    /// reference and stays where it is.
+    /// Cancel safety: `recv`, the sleep and the set of thoughts lose nothing when dropped.
     async fn wait(&mut self) -> Result<(), EngineError> {
         let wake = self.core.next_wake();
         let clock = self.clock.clone();
@@ -378,12 +333,6 @@ impl<I: Instruments> Engine<I> {
                 false => std::future::pending().await,
             }
         };
-        let thought = async {
-            match self.search.as_mut().and_then(|s| s.thinking.as_mut()) {
-                Some(thinking) => thinking.await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             // An error would mean that the emergency stop is gone, which the engine itself keeps.
@@ -397,11 +346,7 @@ impl<I: Instruments> Engine<I> {
                 None => return Err(EngineError::Deserted),
             },
             event = self.analyses.next() => self.step(event)?,
-            thought = thought => {
-                let thought = thought
-                    .map_err(|error| BrainError(format!("its thread ended: {error}")))?;
-                self.take_thought(thought)?;
-            }
+            thought = self.searches.thought() => self.take_thought(thought)?,
             () = sleep => self.step(Event::Wake)?,
             () = look => {}
         }
@@ -454,41 +399,6 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    fn run_over(
-        &mut self,
-        run: &str,
-        ending: Ending,
-        cause: String,
-        not_confirmed: Vec<String>,
-    ) -> Result<(), EngineError> {
-        self.finished.last_run = Some(ending);
-        self.finished.not_confirmed.extend(not_confirmed);
-        let results = self.results_of(run);
-        if let Some(experiment) = self.search.as_ref().and_then(|s| s.machine.experiment_of(run)) {
-            let run = run.to_owned();
-            let record = CampaignRecord::RunOver { experiment, run, ending, cause, results };
-            self.note_campaign(record)?;
-        }
-        self.core.forget(run);
-        self.analyses.forget(run);
-        Ok(())
-    }
-
-    /// Results of a run in the units its protocol gives them.
-    fn results_of(&self, run: &str) -> BTreeMap<String, f64> {
-        let Some(run) = self.core.run(run).filter(|r| r.phase == Phase::Over) else {
-            return BTreeMap::new();
-        };
-        let mut results = BTreeMap::new();
-        for spec in &run.graph.results {
-            let value = run.results.get(&spec.name);
-            if let Some(number) = value.and_then(|v| super::perform::in_unit(v, &spec.unit)) {
-                results.insert(spec.name.clone(), number);
-            }
-        }
-        results
-    }
-
     pub(super) fn note(&mut self, fact: Fact) -> Result<(), EngineError> {
         let now = self.now();
         self.note_at(fact, now)
@@ -506,144 +416,14 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    fn note_campaign(&mut self, record: CampaignRecord) -> Result<(), EngineError> {
-        let now = self.now();
-        let Some(search) = self.search.as_mut() else { return Ok(()) };
-        search.machine.apply(&record, now);
-        let id = search.machine.id.clone();
-        match &record {
-            CampaignRecord::Proposed { experiment, hypothesis } => {
-                self.told.push(Progress::Proposed {
-                    experiment: *experiment,
-                    hypothesis: hypothesis.clone(),
-                });
-            }
-            CampaignRecord::Concluded { experiment, conclusion, verdict } => {
-                self.told.push(Progress::Concluded {
-                    experiment: *experiment,
-                    conclusion: conclusion.clone(),
-                    verdict: *verdict,
-                });
-            }
-            CampaignRecord::Ended { reason } => {
-                self.finished.campaign = Some(reason.clone());
-                self.told.push(Progress::CampaignEnded { reason: reason.clone() });
-            }
-            _ => {}
-        }
-        self.note(Fact::Campaign(id, record))
-    }
-
     /// Keeps a graph with the next commit; the hash it is found by. (The graph's own hash leaves
     /// out the places in files, this one covers the whole text.)
-    fn keep_graph(&mut self, graph: &Graph) -> Result<String, EngineError> {
+    pub(super) fn keep_graph(&mut self, graph: &Graph) -> Result<String, EngineError> {
         let document = Document::new("graph", serde_json::to_string(graph)?);
         let hash = document.hash.clone();
         self.documents.push(document);
         self.documents.extend(analyses::scripts(graph));
         Ok(hash)
-    }
-
-    /// Lets the campaign decide until there is nothing it can do now.
-    fn go_on_with_campaign(&mut self) -> Result<(), EngineError> {
-        // What would be started now could not be written down.
-        if self.watch.disk_is_low() {
-            return Ok(());
-        }
-        let stopped = self.is_stopped();
-        loop {
-            let now = self.now();
-            let Some(search) = self.search.as_mut() else { return Ok(()) };
-            let Some(decision) = search.machine.decide(now) else { return Ok(()) };
-            match decision {
-                // Nothing new begins before the emergency stop is cleared.
-                Decision::Propose(_) | Decision::StartRun { .. } if stopped => {
-                    return Ok(());
-                }
-                Decision::Propose(count) => {
-                    let Some(mut brain) = search.brain.take() else { return Ok(()) };
-                    search.machine.proposing = true;
-                    search.thinking = Some(tokio::task::spawn_blocking(move || {
-                        let proposal = brain.propose(count);
-                        (brain, proposal)
-                    }));
-                    return Ok(());
-                }
-                Decision::StartRun { experiment, run } => self.assign(experiment, run)?,
-                Decision::Conclude { experiment, conclusion } => {
-                    if search.brain.is_none() {
-                        // The brain is thinking; it learns when it is back.
-                        return Ok(());
-                    }
-                    self.conclude(experiment, conclusion)?;
-                }
-                Decision::End(reason) => self.end_campaign(reason)?,
-            }
-        }
-    }
-
-    fn assign(&mut self, experiment: u32, run: String) -> Result<(), EngineError> {
-        let Some(search) = self.search.as_ref() else { return Ok(()) };
-        let Some(found) = search.machine.experiment(experiment) else { return Ok(()) };
-        match (search.compile)(&found.hypothesis.parameters) {
-            Ok(graph) => {
-                let document = self.keep_graph(&graph)?;
-                let record = CampaignRecord::Assigned { experiment, run: run.clone() };
-                self.note_campaign(record)?;
-                self.told.push(Progress::RunStarted {
-                    run: run.clone(),
-                    expected_s: crate::scheduler::expected_duration(&graph).as_secs_f64(),
-                });
-                self.step(Event::StartRun { run, graph, document, terms: Terms::default() })
-            }
-            Err(why) => {
-                let cause = format!("the protocol does not compile for its parameters: {why}");
-                self.conclude(experiment, Conclusion::Failed { cause })
-            }
-        }
-    }
-
-    fn conclude(&mut self, experiment: u32, conclusion: Conclusion) -> Result<(), EngineError> {
-        let Some(search) = self.search.as_mut() else { return Ok(()) };
-        let Some(found) = search.machine.experiment(experiment) else { return Ok(()) };
-        let hypothesis: Hypothesis = found.hypothesis.clone();
-        let verdict = verdict(&hypothesis, &search.objectives, &conclusion);
-        if let Some(brain) = search.brain.as_mut() {
-            brain.learn(&hypothesis, &conclusion)?;
-        }
-        self.note_campaign(CampaignRecord::Concluded { experiment, conclusion, verdict })?;
-        let goal = self.search.as_ref().and_then(|s| (s.goal)(&s.machine.experiments));
-        match goal {
-            Some(goal) => self.end_campaign(EndReason::Goal(goal)),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn end_campaign(&mut self, reason: EndReason) -> Result<(), EngineError> {
-        if self.search.as_ref().is_some_and(|s| s.machine.ended.is_none()) {
-            self.note_campaign(CampaignRecord::Ended { reason })?;
-        }
-        Ok(())
-    }
-
-    fn take_thought(&mut self, (brain, proposal): Thought) -> Result<(), EngineError> {
-        let Some(search) = self.search.as_mut() else { return Ok(()) };
-        search.thinking = None;
-        search.brain = Some(brain);
-        search.machine.proposing = false;
-        if search.machine.ended.is_some() {
-            return Ok(());
-        }
-        let first = u32::try_from(search.machine.experiments.len()).unwrap_or(u32::MAX);
-        match proposal? {
-            Proposal::Experiments(list) => {
-                for (experiment, hypothesis) in (first.saturating_add(1)..).zip(list) {
-                    self.note_campaign(CampaignRecord::Proposed { experiment, hypothesis })?;
-                }
-                Ok(())
-            }
-            Proposal::Exhausted(why) => self.end_campaign(EndReason::SpaceExhausted(why)),
-        }
     }
 
     /// Makes everything noted so far durable, then tells the observer.

@@ -42,7 +42,7 @@ pub struct History {
 }
 
 /// One campaign.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CampaignHistory {
     /// Its state; its rules stop nothing until the caller sets them.
     pub machine: Campaign,
@@ -54,6 +54,10 @@ pub struct CampaignHistory {
     pub seed: u64,
     /// Experiments at most.
     pub experiments: u32,
+    /// Values given to the protocol of a single run.
+    pub parameters: BTreeMap<String, Value>,
+    /// Key it was asked for with.
+    pub key: Option<String>,
     /// When it began, milliseconds since 1970.
     pub wall_ms: i64,
 }
@@ -227,13 +231,18 @@ impl History {
     }
 
     fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
-        if let CampaignRecord::Started { name, bundle, seed, experiments, .. } = record {
+        if let CampaignRecord::Started {
+            name, bundle, seed, experiments, parameters, key, ..
+        } = record
+        {
             self.campaigns.push(CampaignHistory {
                 machine: Campaign::new(id.to_owned(), unbounded()),
                 name: name.clone(),
                 bundle: bundle.clone(),
                 seed: *seed,
                 experiments: *experiments,
+                parameters: parameters.clone(),
+                key: key.clone(),
                 wall_ms,
             });
         }

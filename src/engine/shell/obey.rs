@@ -103,9 +103,12 @@ impl<I: Instruments> Engine<I> {
             subjects.push(self.subject(run));
         }
         // Between two runs there is nothing to stop but the campaign itself.
-        if runs.is_empty() && matches!(command, Command::Stop | Command::Abort) {
+        if matches!(command, Command::Stop | Command::Abort) {
             for id in campaigns {
-                self.end_campaign(EndReason::Person(format!("ended by {by}")))?;
+                if self.campaign(&id).is_none_or(|campaign| campaign.active_runs() > 0) {
+                    continue;
+                }
+                self.end_campaign(&id, EndReason::Person(format!("ended by {by}")))?;
                 let (kind, result) = (SubjectKind::Campaign, Obeyed::Accepted);
                 let (state, why) = ("stopped".to_owned(), String::new());
                 subjects.push(Subject { id, kind, result, state, why });
@@ -149,9 +152,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Campaigns of that name that are not over, or all of them.
     fn campaigns_meant(&self, target: Option<&str>) -> Vec<String> {
-        self.search
-            .iter()
-            .map(|s| &s.machine)
+        self.campaigns()
             .filter(|m| m.ended.is_none() && target.is_none_or(|t| t == m.id))
             .map(|m| m.id.clone())
             .collect()

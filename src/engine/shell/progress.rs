@@ -1,6 +1,6 @@
 //! What the engine tells whoever watches.
 
-use crate::engine::campaign::{Conclusion, EndReason, Hypothesis, Verdict};
+use crate::engine::campaign::{Conclusion, EndReason, Hypothesis, Verdict, campaign_of};
 use crate::engine::core::{Command, Ending};
 
 /// Something happened that people may want to see. Already durable when told.
@@ -9,6 +9,8 @@ use crate::engine::core::{Command, Ending};
 pub enum Progress {
     /// An experiment was proposed.
     Proposed {
+        /// Campaign.
+        campaign: String,
         /// From 1.
         experiment: u32,
         /// What is expected.
@@ -74,6 +76,8 @@ pub enum Progress {
     },
     /// An experiment is over.
     Concluded {
+        /// Campaign.
+        campaign: String,
         /// From 1.
         experiment: u32,
         /// What it brought.
@@ -131,9 +135,35 @@ pub enum Progress {
     },
     /// The campaign is over.
     CampaignEnded {
+        /// Campaign.
+        campaign: String,
         /// Why.
         reason: EndReason,
     },
+}
+
+impl Progress {
+    /// The campaign it is about, if it is about one.
+    pub fn campaign(&self) -> Option<&str> {
+        match self {
+            Progress::Proposed { campaign, .. }
+            | Progress::Concluded { campaign, .. }
+            | Progress::CampaignEnded { campaign, .. } => Some(campaign),
+            Progress::RunStarted { run, .. }
+            | Progress::Step { run, .. }
+            | Progress::StepFailed { run, .. }
+            | Progress::Resolved { run, .. }
+            | Progress::Question { run, .. }
+            | Progress::RunEnded { run, .. } => campaign_of(run),
+            Progress::Link { .. }
+            | Progress::Alarm { .. }
+            | Progress::Engine { .. }
+            | Progress::Commanded { .. }
+            | Progress::EmergencyStop { .. }
+            | Progress::NotConfirmedSafe { .. }
+            | Progress::Cleared { .. } => None,
+        }
+    }
 }
 
 /// Gets told what happens, on the engine's own task: must be quick and must not block.

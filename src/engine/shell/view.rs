@@ -192,13 +192,13 @@ impl<I: Instruments> Engine<I> {
     /// What is going on now.
     pub(super) fn view(&self) -> View {
         let now = self.now();
-        let machines = self.search.iter().map(|s| &s.machine);
         View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process: std::process::id(),
             wall_ms: self.clock.wall().as_millisecond(),
             speed: Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0),
-            campaigns: machines
+            campaigns: self
+                .campaigns()
                 .filter(|m| m.ended.is_none())
                 .map(|machine| CampaignView {
                     campaign: machine.id.clone(),
@@ -234,8 +234,7 @@ impl<I: Instruments> Engine<I> {
 
     /// Campaign that a run belongs to.
     pub(super) fn campaign_of(&self, run: &str) -> Option<String> {
-        let machine = self.search.as_ref().map(|s| &s.machine)?;
-        machine.experiment_of(run).map(|_| machine.id.clone())
+        self.campaigns().find(|c| c.experiment_of(run).is_some()).map(|c| c.id.clone())
     }
 
     /// The command that a question is about, as it stands now.
