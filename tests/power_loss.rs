@@ -169,9 +169,8 @@ fn the_file_cut_anywhere_is_salvaged_up_to_its_last_whole_record() {
     assert!(before.main.len() > CUTS, "{}", before.main.len());
     let folder = Folder::new("main-cut");
     let (mut last, mut salvaged) = (0, 0);
-    let chosen = |cut: &usize| {
-        *cut % FILE_EVERY == 0 || *cut % PAGE <= 1 || *cut % PAGE == PAGE - 1
-    };
+    let chosen =
+        |cut: &usize| *cut % FILE_EVERY == 0 || *cut % PAGE <= 1 || *cut % PAGE == PAGE - 1;
     for cut in (before.main.len() - CUTS..=before.main.len()).filter(chosen) {
         let full = cut % 3 == 0;
         folder.put(&[("journal.db", &before.main[..cut]), ("journal.head", &before.anchor)]);
@@ -224,7 +223,9 @@ fn a_journal_that_is_gone_is_missed() {
         folder.put(&[("journal.db", &before.main[..length]), ("journal.head", &before.anchor)]);
         let (old, notes) = left(&folder, &before, true, length);
         assert_eq!(old, 0);
-        assert!(notes.contains(&Upkeep::TailLost { from: 1, to: Some(before.entries.len() as u64) }));
+        assert!(
+            notes.contains(&Upkeep::TailLost { from: 1, to: Some(before.entries.len() as u64) })
+        );
     }
 }
 

@@ -104,6 +104,11 @@ impl World {
         }
     }
 
+    /// Whether time and instruments are only thought of.
+    pub(super) fn is_virtual(&self) -> bool {
+        matches!(self, World::Virtual { .. })
+    }
+
     /// How durable the journal must be.
     pub(super) fn durability(&self) -> Durability {
         match self {
@@ -230,6 +235,8 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
+    /// Runs that stay held until a person says a word, because entries about them may be lost.
+    pub(super) unvouched: Vec<String>,
     /// The last engine had run out of disk.
     pub(super) disk_low: bool,
     /// An emergency stop that was not cleared.
@@ -326,6 +333,10 @@ async fn go(
         .begin(work.epoch, word)
         .map(|()| {
             if work.resuming {
+                // On a virtual clock the instruments are gone, and every sample with them.
+                if word != "virtual" {
+                    engine.hold_unvouched(&work.unvouched);
+                }
                 engine.recover(word == "virtual");
             }
         })

@@ -12,7 +12,7 @@ use crate::compiler::Bundle;
 use crate::engine::campaign::campaign_of;
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{CampaignHistory, History, Passed, Prepared, SearchSetup, passed};
-use crate::store::{Journal, StateLock};
+use crate::store::{Durability, Journal, Lost, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
     match resume(args, json) {
@@ -33,8 +33,9 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         )));
     }
     let _lock = StateLock::take(folder).map_err(usage)?;
-    let journal = Journal::open_read_only(folder).map_err(usage)?;
-    let past = History::read(&journal, None).map_err(usage)?;
+    // For writing: an end that is damaged is mended before anything is decided on it.
+    let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
+    let past = History::current(&journal, args.id.as_deref()).map_err(usage)?;
     let wanted = wanted(&past, args.id.as_deref())?;
     let mut texts = Texts::read(&journal, &wanted)?;
     drop(journal);
@@ -49,7 +50,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
-    let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
+    let history = History::recover(&journal, &mut core, args.id.as_deref()).map_err(usage)?;
+    say_lost(&journal, &history, &world);
     let prepared = texts.prepare(&history, args.id.as_deref())?;
     // Runs that began before each kept its own rule follow that of the last campaign.
     if let Some(rule) = prepared.last().and_then(|last| last.setup.terms.in_doubt) {
@@ -75,6 +77,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: true,
+        unvouched: history.unvouched(),
         disk_low: history.disk_low,
         stopped: history.stopped,
     };
@@ -86,6 +89,24 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         setups.into_iter().try_for_each(|setup| engine.add_campaign(setup))
     });
     finish(worked, &shown, folder, json)
+}
+
+/// What is gone from the end of the journal, and what it means.
+fn say_lost(journal: &Journal, history: &History, world: &World) {
+    let Some(Lost { from, to }) = journal.lost() else { return };
+    output::error(format!(
+        "entries {from} to {to} were durable and are gone from the end of the journal: nobody knows \
+         what the instruments were told in them"
+    ));
+    let held = history.unvouched();
+    if !held.is_empty() && !world.is_virtual() {
+        output::error(format!(
+            "look at the lab; {} stay{} held until you say `labloop resume RUN` (it stands as the \
+             journal says) or `labloop abort RUN` (safe state, sample discarded)",
+            held.join(", "),
+            if held.len() == 1 { "s" } else { "" },
+        ));
+    }
 }
 
 /// What the engine and what people are told of a campaign.

@@ -8,13 +8,11 @@ use super::{Exit, output};
 use crate::engine::campaign::Conclusion;
 use crate::engine::shell::History;
 use crate::expr::Value;
-use crate::store::{Journal, StateLock};
+use crate::store::StateLock;
 
 pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
-    let history = Journal::open_read_only(&args.state.state)
-        .and_then(|journal| History::read(&journal, None));
-    let history = match history {
-        Ok(history) => history,
+    let history = match History::look(&args.state.state) {
+        Ok((_, history)) => history,
         Err(error) => {
             output::error(error.to_string());
             return Exit::Usage;
@@ -29,6 +27,7 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
         output::error(format!("there is no campaign or run `{id}`; there is {}", known.join(", ")));
         return Exit::Usage;
     }
+    output::damaged(&history.damage);
     // The lock is only looked at: if it can be had, no engine is at work.
     let working = StateLock::take(&args.state.state).is_err();
     if json {
@@ -190,7 +189,7 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
         .collect();
     json!({
         "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
-        "manual": manual,
+        "manual": manual, "damage": history.damage,
     })
 }
 

@@ -125,8 +125,7 @@ impl AnchorWriter {
             Some(file) => file.write_all_at(line.as_bytes(), 0),
             None => {
                 let mut options = OpenOptions::new();
-                let opened =
-                    options.create(true).write(true).truncate(false).open(&self.path);
+                let opened = options.create(true).write(true).truncate(false).open(&self.path);
                 opened.and_then(|file| {
                     file.set_len(line.len() as u64)?;
                     file.write_all_at(line.as_bytes(), 0)?;
@@ -149,7 +148,9 @@ mod tests {
     fn a_head_is_read_as_it_is_written_and_nothing_else_is() {
         let head = Head { seq: 42, hash: "ab".repeat(32) };
         assert_eq!(head.to_string().parse(), Ok(head.clone()));
-        for wrong in ["", "42", "42:ab", &format!("x:{}", head.hash), &format!("1:{}", "g".repeat(64))] {
+        for wrong in
+            ["", "42", "42:ab", &format!("x:{}", head.hash), &format!("1:{}", "g".repeat(64))]
+        {
             assert!(wrong.parse::<Head>().is_err(), "{wrong}");
         }
     }

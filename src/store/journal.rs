@@ -187,13 +187,27 @@ impl Journal {
             return Err(JournalError::Absent(path));
         }
         let anchor = anchor::read(folder);
+        match open_to_read(folder, &path, &anchor) {
+            Ok(connection) => Journal::to_read(folder, connection, anchor, None),
+            Err(JournalError::Damaged { what, .. }) => Journal::open_damaged(folder, what),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what there is in the pages of a damaged journal, into memory: for looking at it.
+    pub fn open_damaged(folder: &Path, what: String) -> Result<Journal, JournalError> {
+        let anchor = anchor::read(folder);
+        Journal::to_read(folder, salvage::in_memory(folder)?, anchor, Some(what))
+    }
+
+    fn to_read(
+        folder: &Path,
+        connection: Connection,
+        anchor: Anchor,
+        damage: Option<String>,
+    ) -> Result<Journal, JournalError> {
+        let path = folder.join("journal.db");
         let files = Files::new(folder, Durability::Power);
-        let opened = open_to_read(folder, &path, &anchor);
-        let (connection, damage) = match opened {
-            Ok(connection) => (connection, None),
-            Err(JournalError::Damaged { what, .. }) => (salvage::in_memory(folder)?, Some(what)),
-            Err(error) => return Err(error),
-        };
         let (seq, head) = tail(&connection, &path)?;
         let lost = match &anchor {
             Anchor::At(last) if last.seq > seq => Some(Lost { from: seq + 1, to: last.seq }),
@@ -217,6 +231,11 @@ impl Journal {
     /// What is wrong with the file, where this is only what could be read of it.
     pub fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
+    }
+
+    /// What the anchor beside it said when it was opened.
+    pub fn anchor(&self) -> &Anchor {
+        &self.anchor
     }
 
     /// Entries at the end that were durable and are gone. The next owner of the lease notes it.

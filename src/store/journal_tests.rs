@@ -5,11 +5,8 @@ use super::*;
 fn folder() -> PathBuf {
     use std::sync::atomic::{AtomicU32, Ordering};
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
-        "labloop-journal-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
+    let name =
+        format!("labloop-journal-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(name);
     std::fs::create_dir_all(&folder).unwrap();
     folder
@@ -52,8 +49,14 @@ fn any_change_gap_or_swap_is_found_and_named() {
         ("DELETE FROM journal WHERE seq = 2", 2),
         ("UPDATE journal SET seq = 9 WHERE seq = 3", 3),
         ("UPDATE journal SET subject = 'a.2' WHERE seq = 1", 1),
-        ("INSERT INTO journal SELECT 5, tick, wall, subject, kind, body, hash FROM journal WHERE seq = 4", 5),
-        ("INSERT INTO journal SELECT 0, tick, wall, subject, kind, body, hash FROM journal WHERE seq = 4", 0),
+        (
+            "INSERT INTO journal SELECT 5, tick, wall, subject, kind, body, hash FROM journal WHERE seq = 4",
+            5,
+        ),
+        (
+            "INSERT INTO journal SELECT 0, tick, wall, subject, kind, body, hash FROM journal WHERE seq = 4",
+            0,
+        ),
     ];
     for (change, place) in changes {
         let folder = folder();
@@ -128,14 +131,126 @@ fn a_file_that_lost_its_tables_gets_no_empty_ones() {
         let journal = Journal::open(&folder, Durability::Power).unwrap();
         journal.connection.execute_batch(change).unwrap();
         drop(journal);
-        for opened in
-            [Journal::open(&folder, Durability::Power), Journal::open_read_only(&folder)]
-        {
-            match opened {
-                Err(JournalError::Damaged { what, .. }) => assert!(what.contains(word)),
-                other => panic!("{change}: {other:?}"),
-            }
+        match Journal::open(&folder, Durability::Power) {
+            Err(JournalError::Damaged { what, .. }) => assert!(what.contains(word), "{what}"),
+            other => panic!("{change}: {other:?}"),
         }
+        // It can still be looked at.
+        let looked = Journal::open_read_only(&folder).unwrap();
+        assert!(looked.damage().is_some_and(|what| what.contains(word)), "{change}");
         std::fs::remove_dir_all(folder).unwrap();
     }
+}
+
+#[test]
+fn a_database_that_another_program_keeps_locked_is_waited_for_within_a_bound() {
+    let folder = folder();
+    let mut journal = Journal::open(&folder, Durability::Process).unwrap();
+    take(&mut journal);
+    let held_for = |time: Duration| {
+        let other = rusqlite::Connection::open(folder.join("journal.db")).unwrap();
+        let (locked, is_locked) = std::sync::mpsc::channel();
+        let holder = std::thread::spawn(move || {
+            other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+            locked.send(()).unwrap();
+            std::thread::sleep(time);
+            other.execute_batch("COMMIT").unwrap();
+        });
+        is_locked.recv().unwrap();
+        holder
+    };
+    // A short hold costs time and nothing else.
+    let holder = held_for(Duration::from_millis(400));
+    journal.append(&[entry(1, "{}")], &[]).unwrap();
+    holder.join().unwrap();
+    // A long one is an error that says so, in bounded time.
+    let holder = held_for(BUSY_WAIT + Duration::from_secs(2));
+    let begun = std::time::Instant::now();
+    match journal.append(&[entry(2, "{}")], &[]) {
+        Err(error @ JournalError::Locked { .. }) => {
+            assert!(error.to_string().contains("another program"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(begun.elapsed() < BUSY_WAIT + Duration::from_secs(2));
+    holder.join().unwrap();
+    assert_eq!(journal.verify().unwrap().entries, 1);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_file_or_folder_that_cannot_be_written_is_refused_with_the_reason() {
+    let folder = folder();
+    let gone = folder.join("gone");
+    match Journal::open(&gone, Durability::Process) {
+        Err(error @ JournalError::ReadOnly { .. }) => {
+            assert!(error.to_string().contains("cannot be written"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_table_of_subjects_is_rebuilt_where_it_does_not_fit_and_never_believed() {
+    let folder = folder();
+    let mut journal = Journal::open(&folder, Durability::Process).unwrap();
+    take(&mut journal);
+    let run = |n: u64, kind: &'static str| Entry {
+        kind,
+        subject: format!("mix-{}", n / 4),
+        ..entry(n, "{}")
+    };
+    let entries: Vec<Entry> = (0..subjects::EVERY + 500)
+        .map(|n| run(n, if n % 4 == 3 { "run_ended" } else { "intent" }))
+        .collect();
+    for some in entries.chunks(100) {
+        journal.append(some, &[]).unwrap();
+    }
+    let standing = journal.standing().unwrap();
+    let last = entries.len() as u64 / 4 - 1;
+    assert_eq!(standing.numbers["mix"], u32::try_from(last).unwrap());
+    assert!(standing.open.is_empty(), "{:?}", standing.open.keys());
+    drop(journal);
+    let whole = std::fs::read(folder.join("journal.db")).unwrap();
+    for change in [
+        "UPDATE subject SET over = 0 WHERE name = 'mix-3'",
+        "UPDATE subject SET entries = 3 WHERE name = 'mix-3'",
+        "DELETE FROM subject WHERE name = 'mix-3'",
+        "UPDATE mark SET seq = seq - 1",
+        "DELETE FROM mark",
+        "DROP TABLE subject",
+        "ALTER TABLE subject ADD COLUMN more INTEGER",
+    ] {
+        std::fs::write(folder.join("journal.db"), &whole).unwrap();
+        rusqlite::Connection::open(folder.join("journal.db"))
+            .unwrap()
+            .execute_batch(change)
+            .unwrap();
+        let journal = Journal::open(&folder, Durability::Process).unwrap();
+        let again = journal.standing().unwrap();
+        assert_eq!((&again.open, &again.numbers), (&standing.open, &standing.numbers), "{change}");
+        let found = journal.subject("mix-3").unwrap().unwrap();
+        assert_eq!(journal.entries_of(&found).unwrap().len(), 4, "{change}");
+        journal.verify().unwrap();
+    }
+    // An entry of a subject that is gone, or was changed, is missed although the table is whole.
+    for change in [
+        "DELETE FROM journal WHERE seq = 14",
+        "UPDATE journal SET body = '[]' WHERE seq = 14",
+        "UPDATE journal SET subject = 'mix-9' WHERE seq = 14",
+    ] {
+        std::fs::write(folder.join("journal.db"), &whole).unwrap();
+        rusqlite::Connection::open(folder.join("journal.db"))
+            .unwrap()
+            .execute_batch(change)
+            .unwrap();
+        let journal = Journal::open_read_only(&folder).unwrap();
+        let found = journal.subject("mix-3").unwrap().unwrap();
+        match journal.entries_of(&found) {
+            Err(JournalError::Broken { .. }) => {}
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+    std::fs::remove_dir_all(folder).unwrap();
 }

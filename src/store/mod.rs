@@ -30,6 +30,7 @@ pub use files::{Files, FilesError};
 pub use journal::{Durability, Journal, Lost};
 pub use lease::{Holder, Lease};
 pub use lock::{LockError, StateLock};
+pub use reading::Partly;
 pub use subjects::{Standing, Subject};
 pub use telemetry::{Telemetry, TelemetryWriter};
 pub use upkeep::Upkeep;

@@ -103,9 +103,7 @@ impl<'a> Pages<'a> {
             let row = page
                 .get(usize::from(at)..self.usable)
                 .and_then(|cell| self.payload(cell))
-                .and_then(|(rowid, payload)| {
-                    Some(Found { rowid, cells: record(&payload)? })
-                });
+                .and_then(|(rowid, payload)| Some(Found { rowid, cells: record(&payload)? }));
             if let Some(found) = row {
                 each(found);
             }
@@ -234,9 +232,7 @@ fn cell(kind: i64, body: &[u8]) -> Option<(Cell, &[u8])> {
         }
         8 => Cell::Integer(0),
         9 => Cell::Integer(1),
-        kind if kind >= 13 && kind % 2 == 1 => {
-            Cell::Text(String::from_utf8(bytes.to_vec()).ok()?)
-        }
+        kind if kind >= 13 && kind % 2 == 1 => Cell::Text(String::from_utf8(bytes.to_vec()).ok()?),
         kind if kind >= 12 => Cell::Blob(bytes.to_vec()),
         _ => Cell::Other,
     };

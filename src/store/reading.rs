@@ -58,6 +58,17 @@ impl<'a> View<'a> {
     }
 }
 
+/// What can be read of a damaged journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partly {
+    /// Entries that fit.
+    pub entries: Vec<StoredEntry>,
+    /// What is missing or does not fit.
+    pub said: Vec<String>,
+    /// The last entry that was looked at.
+    pub last: u64,
+}
+
 /// Columns of [`View`], of the whole journal.
 pub(super) const COLUMNS: &str = "seq, tick, wall, subject, kind, body, hash FROM journal";
 
@@ -169,11 +180,7 @@ impl Journal {
 
     /// Entries after `seq` in order, at most `limit`, of a journal that is damaged: what does not
     /// fit the chain is left out, and said in words. For looking at it, never for going on.
-    pub fn read_what_can_be(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> Result<(Vec<StoredEntry>, Vec<String>), JournalError> {
+    pub fn read_what_can_be(&self, after: u64, limit: usize) -> Result<Partly, JournalError> {
         let fail = |source| self.fail(source);
         let mut statement = self
             .connection
@@ -199,7 +206,7 @@ impl Journal {
             }
             (seq, head) = (view.seq, <[u8; 32]>::try_from(view.hash).ok());
         }
-        Ok((found, said))
+        Ok(Partly { entries: found, said, last: seq })
     }
 
     /// Entries about one subject and everything below it (`id` and `id.…`), in order.

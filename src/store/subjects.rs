@@ -190,15 +190,19 @@ impl Subjects {
             return Ok(None);
         }
         let mark = connection
-            .query_row("SELECT seq, head, subjects, total, own FROM mark WHERE one = 1", [], |row| {
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    row.get::<_, Vec<u8>>(1)?,
-                    row.get::<_, i64>(2)?,
-                    row.get::<_, Vec<u8>>(3)?,
-                    row.get::<_, Vec<u8>>(4)?,
-                ))
-            })
+            .query_row(
+                "SELECT seq, head, subjects, total, own FROM mark WHERE one = 1",
+                [],
+                |row| {
+                    Ok((
+                        row.get::<_, i64>(0)?,
+                        row.get::<_, Vec<u8>>(1)?,
+                        row.get::<_, i64>(2)?,
+                        row.get::<_, Vec<u8>>(3)?,
+                        row.get::<_, Vec<u8>>(4)?,
+                    ))
+                },
+            )
             .optional()?;
         let Some((seq, head, count, total, own)) = mark else { return Ok(None) };
         let (Ok(marked), Ok(count), Ok(head), Some(total)) = (
@@ -253,7 +257,11 @@ impl Subjects {
         seq: u64,
         head: &[u8; 32],
     ) -> Result<(), rusqlite::Error> {
-        if seq.saturating_sub(self.marked) < EVERY { Ok(()) } else { self.mark(connection, seq, head) }
+        if seq.saturating_sub(self.marked) < EVERY {
+            Ok(())
+        } else {
+            self.mark(connection, seq, head)
+        }
     }
 
     /// Writes the table and its mark.
@@ -363,10 +371,7 @@ fn tables_fit(connection: &Connection) -> Result<bool, rusqlite::Error> {
 }
 
 /// The table's row of a subject: `None` if there is none, `Some(None)` if it is damaged.
-fn row_of(
-    connection: &Connection,
-    name: &str,
-) -> Result<Option<Option<Subject>>, rusqlite::Error> {
+fn row_of(connection: &Connection, name: &str) -> Result<Option<Option<Subject>>, rusqlite::Error> {
     connection
         .prepare_cached(
             "SELECT name, opened, first, last, entries, over, digest, own FROM subject \

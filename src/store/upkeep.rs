@@ -40,7 +40,7 @@ pub enum Upkeep {
 
 impl Upkeep {
     /// As an entry.
-    pub(super) fn entry(&self, tick: u64, wall_ms: i64) -> Entry {
+    pub fn entry(&self, tick: u64, wall_ms: i64) -> Entry {
         let kind = match self {
             Upkeep::Migrated { .. } => "journal_migrated",
             Upkeep::Salvaged { .. } => "journal_salvaged",

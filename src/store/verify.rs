@@ -102,12 +102,8 @@ impl Journal {
 
     /// Looks at everything and tells all that is wrong. `kept`: a head from elsewhere.
     pub fn survey(&self, kept: Option<&Head>) -> Result<Survey, JournalError> {
-        let mut survey = Survey {
-            entries: 0,
-            head: hex(&GENESIS),
-            documents: 0,
-            findings: Vec::new(),
-        };
+        let mut survey =
+            Survey { entries: 0, head: hex(&GENESIS), documents: 0, findings: Vec::new() };
         // Before the file, and the file in one state: an engine may be writing.
         let anchor = self.path.parent().map_or(Anchor::Absent, anchor::read);
         let reading = self.connection.unchecked_transaction().map_err(|e| self.fail(e))?;
@@ -155,8 +151,7 @@ impl Journal {
 
     /// The chain; gives the subjects as they should stand, unless something is wrong.
     fn chain_through(&self, survey: &mut Survey) -> Result<Option<Subjects>, rusqlite::Error> {
-        let mut statement =
-            self.connection.prepare(&format!("SELECT {COLUMNS} ORDER BY seq"))?;
+        let mut statement = self.connection.prepare(&format!("SELECT {COLUMNS} ORDER BY seq"))?;
         let mut rows = statement.query([])?;
         let mut subjects = Subjects::none();
         let mut link = Link { expected: 1, heads: vec![GENESIS] };
@@ -326,8 +321,7 @@ impl Link {
             return;
         }
         self.expected = entry.seq + 1;
-        let fits =
-            |head: &[u8; 32]| written.is_some_and(|w| behind(entry, head, entry.seq) == w);
+        let fits = |head: &[u8; 32]| written.is_some_and(|w| behind(entry, head, entry.seq) == w);
         if self.heads.is_empty() || self.heads.iter().any(fits) {
             self.heads = written.into_iter().collect();
             return;

@@ -24,6 +24,7 @@ mod history;
 mod instruments;
 mod lab;
 mod manual;
+mod named;
 mod obey;
 mod perform;
 mod prepare;
@@ -37,7 +38,7 @@ mod watch;
 pub mod wire_trace;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
-pub use bulk::{Reference, read as read_file, references, verify_files};
+pub use bulk::{Reference, read as read_file, references};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use control::{Control, Handle, Inbox};
 pub use disk::Disk;
@@ -51,6 +52,7 @@ pub use lab::{
     with_access,
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
+pub use named::{Named, verify_named};
 pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
 pub use replay::{Replayed, replay};
