@@ -119,6 +119,7 @@ fn graph(steps: u32, instrument: &str) -> Arc<Graph> {
         started_instruments: Vec::new(),
         places: Vec::new(),
         stock: BTreeMap::new(),
+        resume_within: None,
     })
 }
 

@@ -110,6 +110,7 @@ fn two_steps() -> Arc<Graph> {
         started_instruments: vec!["pump_1".into()],
         places: Vec::new(),
         stock: BTreeMap::new(),
+        resume_within: None,
     })
 }
 

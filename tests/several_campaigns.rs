@@ -108,6 +108,7 @@ fn graph() -> Arc<Graph> {
         started_instruments: Vec::new(),
         places: Vec::new(),
         stock: BTreeMap::new(),
+        resume_within: None,
     })
 }
 
@@ -175,8 +176,7 @@ impl Brain for Planner {
 }
 
 fn setup(id: &str, mind: Mind, experiments: u32, thinking: &Arc<Thinking>) -> SearchSetup {
-    let rules =
-        Rules { experiments, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 0 };
+    let rules = Rules { experiments, ..Rules::unbounded() };
     let (name, order) = (id.to_owned(), Arc::clone(thinking));
     SearchSetup {
         machine: Campaign::new(id.to_owned(), rules),

@@ -435,7 +435,10 @@ pub(super) fn end_code(reason: Option<&EndReason>, last: Option<Ending>, shown: 
     let has_goal = goals.is_some_and(|s| !(s.stop_any.is_empty() && s.stop_all.is_empty()));
     match (reason, last) {
         (Some(EndReason::Person(_)), _) => Exit::Person,
-        (Some(EndReason::Failures(_) | EndReason::Internal(_)), _) => Exit::RunFailed,
+        (
+            Some(EndReason::Failures(_) | EndReason::FailureBudget { .. } | EndReason::Internal(_)),
+            _,
+        ) => Exit::RunFailed,
         (_, Some(Ending::Failed | Ending::Invalid)) if single => Exit::RunFailed,
         (Some(EndReason::BudgetSpent(_)), _) if has_goal => Exit::BudgetSpent,
         _ => Exit::Done,

@@ -25,6 +25,10 @@ pub(super) fn reason_text(reason: &EndReason) -> String {
         EndReason::Failures(count) => format!(
             "{count} experiments failed in a row; look at the lab, then `labloop resume` goes on"
         ),
+        EndReason::FailureBudget { failed, allowed } => format!(
+            "{failed} experiments failed, {allowed} are allowed (`on_failed_run.budget`); look at \
+             the runs, then `labloop edit` raises it"
+        ),
         EndReason::Person(who) => format!("{who}; `labloop resume` goes on"),
         EndReason::Internal(why) => why.clone(),
     }

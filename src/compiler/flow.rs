@@ -381,6 +381,7 @@ impl<'a> Walk<'a> {
             Some(OnErrorDecl::Continue(_)) => OnError::Continue,
             Some(OnErrorDecl::Ask(_)) => OnError::Ask,
             Some(OnErrorDecl::Invalid(_)) => OnError::Invalid,
+            Some(OnErrorDecl::Fallback(span)) => self.fallback(id, step, *span),
             Some(OnErrorDecl::Do(steps, span)) => {
                 let kind = NodeKind::Group { hold: Vec::new() };
                 let handler = self.push(Some(id), 0, "on_error".to_owned(), kind, *span);

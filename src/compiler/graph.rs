@@ -53,6 +53,10 @@ pub struct Graph {
     /// What the run takes from and gives to the stock of the lab, at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stock: BTreeMap<String, StockUse>,
+    /// Longest time without an engine after which the run goes on by itself; beyond it a person
+    /// decides. `None`: no limit.
+    #[serde(with = "optional_seconds", default, skip_serializing_if = "Option::is_none")]
+    pub resume_within: Option<Duration>,
 }
 
 /// Room in one place of the lab.
@@ -298,11 +302,40 @@ pub struct Witness {
 pub struct Retry {
     /// How many more.
     pub times: u32,
-    /// Pause before each.
+    /// Pause before the first of them.
     #[serde(with = "seconds")]
     pub wait: Duration,
+    /// Each further pause is so many times as long as the one before.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub factor: f64,
+    /// No pause is longer than this.
+    #[serde(with = "optional_seconds", default, skip_serializing_if = "Option::is_none")]
+    pub max_wait: Option<Duration>,
     /// Only for these kinds of failure; empty = all that may be retried.
     pub only: Vec<FailureKind>,
+}
+
+/// Longest pause before another attempt that has no `max_wait` of its own: a pause that doubles
+/// would soon outlast the sample.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(3600);
+
+impl Retry {
+    /// Pause before the attempt that follows so many failures (from 1).
+    pub fn pause(&self, failures: u32) -> Duration {
+        let longest = self.max_wait.unwrap_or(RETRY_WAIT_MAX.max(self.wait));
+        let grown = self.factor.max(1.0).powf(f64::from(failures.saturating_sub(1)));
+        // Too large for a duration is longer than the longest.
+        Duration::try_from_secs_f64(self.wait.as_secs_f64() * grown)
+            .map_or(longest, |pause| pause.min(longest))
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+fn is_one(factor: &f64) -> bool {
+    *factor <= 1.0
 }
 
 /// Why a step failed.
@@ -349,6 +382,10 @@ pub enum OnError {
     Do(NodeId),
     /// The sample is lost: the run ends as invalid.
     Invalid,
+    /// The same action on another instrument that can play the role: a node whose parent is the
+    /// failed one. If it ends well, so has the step, with its value; if not, its own `on_error`
+    /// says what follows.
+    Fallback(NodeId),
 }
 
 /// Order and lags between two siblings.
@@ -392,6 +429,25 @@ impl Graph {
 }
 
 impl NodeKind {
+    /// Every expression it is made of.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        match self {
+            NodeKind::Action { args: all, .. }
+            | NodeKind::Analyse { inputs: all, .. }
+            | NodeKind::Values { values: all } => all.values().collect(),
+            NodeKind::Wait { duration: one }
+            | NodeKind::Ask { question: one, .. }
+            | NodeKind::Log { message: one } => vec![one],
+            NodeKind::WaitUntil { condition, .. }
+            | NodeKind::Branch { condition }
+            | NodeKind::Repeat { until: Some(condition), .. } => vec![&condition.expr],
+            NodeKind::Repeat { until: None, .. }
+            | NodeKind::Group { .. }
+            | NodeKind::Parallel { .. }
+            | NodeKind::ForEach { .. } => Vec::new(),
+        }
+    }
+
     /// Whether the node has children instead of doing something itself.
     pub fn is_block(&self) -> bool {
         matches!(

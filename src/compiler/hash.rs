@@ -24,12 +24,17 @@ pub fn of(graph: &Graph) -> String {
         started_instruments,
         places,
         stock,
+        resume_within,
     } = graph;
-    let head = json!({
+    let mut head = json!({
         "protocol": protocol, "parameters": parameters, "derived": derived, "roles": roles,
         "require": require, "finally": finally, "results": results,
         "started_instruments": started_instruments, "places": places, "stock": stock,
     });
+    // Graphs of before there was such a limit keep the hash they had.
+    if let (Some(within), Some(head)) = (resume_within, head.as_object_mut()) {
+        head.insert("resume_within".to_owned(), json!(within.as_secs_f64()));
+    }
     let mut digest = Sha256::new();
     let mut add = |mut json: Json| {
         strip(&mut json);

@@ -16,6 +16,7 @@ pub mod built_in;
 pub mod bundle;
 mod call;
 pub mod campaign;
+mod fallback;
 mod flow;
 pub mod graph;
 mod hash;

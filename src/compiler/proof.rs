@@ -4,6 +4,7 @@
 
 mod exits;
 mod lags;
+mod stand_in;
 mod stock;
 mod unused;
 
@@ -17,6 +18,7 @@ pub(super) use stock::Moved;
 pub(super) fn prove(mut walk: Walk<'_>, mut graph: Graph) -> (Option<Graph>, Report) {
     graph.started_instruments = exits::started(&walk, &graph);
     exits::check(&mut walk, &graph);
+    stand_in::check(&mut walk, &graph);
     // Steps that could not be compiled are missing in the graph: its times and volumes would be
     // wrong.
     if !walk.report.has_errors() {

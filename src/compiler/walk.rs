@@ -345,6 +345,7 @@ impl<'a> Walk<'a> {
             started_instruments: Vec::new(),
             places: self.place_claims(),
             stock: BTreeMap::new(),
+            resume_within: self.request.protocol.resume_within.as_ref().map(|w| w.value),
         };
         self.calls.rename_in(&mut graph);
         graph
@@ -497,6 +498,19 @@ impl<'a> Walk<'a> {
         let deadline = step.timeout.as_ref().and_then(|t| self.constant_time(t, "timeout"));
         let retry = step.retry.as_ref().map(|r| {
             let wait = r.wait.as_ref().and_then(|w| self.constant_time(w, "wait"));
+            let max_wait = r.max_wait.as_ref().and_then(|w| self.constant_time(w, "max_wait"));
+            if let (Some(wait), Some(longest), Some(written)) = (wait, max_wait, &r.max_wait)
+                && longest < wait
+            {
+                self.report.push(
+                    Diagnostic::error(
+                        codes::RETRY_FACTOR,
+                        written.span,
+                        "make `max_wait` as long as `wait`, or longer",
+                    )
+                    .label("shorter than the first pause"),
+                );
+            }
             let only = r
                 .only
                 .iter()
@@ -505,14 +519,22 @@ impl<'a> Walk<'a> {
                     serde_json::from_value(text).ok()
                 })
                 .collect();
-            Retry { times: r.times.value, wait: wait.unwrap_or_default(), only }
+            Retry {
+                times: r.times.value,
+                wait: wait.unwrap_or_default(),
+                factor: r.factor.as_ref().map_or(1.0, |factor| factor.value),
+                max_wait,
+                only,
+            }
         });
-        let on_error = self.on_error(id, step);
         if let Some(node) = self.nodes.get_mut(id.0 as usize) {
             if deadline.is_some() {
                 node.deadline = deadline;
             }
             node.retry = retry;
+        }
+        let on_error = self.on_error(id, step);
+        if let Some(node) = self.nodes.get_mut(id.0 as usize) {
             node.on_error = on_error;
         }
     }

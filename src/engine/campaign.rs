@@ -83,6 +83,13 @@ pub enum EndReason {
     SpaceExhausted(String),
     /// Too many failed experiments in a row.
     Failures(u32),
+    /// More failed experiments than the campaign allows in all.
+    FailureBudget {
+        /// Failed experiments.
+        failed: u32,
+        /// Allowed.
+        allowed: u32,
+    },
     /// Ended by a person; `resume` goes on.
     Person(String),
     /// The protocol did not compile for a proposed point, or the planner failed.
@@ -175,6 +182,26 @@ pub struct Rules {
     pub replicates: u32,
     /// Failed experiments in a row that end it; 0 = never.
     pub pause_after: u32,
+    /// Failed experiments allowed in all; one more ends it.
+    pub failures: Option<u32>,
+    /// Whose runs get an instrument first, where several wait for it: larger ones.
+    pub priority: u8,
+}
+
+impl Rules {
+    /// Rules that stop nothing; for looking at the past.
+    pub fn unbounded() -> Rules {
+        Rules {
+            experiments: u32::MAX,
+            time: None,
+            parallel: 1,
+            batch: 1,
+            replicates: 1,
+            pause_after: 0,
+            failures: None,
+            priority: 0,
+        }
+    }
 }
 
 /// One point of the search.
@@ -370,6 +397,12 @@ impl Campaign {
         if self.rules.pause_after > 0 && failures >= self.rules.pause_after {
             return self.end_when_idle(EndReason::Failures(failures));
         }
+        if let Some(allowed) = self.rules.failures
+            && self.failed() > allowed
+        {
+            let failed = self.failed();
+            return self.end_when_idle(EndReason::FailureBudget { failed, allowed });
+        }
         let active = self.active_runs();
         let slots = (self.rules.parallel as usize).saturating_sub(active);
         if slots == 0 {
@@ -409,6 +442,12 @@ impl Campaign {
             .filter_map(|e| e.runs.get(e.resumed_after..).and_then(<[_]>::last))
             .find(|r| matches!(r.ending, Some(Ending::Stopped | Ending::Aborted)))
             .map(|r| r.cause.clone())
+    }
+
+    /// Experiments that failed.
+    pub fn failed(&self) -> u32 {
+        let failed = |e: &&Experiment| matches!(e.conclusion, Some(Conclusion::Failed { .. }));
+        u32::try_from(self.experiments.iter().filter(failed).count()).unwrap_or(u32::MAX)
     }
 
     fn failed_in_a_row(&self) -> u32 {
@@ -487,7 +526,7 @@ mod tests {
     use super::*;
 
     fn rules() -> Rules {
-        Rules { experiments: 2, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 2 }
+        Rules { experiments: 2, pause_after: 2, ..Rules::unbounded() }
     }
 
     fn hypothesis() -> Hypothesis {

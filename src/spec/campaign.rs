@@ -39,6 +39,8 @@ pub struct Campaign {
     pub planner: PlannerDecl,
     /// Experiments in flight at once, at least 1.
     pub parallel: Option<Spanned<u32>>,
+    /// Whose runs get an instrument first, 0 to 9; larger first.
+    pub priority: Option<Spanned<u32>>,
     /// Runs of the same point, at least 1.
     pub replicates: Option<Spanned<u32>>,
     /// What a failed run means.
@@ -122,6 +124,8 @@ pub struct OnFailedRun {
     pub leave_out: bool,
     /// Pause the campaign after this many failures in a row.
     pub pause_after: Option<Spanned<u32>>,
+    /// Failures allowed in the whole campaign; one more ends it.
+    pub budget: Option<Spanned<u32>>,
 }
 
 /// What to do with a sample when nothing can tell whether it was dosed.

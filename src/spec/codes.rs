@@ -296,6 +296,18 @@ codes! {
     BUDGET_ABOVE_STOCK "LL0432" "a campaign that needs more than the lab has"
         "At the worst point of its box every run would draw this much. The campaign would stop for a refill half-way."
         "budget: {experiments: 600}" => "budget: {experiments: 60}";
+    RETRY_FACTOR "LL0437" "pauses between attempts that cannot be"
+        "`wait` is the first pause, each further one is `factor` times as long, and none is longer than `max_wait`. So a factor is 1 to 10, and `max_wait` is at least `wait`."
+        "retry: {times: 3, factor: 2}" => "retry: {times: 3, wait: 5 s, factor: 2, max_wait: 1 min}";
+    FALLBACK_NOBODY "LL0438" "a fallback with no other instrument"
+        "`on_error: fallback` sends the action to another instrument of the lab that can play the role: one of its type that lists the role under `plays:` or lists none, and that plays no other role of the run."
+        "uv_1: {use: as7341-picow, plays: [uv]}" => "uv_1: {use: as7341-picow, plays: [uv]}\nuv_2: {use: as7341-picow, plays: [uv]}";
+    FALLBACK_STATE "LL0439" "a fallback from an instrument that holds something of the run"
+        "Another instrument has not been set, filled or heated by this run, does not have its sample, and is not kept by its block. Where later steps build on that, or something may go on in the first instrument, a person must look."
+        "do: bath.set_temperature\non_error: fallback" => "do: bath.set_temperature\non_error: ask";
+    FALLBACK_DIFFERS "LL0440" "an instrument that cannot stand in because its answer differs"
+        "Steps that read the value must find it in one form, whichever instrument gave it."
+        "plays: [uv]" => "plays: [other_uv]";
 
     BAD_ADDRESS "LL0501" "an address that cannot be reached"
         "An address is serial:/dev/..., tcp://host:port, modbus+tcp://host:port?unit=1, modbus+serial:/dev/...?unit=1, modbus+rtu+tcp://host:port?unit=1, mqtt://host:port/base or mqtts://..."

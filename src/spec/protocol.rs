@@ -8,6 +8,8 @@ pub use process::{MEMORY_DEFAULT, ProcessDecl};
 
 pub use tables::FAILURE_KINDS;
 
+use std::time::Duration;
+
 use crate::units::Unit;
 
 use super::source::{SourceId, Span, Spanned};
@@ -35,6 +37,8 @@ pub struct Protocol {
     pub samples: Vec<Sample>,
     /// Conditions that must hold before the first step moves anything.
     pub require: Vec<Condition>,
+    /// `resume: {within}`: longest time without an engine after which a run goes on by itself.
+    pub resume_within: Option<Spanned<Duration>>,
     /// The recipe.
     pub steps: Vec<Step>,
     /// Steps for every exit but the emergency stop.
@@ -222,13 +226,17 @@ pub struct Branch {
     pub steps: Vec<Step>,
 }
 
-/// `retry: {times, wait, if}`.
+/// `retry: {times, wait, factor, max_wait, if}`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetryDecl {
     /// How many more attempts, 1 to 100.
     pub times: Spanned<u32>,
-    /// Pause before each.
+    /// Pause before the first of them.
     pub wait: Option<Expression>,
+    /// Each further pause is so many times as long as the one before, 1 to 10.
+    pub factor: Option<Spanned<f64>>,
+    /// No pause is longer.
+    pub max_wait: Option<Expression>,
     /// Kinds of failure, as `FailureKind` writes them (`timeout`, `bad_reply`...); empty = all.
     pub only: Vec<Spanned<String>>,
     /// The key and its value.
@@ -246,6 +254,8 @@ pub enum OnErrorDecl {
     Ask(Span),
     /// The sample is lost.
     Invalid(Span),
+    /// The same action on another instrument that can play the role.
+    Fallback(Span),
     /// `{do: ...}`: run these steps first.
     Do(Vec<Step>, Span),
 }

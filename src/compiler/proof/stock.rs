@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::exits::span_of;
 use super::lags::Times;
-use crate::compiler::graph::{Graph, Node, NodeId, NodeKind, StockUse};
+use crate::compiler::graph::{Graph, Node, NodeId, NodeKind, OnError, StockUse};
 use crate::compiler::walk::{Request, Walk, walked};
 use crate::expr::Value;
 use crate::spec::lab::Stock;
@@ -237,7 +237,10 @@ pub(in crate::compiler) fn uses(walk: &Walk<'_>, graph: &Graph, times: &Times) -
         let slots = inside.get_mut(node.id.0 as usize).map(std::mem::take).unwrap_or_default();
         let mut all = own(walk, node, &refills, &next, times);
         match &node.kind {
-            NodeKind::Branch { .. } => {
+            // A branch takes one way; of a step and its fallback one has the effect.
+            _ if matches!(node.kind, NodeKind::Branch { .. })
+                || matches!(node.on_error, OnError::Fallback(_)) =>
+            {
                 for uses in slots.values() {
                     for (stock, used) in uses {
                         let entry = all.entry(stock.clone()).or_default();

@@ -123,8 +123,8 @@ impl Used {
     fn step(&mut self, step: &Step) {
         let times = [&step.within, &step.timeout];
         times.into_iter().flatten().for_each(|e| self.expression(e));
-        if let Some(wait) = step.retry.as_ref().and_then(|r| r.wait.as_ref()) {
-            self.expression(wait);
+        if let Some(retry) = &step.retry {
+            [&retry.wait, &retry.max_wait].into_iter().flatten().for_each(|e| self.expression(e));
         }
         match &step.kind {
             StepKind::Do { role, with, consumes, expires, uses, .. } => {

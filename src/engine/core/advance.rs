@@ -482,7 +482,15 @@ impl Core {
             OnError::Fail => self.end_body(id, Ending::Failed, cause, now),
             OnError::Invalid => self.end_body(id, Ending::Invalid, cause, now),
             OnError::Continue => self.emit(Record::PassedOver { run: run_id, step }, now),
-            OnError::Do(handler) => {
+            // What was too late for one instrument is too late for every other.
+            OnError::Fallback(_)
+                if failure.as_ref().is_some_and(|f| f.kind == FailureKind::Lag) =>
+            {
+                self.end_body(id, Ending::Failed, cause, now);
+            }
+            // Whether a failed attempt had its effect after all was settled before it came here,
+            // so that no dose is given by two instruments.
+            OnError::Do(handler) | OnError::Fallback(handler) => {
                 let handler = StepKey { node: *handler, rounds: key.rounds.clone() };
                 let handler = run.step_ref(&handler);
                 self.emit(Record::Handling { run: run_id, step, handler }, now);

@@ -12,7 +12,7 @@ use super::events::Failure;
 use super::record::{Ending, Record, Resolution, StepRef, Terms};
 use super::states::{Cause, RunState};
 use super::{Plan, Tick};
-use crate::compiler::graph::{Graph, Node, NodeId, NodeKind};
+use crate::compiler::graph::{Graph, Node, NodeId, NodeKind, OnError};
 use crate::expr::Value;
 
 /// One instance of a node: the node and the counters of the loops around it, from outside in.
@@ -260,7 +260,9 @@ impl Run {
             }
             Record::Decided { step, holds, .. } => self.decided(&step.key, *holds, now),
             Record::Retrying { step, .. } => {
-                let wait = self.node(&step.key).and_then(|n| n.retry.as_ref()).map(|r| r.wait);
+                let failures = self.steps.get(&step.key).map_or(1, |s| s.failures);
+                let wait =
+                    self.node(&step.key).and_then(|n| n.retry.as_ref()).map(|r| r.pause(failures));
                 self.restart(&step.key, now, now.after(wait.unwrap_or_default()));
             }
             Record::Handling { step, handler, .. } => {
@@ -707,13 +709,30 @@ impl Run {
             }
             _ => {
                 // A leaf has a body only while the steps of its `on_error` run.
-                let status = if node.kind.is_block() { Status::Done } else { Status::PassedOver };
+                let status = match &node.on_error {
+                    _ if node.kind.is_block() => Status::Done,
+                    OnError::Fallback(other) => self.stood_in(key, *other),
+                    _ => Status::PassedOver,
+                };
                 self.finish(key, status, now);
                 if key.node.0 == 0 || Some(key.node) == graph.finally {
                     self.ready.insert(key.clone());
                 }
             }
         }
+    }
+
+    /// Another instrument did what a step was to do: the step has its value.
+    fn stood_in(&mut self, key: &StepKey, other: NodeId) -> Status {
+        let other = StepKey { node: other, rounds: key.rounds.clone() };
+        let Some(state) = self.steps.get(&other) else { return Status::PassedOver };
+        let (status, value) = (state.status, state.value.clone());
+        if status == Status::Done
+            && let Some(own) = self.steps.get_mut(key)
+        {
+            own.value = value;
+        }
+        status
     }
 
     /// Opens `finally` when the body has ended and nothing is under way any more.

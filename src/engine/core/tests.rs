@@ -36,6 +36,7 @@ impl Draft {
             started_instruments: vec!["pump_1".into(), "pump_2".into()],
             places: Vec::new(),
             stock: BTreeMap::new(),
+            resume_within: None,
         };
         let mut draft = Draft { graph };
         draft.add(None, "steps", NodeKind::Group { hold: Vec::new() });
@@ -295,7 +296,8 @@ fn a_failed_step_runs_finally_and_every_started_instrument_is_made_safe() {
 fn a_retry_waits_and_is_bounded() {
     let mut draft = Draft::new();
     let step = draft.action(0, "set", "pump_1", Effect::Repeatable);
-    draft.node(step).retry = Some(Retry { times: 2, wait: 5 * SECOND, only: Vec::new() });
+    draft.node(step).retry =
+        Some(Retry { times: 2, wait: 5 * SECOND, factor: 1.0, max_wait: None, only: Vec::new() });
     let mut lab = Lab::new(InDoubt::Ask, &[Reply::Refused, Reply::Refused]);
     lab.start("r", &draft);
     assert_eq!(lab.count("set"), 1);
@@ -313,7 +315,8 @@ fn a_retry_waits_and_is_bounded() {
 fn a_started_dose_is_read_back_before_it_is_sent_again() {
     let mut draft = Draft::new();
     let step = draft.action(0, "dispense", "pump_1", Effect::Verifiable);
-    draft.node(step).retry = Some(Retry { times: 1, wait: SECOND, only: Vec::new() });
+    draft.node(step).retry =
+        Some(Retry { times: 1, wait: SECOND, factor: 1.0, max_wait: None, only: Vec::new() });
     // It happened and the answer was lost: the witness says so, nothing is sent again.
     let mut lab = Lab::new(InDoubt::Ask, &[Reply::LostAfter]);
     lab.start("r", &draft);
@@ -527,7 +530,7 @@ proptest! {
             };
             let step = draft.action(0, name, "pump_1", effect);
             if effect != Effect::Once {
-                draft.node(step).retry = Some(Retry { times: 1, wait: SECOND, only: Vec::new() });
+                draft.node(step).retry = Some(Retry { times: 1, wait: SECOND, factor: 1.0, max_wait: None, only: Vec::new() });
             }
         }
         let finally = draft.finally();

@@ -372,7 +372,7 @@ impl History {
         } = record
         {
             self.campaigns.push(CampaignHistory {
-                machine: Campaign::new(id.to_owned(), unbounded()),
+                machine: Campaign::new(id.to_owned(), Rules::unbounded()),
                 name: name.clone(),
                 bundle: bundle.clone(),
                 seed: *seed,
@@ -542,18 +542,6 @@ impl RunHistory {
     /// How long it took, or has taken so far.
     pub fn duration(&self, now: Tick) -> Duration {
         self.ended.unwrap_or(now).since(self.started)
-    }
-}
-
-/// Rules that stop nothing; for looking at the past.
-fn unbounded() -> Rules {
-    Rules {
-        experiments: u32::MAX,
-        time: None,
-        parallel: 1,
-        batch: 1,
-        replicates: 1,
-        pause_after: 0,
     }
 }
 

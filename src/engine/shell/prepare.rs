@@ -174,6 +174,7 @@ impl Parts {
         let search = campaign::check(bundle).value.ok_or(PrepareError::Texts)?;
         let initial = declared.planner.initial.as_ref().map(|i| i.value);
         let brain = CampaignBrain::new(search.clone(), seed, initial)?;
+        let priority = i32::from(rules.priority);
         Ok(Parts {
             rules,
             brain: Box::new(brain),
@@ -184,7 +185,7 @@ impl Parts {
                     spec::InDoubt::Discard => InDoubt::Discard,
                     spec::InDoubt::Ask => InDoubt::Ask,
                 }),
-                ..Terms::default()
+                priority,
             },
         })
     }
@@ -286,12 +287,14 @@ fn rules(campaign: &spec::Campaign, experiments: Option<u32>) -> Rules {
         batch: campaign.planner.batch.as_ref().map_or(1, |b| b.value),
         replicates: campaign.replicates.as_ref().map_or(1, |r| r.value),
         pause_after: campaign.on_failed_run.pause_after.as_ref().map_or(PAUSE_AFTER, |p| p.value),
+        failures: campaign.on_failed_run.budget.as_ref().map(|b| b.value),
+        priority: campaign.priority.as_ref().map_or(0, |p| u8::try_from(p.value).unwrap_or(0)),
     }
 }
 
 /// Bounds of a single run. A lost sample is not measured again unasked.
 fn single_rules() -> Rules {
-    Rules { experiments: 1, time: None, parallel: 1, batch: 1, replicates: 1, pause_after: 0 }
+    Rules { experiments: 1, ..Rules::unbounded() }
 }
 
 /// Values given with `--set`, as the protocol's parameters want them; the middle of the range for

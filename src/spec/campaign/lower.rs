@@ -14,8 +14,8 @@ use crate::spec::tree::NodeKind;
 use crate::spec::value::{Condition, Named, Written};
 
 use super::tables::{
-    BUDGET, CAMPAIGN, CONSTRAINTS, FAILED_RUN, INTERVAL, MAX_AT_ONCE, MAX_EXPERIMENTS, OBJECTIVE,
-    PLANNER, STOP,
+    BUDGET, CAMPAIGN, CONSTRAINTS, FAILED_RUN, INTERVAL, MAX_AT_ONCE, MAX_EXPERIMENTS,
+    MAX_PRIORITY, OBJECTIVE, PLANNER, STOP,
 };
 use super::{
     Approve, Budget, Campaign, Dimension, InDoubt, Objective, OnFailedRun, PlannerDecl, Range, Stop,
@@ -53,6 +53,7 @@ impl Campaign {
                 outcome_constraints: constraint(r, "outcomes", "results"),
                 planner: planner(r, f.get("planner")),
                 parallel: f.get("parallel").and_then(|item| r.count32(item, 1, MAX_AT_ONCE)),
+                priority: f.get("priority").and_then(|item| r.count32(item, 0, MAX_PRIORITY)),
                 replicates: f.get("replicates").and_then(|item| r.count32(item, 1, MAX_AT_ONCE)),
                 on_failed_run: on_failed_run(r, f.get("on_failed_run")),
                 in_doubt: f
@@ -374,6 +375,7 @@ fn on_failed_run(r: &mut Reader<'_>, item: Option<Item<'_>>) -> OnFailedRun {
     OnFailedRun {
         leave_out: count_as.is_some_and(|word| word.value),
         pause_after: f.get("pause_after").and_then(|item| r.count32(item, 1, MAX_EXPERIMENTS)),
+        budget: f.get("budget").and_then(|item| r.count32(item, 1, MAX_EXPERIMENTS)),
     }
 }
 

@@ -6,6 +6,9 @@ use crate::spec::table::{CONDITION, NAME, NUMBER, QUANTITY, Table, Takes, VALUE,
 pub(super) const MAX_EXPERIMENTS: u32 = 1_000_000;
 /// Most experiments in flight, proposed at once, or repeated.
 pub(super) const MAX_AT_ONCE: u32 = 1_000;
+/// Most urgent of runs that compete for instruments.
+pub(super) const MAX_PRIORITY: u32 = 9;
+
 /// The keys of a campaign.
 pub(in crate::spec) static CAMPAIGN: Table = Table {
     what: "a campaign",
@@ -35,6 +38,12 @@ pub(in crate::spec) static CAMPAIGN: Table = Table {
         ),
         key("planner", Takes::Object(&PLANNER), "How experiments are proposed"),
         key("parallel", Takes::Count(1, MAX_AT_ONCE as u64), "Experiments in flight at once"),
+        key(
+            "priority",
+            Takes::Count(0, MAX_PRIORITY as u64),
+            "Whose runs get an instrument first, where several wait for it: larger ones; 0 unless \
+             given",
+        ),
         key("replicates", Takes::Count(1, MAX_AT_ONCE as u64), "Runs of each point"),
         key("on_failed_run", Takes::Object(&FAILED_RUN), "What a failed run means"),
         key(
@@ -129,6 +138,11 @@ pub(super) static FAILED_RUN: Table = Table {
             "pause_after",
             Takes::Count(1, MAX_EXPERIMENTS as u64),
             "Pause after so many failures in a row",
+        ),
+        key(
+            "budget",
+            Takes::Count(1, MAX_EXPERIMENTS as u64),
+            "Failed experiments allowed in the whole campaign; one more ends it",
         ),
     ],
 };

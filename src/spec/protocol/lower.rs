@@ -2,6 +2,7 @@
 
 use crate::spec::Kind;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::spec::codes;
 use crate::spec::diagnostic::{Checked, Diagnostic};
@@ -14,8 +15,8 @@ use crate::spec::tree::NodeKind;
 use crate::spec::value::{Expression, Named};
 
 use super::tables::{
-    COMMON, FAILURE_KINDS, MAX_RETRIES, MAX_ROUNDS, ON_ERROR, PROTOCOL, REPEAT, RESULT, RETRY,
-    ROLE, SAMPLE, STEP, WORDS,
+    COMMON, FAILURE_KINDS, MAX_FACTOR, MAX_RETRIES, MAX_ROUNDS, ON_ERROR, PROTOCOL, REPEAT, RESULT,
+    RESUME, RETRY, ROLE, SAMPLE, STEP, WORDS,
 };
 use super::{Branch, OnErrorDecl, Protocol, ResultDecl, RetryDecl, Role, Sample, Step, StepKind};
 
@@ -34,6 +35,7 @@ impl Protocol {
                 roles: roles(r, f.get("roles")),
                 samples: samples(r, f.get("samples")),
                 require: r.list(f.get("require"), Reader::condition),
+                resume_within: resume(r, f.get("resume")),
                 steps: steps(r, f.get("steps")),
                 finally: steps(r, f.get("finally")),
                 results: results(r, f.get("results")),
@@ -47,6 +49,12 @@ impl Protocol {
 /// `unattended: allowed | forbidden`.
 pub(in crate::spec) fn unattended(r: &mut Reader<'_>, f: &Fields<'_>) -> Option<Spanned<bool>> {
     r.word(f.get("unattended")?, &[("allowed", true), ("forbidden", false)])
+}
+
+/// `resume: {within: 30 min}`.
+fn resume(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Option<Spanned<Duration>> {
+    let f = r.object(item?, &RESUME)?;
+    f.get("within").and_then(|item| r.time(item))
 }
 
 fn roles(r: &mut Reader<'_>, item: Option<Item<'_>>) -> Vec<Role> {
@@ -513,11 +521,40 @@ fn retry(r: &mut Reader<'_>, item: Item<'_>) -> Option<RetryDecl> {
     let f = r.object(item, &RETRY)?;
     let times = f.get("times").and_then(|item| r.count32(item, 1, MAX_RETRIES));
     let wait = f.get("wait").and_then(|item| r.time_expression(item));
+    let factor = f.get("factor").and_then(|item| r.number(item)).filter(|factor| {
+        let fits = (1.0..=MAX_FACTOR).contains(&factor.value);
+        if !fits {
+            r.push(
+                Diagnostic::error(
+                    codes::RETRY_FACTOR,
+                    factor.span,
+                    format!("choose a `factor` from 1 to {MAX_FACTOR}"),
+                )
+                .label("a pause that shrinks, or grows beyond all use")
+                .fix("factor: 2"),
+            );
+        }
+        fits
+    });
+    let max_wait = f.get("max_wait").and_then(|item| r.time_expression(item));
+    if !f.has("wait")
+        && let Some(key) = ["factor", "max_wait"].into_iter().find(|key| f.has(key))
+    {
+        r.push(
+            Diagnostic::error(
+                codes::RETRY_FACTOR,
+                f.key_span(key).unwrap_or(f.span),
+                format!("add `wait` beside `{key}`: how long is the first pause?"),
+            )
+            .label("no pause to begin with")
+            .fix("wait: 5 s"),
+        );
+    }
     let words: Vec<(&str, &str)> = FAILURE_KINDS.iter().map(|kind| (*kind, *kind)).collect();
     let only = r.one_or_list(f.get("if"), |r, item| {
         r.word(item, &words).map(|word| word.map(str::to_owned))
     });
-    Some(RetryDecl { times: times?, wait, only, span: f.span })
+    Some(RetryDecl { times: times?, wait, factor, max_wait, only, span: f.span })
 }
 
 fn on_error(r: &mut Reader<'_>, item: Item<'_>) -> Option<OnErrorDecl> {
@@ -527,12 +564,13 @@ fn on_error(r: &mut Reader<'_>, item: Item<'_>) -> Option<OnErrorDecl> {
         let steps = steps(r, f.get("do"));
         return Some(OnErrorDecl::Do(steps, span));
     }
-    let words = [("fail", 0_u8), ("continue", 1), ("ask", 2), ("invalid", 3)];
+    let words = [("fail", 0_u8), ("continue", 1), ("ask", 2), ("invalid", 3), ("fallback", 4)];
     Some(match r.word(item, &words)?.value {
         0 => OnErrorDecl::Fail(span),
         1 => OnErrorDecl::Continue(span),
         2 => OnErrorDecl::Ask(span),
-        _ => OnErrorDecl::Invalid(span),
+        3 => OnErrorDecl::Invalid(span),
+        _ => OnErrorDecl::Fallback(span),
     })
 }
 

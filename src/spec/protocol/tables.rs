@@ -8,6 +8,8 @@ use crate::spec::table::{CONDITION, NAME, QUANTITY, Table, Takes, VALUE, key};
 pub(super) const MAX_ROUNDS: u64 = 100_000;
 /// Most attempts after the first.
 pub(super) const MAX_RETRIES: u32 = 100;
+/// Most that a pause before an attempt may grow: ten times is far past any use.
+pub(super) const MAX_FACTOR: f64 = 10.0;
 
 /// Kinds of failure that `retry: {if: [...]}` may name, as the engine reports them.
 pub const FAILURE_KINDS: &[&str] = &[
@@ -55,6 +57,11 @@ pub(in crate::spec) static PROTOCOL: Table = Table {
             "What it works on, and where each stands when a run begins",
         ),
         key("require", Takes::List(&CONDITION), "Conditions that must hold before the first step"),
+        key(
+            "resume",
+            Takes::Object(&RESUME),
+            "When a run may go on by itself after an interruption",
+        ),
         key("steps", Takes::List(&STEP_ENTRY), "The recipe, in the order written")
             .required("\n  - wait: 1 s"),
         key("finally", Takes::List(&STEP_ENTRY), "Steps for success, failure and abort"),
@@ -111,6 +118,12 @@ pub(super) static RETRY: Table = Table {
     keys: &[
         key("times", Takes::Count(1, MAX_RETRIES as u64), "How many more attempts").required("2"),
         key("wait", Takes::TimeExpression, "Pause before each"),
+        key(
+            "factor",
+            Takes::Number,
+            "Each pause is so many times the one before: 1 to 10; 1 unless given",
+        ),
+        key("max_wait", Takes::TimeExpression, "No pause is longer; an hour unless given"),
         key("if", Takes::OneOrList(&FAILURE_WORD), "Only for these kinds of failure"),
     ],
 };
@@ -130,7 +143,18 @@ pub(super) static REPEAT: Table = Table {
     ],
 };
 
-static ON_ERROR_WORDS: &[&str] = &["fail", "continue", "ask", "invalid"];
+pub(super) static RESUME: Table = Table {
+    what: "`resume`",
+    doc: "When a run may go on by itself after an interruption",
+    keys: &[key(
+        "within",
+        Takes::Time,
+        "Longest time without labloop; after a longer one a person decides",
+    )
+    .required("30 min")],
+};
+
+static ON_ERROR_WORDS: &[&str] = &["fail", "continue", "ask", "invalid", "fallback"];
 pub(super) static ON_ERROR: Table = Table {
     what: "`on_error`",
     doc: "Steps for a failure",
