@@ -2,6 +2,7 @@
 //! fencing number that every commit looks at.
 
 use std::cell::OnceCell;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -396,16 +397,33 @@ fn open_to_read(folder: &Path, path: &Path, anchor: &Anchor) -> Result<Connectio
     Ok(connection)
 }
 
-/// SQLite takes a file without a head for a new one and throws its log away. A state folder that
-/// had a journal does not get a new one so.
+/// SQLite takes a file without a head for a new one and throws its log away, and a page of which
+/// only a part is there for one that ends with zeros. A state folder that had a journal does not
+/// get a new one so, and half a page is no page.
 fn refuse_stump(folder: &Path, path: &Path, anchor: &Anchor) -> Result<(), JournalError> {
     let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
-    let had = *anchor != Anchor::Absent || length(&folder.join("journal.db-wal")) > 0;
-    if had && length(path) < FILE_MIN {
-        let what = "its file is empty or gone".to_owned();
-        return Err(JournalError::Damaged { path: path.to_owned(), what });
+    let (file, log) = (length(path), length(&folder.join("journal.db-wal")));
+    let damaged =
+        |what: &str| Err(JournalError::Damaged { path: path.to_owned(), what: what.to_owned() });
+    if file < FILE_MIN {
+        let had = *anchor != Anchor::Absent || log > 0;
+        return if had { damaged("its file is empty or gone") } else { Ok(()) };
+    }
+    // Pages that are being taken over from the log may be half there; the log has them whole.
+    if log == 0 && !file.is_multiple_of(page_size(path).unwrap_or(FILE_MIN)) {
+        return damaged("its file ends in the middle of a page");
     }
     Ok(())
+}
+
+/// What the head of a database says of its pages.
+fn page_size(path: &Path) -> Option<u64> {
+    let mut head = [0; 18];
+    std::fs::File::open(path).ok()?.read_exact(&mut head).ok()?;
+    match u16::from_be_bytes(*head.last_chunk::<2>()?) {
+        1 => Some(65_536),
+        size => (size >= 512 && size.is_power_of_two()).then(|| u64::from(size)),
+    }
 }
 
 /// An error of SQLite in our words.

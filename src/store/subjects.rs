@@ -356,7 +356,7 @@ impl Subjects {
 }
 
 /// Whether the tables are as [`TABLES`] makes them.
-fn tables_fit(connection: &Connection) -> Result<bool, rusqlite::Error> {
+pub(super) fn tables_fit(connection: &Connection) -> Result<bool, rusqlite::Error> {
     let model = Connection::open_in_memory()?;
     model.execute_batch(TABLES)?;
     let made = |connection: &Connection| -> Result<Vec<(String, String)>, rusqlite::Error> {

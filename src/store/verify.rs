@@ -8,7 +8,7 @@ use super::chain::{Document, GENESIS, StoredEntry, chain, hex};
 use super::error::JournalError;
 use super::journal::Journal;
 use super::reading::{COLUMNS, View, hash_at, missing};
-use super::subjects::Subjects;
+use super::subjects::{self, Subjects};
 use super::{lease, salvage, schema};
 
 /// Findings that are told one by one; a journal with more is not mended by reading them.
@@ -224,7 +224,7 @@ impl Journal {
     fn derived(
         &self,
         survey: &mut Survey,
-        subjects: Option<&Subjects>,
+        true_ones: Option<&Subjects>,
     ) -> Result<(), rusqlite::Error> {
         if schema::format(&self.connection)? < schema::FORMAT || self.damage().is_some() {
             return Ok(());
@@ -241,12 +241,16 @@ impl Journal {
             }
             Some(_) | None => {}
         }
+        if !subjects::tables_fit(&self.connection)? {
+            let detail = "the table of subjects is gone or is another one".to_owned();
+            survey.add("index", None, detail);
+        }
         let kept = Subjects::load(&self.connection, |seq| hash_at(&self.connection, seq))?;
-        let (Some(kept), Some(subjects)) = (kept, subjects) else { return Ok(()) };
+        let (Some(kept), Some(true_ones)) = (kept, true_ones) else { return Ok(()) };
         let mut off = None;
         let whole = kept.each(&self.connection, |subject| {
             // The table speaks up to its mark only.
-            if let Ok(Some(now)) = subjects.get(&self.connection, &subject.name)
+            if let Ok(Some(now)) = true_ones.get(&self.connection, &subject.name)
                 && (now.first, &now.opened) == (subject.first, &subject.opened)
                 && now.entries >= subject.entries
                 && (now.last != subject.last || now.digest == subject.digest)

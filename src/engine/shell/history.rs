@@ -46,9 +46,9 @@ pub struct History {
     /// What cannot be read of a damaged journal.
     pub damage: Vec<String>,
     /// Highest number behind each name, where not everything was read.
-    numbers: BTreeMap<String, u32>,
+    pub(super) numbers: BTreeMap<String, u32>,
     /// Entry with which it was noted, or will be, that the ones before it were lost.
-    lost_at: Option<u64>,
+    pub(super) lost_at: Option<u64>,
 }
 
 /// One campaign.
