@@ -17,7 +17,7 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, StopHistory, control,
+    Observer, Passed, StopHistory, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -237,8 +237,8 @@ pub(super) struct Work {
     pub(super) resuming: bool,
     /// Runs that stay held until a person says a word, because entries about them may be lost.
     pub(super) unvouched: Vec<String>,
-    /// The last engine had run out of disk.
-    pub(super) disk_low: bool,
+    /// How long nobody was at work before, if that is known.
+    pub(super) away: Option<Passed>,
     /// An emergency stop that was not cleared.
     pub(super) stopped: Option<StopHistory>,
 }
@@ -327,11 +327,14 @@ async fn go(
         engine.restore_stop(stop);
     }
     if signals {
-        engine.watch_disk(Disk::new(&work.state, work.disk_low));
+        engine.watch_disk(Disk::new(&work.state));
     }
     let prepared = engine
         .begin(work.epoch, word)
-        .map(|()| {
+        .and_then(|()| {
+            if let Some(away) = &work.away {
+                engine.was_away(away)?;
+            }
             if work.resuming {
                 // On a virtual clock the instruments are gone, and every sample with them.
                 if word != "virtual" {
@@ -339,15 +342,18 @@ async fn go(
                 }
                 engine.recover(word == "virtual");
             }
+            Ok(())
         })
         .and_then(|()| prepare(&mut engine));
-    if let Err(error) = prepared {
-        return Ok(Worked::Broke(error));
-    }
     if signals {
         tokio::spawn(interrupts(handle));
     }
-    let worked = match engine.work().await {
+    let worked = match prepared {
+        Ok(()) => engine.work().await,
+        // Runs of the engine before may have left instruments at work.
+        Err(error) => Err(error),
+    };
+    let worked = match worked {
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),

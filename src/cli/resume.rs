@@ -78,14 +78,11 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: true,
         unvouched: history.unvouched(),
-        disk_low: history.disk_low,
+        away,
         stopped: history.stopped,
     };
     let (setups, shown): (Vec<_>, Vec<_>) = prepared.into_iter().map(parted).unzip();
     let worked = launch::work(world, work, move |engine| {
-        if let Some(away) = &away {
-            engine.was_away(away)?;
-        }
         setups.into_iter().try_for_each(|setup| engine.add_campaign(setup))
     });
     finish(worked, &shown, folder, json)

@@ -115,7 +115,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: false,
         unvouched: Vec::new(),
-        disk_low: history.disk_low,
+        away: None,
         stopped: None,
     };
     let worked = launch::work(world, work, move |engine| {

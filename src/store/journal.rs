@@ -6,7 +6,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
 use super::anchor::{self, Anchor, AnchorWriter};
@@ -53,6 +52,8 @@ pub struct Journal {
     files: Files,
     pub(super) seq: u64,
     head: [u8; 32],
+    /// A write has failed.
+    failed: bool,
     /// Fencing number, once the lease was taken.
     epoch: Option<u64>,
     /// Of a writer.
@@ -107,10 +108,9 @@ impl Journal {
         refuse_stump(folder, &path, anchor)?;
         let mut connection = Connection::open(&path).map_err(fail)?;
         connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
-        // A log that does not fit a damaged file is evidence: nothing is taken over from it by
-        // itself before all is known to be well.
-        let keep_log = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
-        connection.set_db_config(keep_log, true).map_err(fail)?;
+        // An opening that fails is not to end with a checkpoint of what it could not sync; and a log
+        // that does not fit a damaged file is evidence.
+        checkpoint_on_close(&connection, false);
         // SQLite falls back to reading where it may not write.
         if connection.is_readonly("main").map_err(fail)? {
             let why = "the file is write-protected".to_owned();
@@ -144,7 +144,7 @@ impl Journal {
         if before != 0 && before != schema::FORMAT {
             notes.push(Upkeep::Migrated { from: before, to: schema::FORMAT });
         }
-        connection.set_db_config(keep_log, false).map_err(fail)?;
+        checkpoint_on_close(&connection, true);
         let files = Files::new(folder, durability);
         let writer = Some(Writer { anchor: AnchorWriter::new(folder), subjects, notes });
         Ok(Journal {
@@ -153,6 +153,7 @@ impl Journal {
             files,
             seq,
             head,
+            failed: false,
             epoch: None,
             writer,
             anchor: anchor.clone(),
@@ -220,6 +221,7 @@ impl Journal {
             files,
             seq,
             head,
+            failed: false,
             epoch: None,
             writer: None,
             anchor,
@@ -329,6 +331,17 @@ impl Journal {
         if entries.is_empty() && documents.is_empty() {
             return Ok(());
         }
+        self.latched()?;
+        let result = self.append_once(entries, documents);
+        self.latch(&result);
+        result
+    }
+
+    fn append_once(
+        &mut self,
+        entries: &[Entry],
+        documents: &[Document],
+    ) -> Result<(), JournalError> {
         let path = &self.path;
         let fail = |source| database(path, source);
         let transaction = self
@@ -350,6 +363,23 @@ impl Journal {
         self.writer = Some(writer);
         (self.seq, self.head) = (seq, head);
         Ok(())
+    }
+
+    /// After a write that failed nothing is written any more: the disk may have dropped pages and
+    /// would say that the next sync went well. Not even on closing, where SQLite would copy the log
+    /// into the file and sync both.
+    fn latch(&mut self, result: &Result<(), JournalError>) {
+        if matches!(result, Err(JournalError::Database { .. })) {
+            self.failed = true;
+            checkpoint_on_close(&self.connection, false);
+        }
+    }
+
+    fn latched(&self) -> Result<(), JournalError> {
+        match self.failed {
+            true => Err(JournalError::Latched(self.path.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Number of entries.
@@ -448,6 +478,14 @@ fn schema_error(path: &Path, error: SchemaError) -> JournalError {
         SchemaError::Database(source) => database(path, source),
         SchemaError::Newer(found) => JournalError::Newer { path: path.to_owned(), found },
         SchemaError::Damaged(what) => JournalError::Damaged { path: path.to_owned(), what },
+    }
+}
+
+/// Whether closing the connection copies the log into the file, which syncs both.
+fn checkpoint_on_close(connection: &Connection, wanted: bool) {
+    let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    if let Err(error) = connection.set_db_config(setting, !wanted) {
+        tracing::warn!(%error, "the journal may be synced once more on closing");
     }
 }
 

@@ -234,7 +234,8 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
+        let downtime = self.watch.downtime();
+        self.own.push_back(Event::Recovered { downtime });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
@@ -487,6 +488,8 @@ impl<I: Instruments> Engine<I> {
         if let Err(error) = written {
             // Telemetry gives way before the journal does: say so once and go on without it.
             tracing::warn!(%error, "telemetry is no longer written");
+            let detail = format!("telemetry is no longer written: {error}");
+            self.told.push(Progress::Engine { detail });
             self.telemetry = None;
         }
     }

@@ -366,7 +366,7 @@ impl History {
         }
     }
 
-    fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
+    pub(super) fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
         if let CampaignRecord::Started {
             name, bundle, seed, experiments, parameters, key, ..
         } = record

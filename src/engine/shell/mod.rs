@@ -55,6 +55,6 @@ pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, 
 pub use named::{Named, verify_named};
 pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
-pub use replay::{Replayed, replay};
+pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
