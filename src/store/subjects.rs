@@ -234,7 +234,9 @@ impl Subjects {
         hash: &[u8; 32],
     ) -> Result<(), rusqlite::Error> {
         if !self.changed.contains_key(name) {
-            let (subject, own) = match row_of(connection, name)? {
+            // Made from all entries, it owes nothing to whatever stands in the table.
+            let row = if self.marked == 0 { None } else { row_of(connection, name)? };
+            let (subject, own) = match row {
                 Some(Some(found)) => {
                     let own = found.own();
                     (found, Some(own))

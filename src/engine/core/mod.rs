@@ -24,6 +24,7 @@ mod machine;
 mod plan;
 mod record;
 mod replay;
+mod rounds;
 mod run;
 mod scope;
 mod signals;

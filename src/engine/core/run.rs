@@ -572,7 +572,7 @@ impl Run {
         }
     }
 
-    fn is_inside(&self, node: NodeId, block: NodeId) -> bool {
+    pub(super) fn is_inside(&self, node: NodeId, block: NodeId) -> bool {
         let mut at = self.graph.node(node).and_then(|n| n.parent);
         while let Some(parent) = at {
             if parent == block {
@@ -596,6 +596,7 @@ impl Run {
             NodeKind::Repeat { .. } if holds => self.finish(key, Status::Done, now),
             NodeKind::Repeat { max_times, until } => {
                 if round + 1 < *max_times {
+                    self.forget_round(key, round);
                     self.enter_body(key, Some(round + 1), now);
                 } else if let Some(until) = until {
                     let failure = Failure {
