@@ -17,7 +17,7 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, Passed, StopHistory, control,
+    Observer, Passed, Questions, StopHistory, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -241,6 +241,10 @@ pub(super) struct Work {
     pub(super) away: Option<Passed>,
     /// An emergency stop that was not cleared.
     pub(super) stopped: Option<StopHistory>,
+    /// Questions that the engine before had asked.
+    pub(super) questions: Questions,
+    /// Commands that this engine begins with.
+    pub(super) go_on: Vec<Control>,
 }
 
 /// How an engine ended.
@@ -325,6 +329,11 @@ async fn go(
     });
     if let Some(stop) = &work.stopped {
         engine.restore_stop(stop);
+    }
+    engine.set_questions(work.questions);
+    for control in work.go_on {
+        // The inbox is empty; more runs than it has room for wait for another `resume`.
+        let _ = handle.ask(control);
     }
     if signals {
         engine.watch_disk(Disk::new(&work.state));

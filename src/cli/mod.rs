@@ -1,9 +1,11 @@
 //! The command line: one file per subcommand. Human text to stderr, data to stdout.
 
 mod args;
+mod ask;
 mod check;
 mod command;
 mod completion;
+mod estop;
 mod exit;
 mod explain;
 mod export;
@@ -16,6 +18,8 @@ mod launch;
 mod live;
 mod lsp;
 mod mirrors;
+mod note;
+mod now;
 mod output;
 mod progress;
 mod replay;
@@ -52,6 +56,9 @@ pub fn run(cli: Cli) -> Exit {
         Command::Hold(args) => command::run(core::Command::Hold, &args, json),
         Command::Stop(args) => command::run(core::Command::Stop, &args, json),
         Command::Abort(args) => command::run(core::Command::Abort, &args, json),
+        Command::Estop(args) => estop::run(&args, json),
+        Command::Ask(args) => ask::run(&args, json),
+        Command::Note(args) => note::run(&args, json),
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args, json),

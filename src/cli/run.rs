@@ -13,7 +13,7 @@ use crate::compiler::{Bundle, check_bundle, first_guard};
 use crate::engine::campaign::Campaign;
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
-    Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Wish, name_of,
+    Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Questions, Wish, name_of,
 };
 use crate::expr::Value;
 use crate::store::{Durability, Journal, Lost, StateLock};
@@ -117,6 +117,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         unvouched: Vec::new(),
         away: None,
         stopped: None,
+        questions: Questions::default(),
+        go_on: Vec::new(),
     };
     let worked = launch::work(world, work, move |engine| {
         kept.into_iter().for_each(|document| engine.keep(document));

@@ -43,6 +43,7 @@ mod values;
 
 pub use fleet::Fleet;
 pub use gate::{EmergencyStop, Lease, Pressed, Stopped};
+pub use plan::HOLD_STATE;
 pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::core::{Ending, Tick};
+use super::core::{Command, Ending, Tick};
 use crate::expr::Value;
 
 /// New runs of one experiment after samples were lost, before it counts as failed.
@@ -160,6 +160,13 @@ pub enum CampaignRecord {
         /// What became of its hypothesis.
         verdict: Verdict,
     },
+    /// A person told it to start nothing more for now, to go on, or to end.
+    Told {
+        /// What.
+        command: Command,
+        /// Who.
+        by: String,
+    },
     /// The campaign is over.
     Ended {
         /// Why.
@@ -279,6 +286,8 @@ pub struct Campaign {
     pub ended: Option<EndReason>,
     /// The planner was asked and has not answered.
     pub proposing: bool,
+    /// What a person told it last, and who; `None` while it goes on.
+    pub told: Option<(Command, String)>,
     /// Conclusions that were there when it was last taken up again: their failures are past.
     forgiven: usize,
 }
@@ -293,6 +302,7 @@ impl Campaign {
             started: Tick(0),
             ended: None,
             proposing: false,
+            told: None,
             forgiven: 0,
         }
     }
@@ -304,6 +314,8 @@ impl Campaign {
             CampaignRecord::Resumed { .. } => {
                 self.ended = None;
                 self.proposing = false;
+                // A campaign that was paused stays so until a person says otherwise.
+                self.told.take_if(|(command, _)| matches!(command, Command::Stop | Command::Abort));
                 self.forgiven = self.concluded();
                 for experiment in &mut self.experiments {
                     experiment.resumed_after = experiment.runs.len();
@@ -347,6 +359,9 @@ impl Campaign {
                     experiment.conclusion = Some(conclusion.clone());
                     experiment.verdict = Some(*verdict);
                 }
+            }
+            CampaignRecord::Told { command, by } => {
+                self.told = (*command != Command::Resume).then(|| (*command, by.clone()));
             }
             CampaignRecord::Ended { reason } => {
                 self.ended = Some(reason.clone());
@@ -393,6 +408,12 @@ impl Campaign {
         if let Some(person) = self.ended_by_person() {
             return (self.active_runs() == 0).then_some(Decision::End(EndReason::Person(person)));
         }
+        match &self.told {
+            Some((Command::Stop, by)) => return self.ended_on_command(format!("stopped by {by}")),
+            Some((Command::Abort, by)) => return self.ended_on_command(format!("aborted by {by}")),
+            Some((Command::Pause | Command::Hold, _)) => return None,
+            Some((Command::Resume, _)) | None => {}
+        }
         let failures = self.failed_in_a_row();
         if self.rules.pause_after > 0 && failures >= self.rules.pause_after {
             return self.end_when_idle(EndReason::Failures(failures));
@@ -428,6 +449,10 @@ impl Campaign {
         }
         let wanted = (self.rules.batch.max(1) as usize).min(left).min(slots.max(1));
         Some(Decision::Propose(u32::try_from(wanted).unwrap_or(1)))
+    }
+
+    fn ended_on_command(&self, how: String) -> Option<Decision> {
+        (self.active_runs() == 0).then_some(Decision::End(EndReason::Person(how)))
     }
 
     fn end_when_idle(&self, reason: EndReason) -> Option<Decision> {

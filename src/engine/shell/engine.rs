@@ -15,8 +15,8 @@ use super::estop::Stop;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::questions::Questions;
 use super::searches::{Finished, Searches};
-use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
@@ -98,6 +98,7 @@ pub struct EngineSetup<I> {
 pub(super) enum Pending {
     Command { run: String, key: crate::engine::core::StepKey, attempt: u32 },
     Witness { run: String, key: crate::engine::core::StepKey, instrument: String, since: Tick },
+    Hold { run: String, instrument: String },
 }
 
 /// The engine.
@@ -108,6 +109,8 @@ pub struct Engine<I> {
     pub(super) pending: HashMap<String, Pending>,
     /// Safe states under way: instrument -> runs that wait for it.
     pub(super) making_safe: BTreeMap<String, Vec<String>>,
+    /// The same for runs that are being held.
+    pub(super) holding: BTreeMap<String, Vec<String>>,
     /// What crossed the wires for witnesses of steps that are not over.
     pub(super) witnessed: BTreeMap<(String, StepKey), Vec<Exchange>>,
     /// When each instrument was last seen to have restarted.
@@ -123,7 +126,7 @@ pub struct Engine<I> {
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
     /// Questions that stand open.
-    pub(super) questions: Vec<QuestionView>,
+    pub(super) questions: Questions,
     pub(super) observer: Observer,
     pub(super) searches: Searches,
     /// Work goes on when there is nothing left to do.
@@ -158,6 +161,7 @@ impl<I: Instruments> Engine<I> {
             instruments: setup.instruments,
             pending: HashMap::new(),
             making_safe: BTreeMap::new(),
+            holding: BTreeMap::new(),
             witnessed: BTreeMap::new(),
             rebooted: BTreeMap::new(),
             own: VecDeque::new(),
@@ -167,7 +171,7 @@ impl<I: Instruments> Engine<I> {
             notices: setup.notices,
             controls: setup.controls,
             desk: Desk::default(),
-            questions: Vec::new(),
+            questions: Questions::default(),
             observer: setup.observer,
             searches: Searches::new(),
             endless: false,
@@ -239,6 +243,11 @@ impl<I: Instruments> Engine<I> {
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
+    }
+
+    /// Questions that the engine before had asked.
+    pub fn set_questions(&mut self, questions: Questions) {
+        self.questions = questions;
     }
 
     /// The journal, for reading while the engine rests.
@@ -406,6 +415,9 @@ impl<I: Instruments> Engine<I> {
             }
         }
         self.actions.extend(output.actions);
+        if let Some(runs) = output.parked {
+            self.told(Progress::Parked { runs });
+        }
         self.desk.hear(output.replies);
         Ok(())
     }

@@ -285,6 +285,7 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::Assigned { .. } => "campaign_assigned",
         CampaignRecord::RunOver { .. } => "campaign_run_over",
         CampaignRecord::Concluded { .. } => "campaign_concluded",
+        CampaignRecord::Told { .. } => "campaign_told",
         CampaignRecord::Ended { .. } => "campaign_ended",
     }
 }
@@ -310,6 +311,9 @@ fn run_kind(record: &Record) -> &'static str {
         Record::RunStarted { .. } => "run_started",
         Record::Moved { .. } => "moved",
         Record::Released { .. } => "released",
+        Record::Cancelling { .. } => "cancelling",
+        Record::ToHold { .. } => "to_hold",
+        Record::AtHold { .. } => "at_hold",
         Record::Held { .. } => "held",
         Record::Begun { .. } => "begun",
         Record::Intent { .. } => "intent",

@@ -9,9 +9,10 @@ use super::bulk;
 use super::entries::{BASIS, BootMark, EngineRecord, Fact, ManualRecord, PAGE};
 use super::estop::StopHistory;
 use super::manual::SAFE_STATE;
+use super::questions::Questions;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
-use crate::engine::core::{Core, Ending, Phase, Record, Tick};
+use crate::engine::core::{Command, Core, Ending, Phase, Record, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError, Lost, StoredEntry, Subject, Upkeep};
 
@@ -43,12 +44,31 @@ pub struct History {
     pub disk_low: bool,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
+    /// Questions to people.
+    pub asked: Questions,
+    /// What people commanded and noted, in order.
+    pub people: Vec<PersonHistory>,
     /// What cannot be read of a damaged journal.
     pub damage: Vec<String>,
     /// Highest number behind each name, where not everything was read.
     pub(super) numbers: BTreeMap<String, u32>,
     /// Entry with which it was noted, or will be, that the ones before it were lost.
     pub(super) lost_at: Option<u64>,
+}
+
+/// Something that a person commanded or noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonHistory {
+    /// When, milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Who.
+    pub by: String,
+    /// What was commanded; `None` for a note.
+    pub command: Option<Command>,
+    /// Runs, campaigns or instruments it was about; empty if about the lab as a whole.
+    pub about: Vec<String>,
+    /// The note, or the reason of the command.
+    pub text: String,
 }
 
 /// One campaign.
@@ -295,7 +315,7 @@ impl History {
         self.last_tick = self.last_tick.max(now);
         match fact {
             Fact::Basis(_) => {}
-            Fact::Engine(record) => self.engine(record, now),
+            Fact::Engine(record) => self.engine(record, now, entry.wall_ms),
             Fact::Manual(record) => self.manual(record, now, entry.wall_ms),
             Fact::Campaign(id, record) => self.campaign(id, record, now, entry.wall_ms),
             Fact::Journal(Upkeep::TailLost { .. }) => {
@@ -306,6 +326,7 @@ impl History {
             Fact::Run(record) => {
                 let moved = matches!(record, Record::Moved { .. });
                 self.run(record, entry.seq, now, entry.wall_ms);
+                self.asked.apply(record, entry.wall_ms);
                 if let Some(run) = self.runs.get_mut(record.run()).filter(|_| moved) {
                     run.moved_at = entry.seq;
                 }
@@ -345,7 +366,7 @@ impl History {
         self.runs.values().filter(|r| r.ending.is_none())
     }
 
-    fn engine(&mut self, record: &EngineRecord, now: Tick) {
+    fn engine(&mut self, record: &EngineRecord, now: Tick, wall_ms: i64) {
         match record {
             EngineRecord::Started { epoch, time, speed, boot, .. } => {
                 self.epoch = *epoch;
@@ -360,9 +381,16 @@ impl History {
             | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. }
-            | EngineRecord::Commanded { .. }
-            | EngineRecord::Note { .. } => {}
+            | EngineRecord::Gap { .. } => {}
+            EngineRecord::Commanded { command, of, by, reason, .. } => {
+                let (by, about, text) = (by.clone(), of.clone(), reason.clone());
+                let command = Some(*command);
+                self.people.push(PersonHistory { wall_ms, by, command, about, text });
+            }
+            EngineRecord::Note { text, about, by } => {
+                let (by, about, text) = (by.clone(), about.iter().cloned().collect(), text.clone());
+                self.people.push(PersonHistory { wall_ms, by, command: None, about, text });
+            }
         }
     }
 
@@ -531,6 +559,17 @@ impl History {
             }
             _ => {}
         }
+    }
+}
+
+impl PersonHistory {
+    /// Whether it has to do with a run, campaign or instrument, or with the lab as a whole.
+    pub fn is_about(&self, id: Option<&str>) -> bool {
+        let Some(id) = id else { return true };
+        let within = |name: &String| {
+            name == id || name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.about.is_empty() || self.about.iter().any(within)
     }
 }
 

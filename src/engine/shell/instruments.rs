@@ -30,6 +30,11 @@ pub trait Instruments: Send {
     /// Reads a property.
     fn read(&self, attempt: &str, instrument: &str, property: &str) -> Result<(), Refused>;
 
+    /// Cancels a command under way; its outcome follows as ever.
+    fn cancel(&self, instrument: &str, _attempt: &str) -> Result<(), Refused> {
+        Err(Refused(format!("{instrument} cannot cancel anything")))
+    }
+
     /// Sends the safe state, ahead of everything that waits.
     fn safe_state(&self, instrument: &str) -> Result<(), Refused>;
 

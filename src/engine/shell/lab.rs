@@ -331,6 +331,10 @@ impl Instruments for LabInstruments {
         Ok(self.fleet.read(attempt, instrument, property)?)
     }
 
+    fn cancel(&self, instrument: &str, attempt: &str) -> Result<(), Refused> {
+        Ok(self.fleet.cancel(instrument, attempt)?)
+    }
+
     fn safe_state(&self, instrument: &str) -> Result<(), Refused> {
         Ok(self.fleet.safe_state(instrument)?)
     }

@@ -25,11 +25,13 @@ mod instruments;
 mod lab;
 mod manual;
 mod named;
+mod notes;
 mod obey;
 mod perform;
 mod prepare;
 mod process;
 mod progress;
+mod questions;
 mod replay;
 mod search;
 mod searches;
@@ -45,7 +47,9 @@ pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine};
-pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
+pub use history::{
+    CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
+};
 pub use instruments::{Instruments, Refused};
 pub use lab::{
     LabError, LabInstruments, TooLate, instrument_setup, read_secret, stop_latencies, too_late,
@@ -53,8 +57,10 @@ pub use lab::{
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use named::{Named, verify_named};
+pub use notes::note_without_engine;
 pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
+pub use questions::{Answered, Questions};
 pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};

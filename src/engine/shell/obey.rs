@@ -3,7 +3,7 @@
 //! Invariant: what a request leads to goes through the core and the journal like every other event;
 //! the answer is sent after the commit that made it durable.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;
 
@@ -15,14 +15,12 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::Progress;
-use super::view::{OptionView, QuestionView, meaning};
-use crate::engine::campaign::EndReason;
+use super::view::{QuestionView, campaign_state};
+use crate::engine::campaign::{CampaignRecord, EndReason};
 use crate::engine::core::{self, Command, Event, Heard, Phase, Record, Run, RunState};
 
 /// Commands whose outcome is awaited at once; the outcome of more is not told, `status` shows it.
 const WAITERS_MAX: usize = 64;
-/// Answers remembered, to tell whoever comes second; the journal has them all.
-const ANSWERS_MAX: usize = 256;
 
 /// Requests between their arrival and the last word on them.
 #[derive(Debug, Default)]
@@ -30,7 +28,6 @@ pub(super) struct Desk {
     /// Answers that wait for the commit.
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
     waiters: Vec<Waiter>,
-    answered: VecDeque<Answer>,
     /// What the core said to the last command or answer.
     heard: Vec<core::Reply>,
     /// Safe states of runs that are not over, with what the instruments said.
@@ -44,15 +41,6 @@ struct Waiter {
     runs: BTreeSet<String>,
     over: Vec<RunOutcome>,
     outcome: oneshot::Sender<Outcome>,
-}
-
-/// An answer that was taken.
-#[derive(Debug)]
-struct Answer {
-    question: String,
-    answer: String,
-    by: String,
-    wall_ms: i64,
 }
 
 /// Who commands what.
@@ -102,17 +90,8 @@ impl<I: Instruments> Engine<I> {
             self.step(Event::Command { run: run.clone(), command, by: by.clone() })?;
             subjects.push(self.subject(run));
         }
-        // Between two runs there is nothing to stop but the campaign itself.
-        if matches!(command, Command::Stop | Command::Abort) {
-            for id in campaigns {
-                if self.campaign(&id).is_none_or(|campaign| campaign.active_runs() > 0) {
-                    continue;
-                }
-                self.end_campaign(&id, EndReason::Person(format!("ended by {by}")))?;
-                let (kind, result) = (SubjectKind::Campaign, Obeyed::Accepted);
-                let (state, why) = ("stopped".to_owned(), String::new());
-                subjects.push(Subject { id, kind, result, state, why });
-            }
+        for campaign in campaigns {
+            subjects.push(self.tell_campaign(campaign, command, &by)?);
         }
         let accepted = subjects.iter().filter(|s| s.result == Obeyed::Accepted);
         let of: Vec<String> = accepted.map(|s| s.id.clone()).collect();
@@ -169,6 +148,47 @@ impl<I: Instruments> Engine<I> {
         Refusal::new(RefusalKind::UnknownId, message)
     }
 
+    /// A campaign that is paused starts nothing; one that is stopped ends with its last run.
+    fn tell_campaign(
+        &mut self,
+        id: String,
+        command: Command,
+        by: &str,
+    ) -> Result<Subject, EngineError> {
+        let machine = self.campaign(&id);
+        let before = machine.map_or("over", campaign_state);
+        let result = match (command, before) {
+            (Command::Pause | Command::Hold, "running")
+            | (Command::Resume, "paused")
+            | (Command::Stop | Command::Abort, "running" | "paused") => Obeyed::Accepted,
+            (Command::Pause | Command::Hold, "paused")
+            | (Command::Resume, "running")
+            | (Command::Stop | Command::Abort, "stopping" | "over") => Obeyed::AlreadySo,
+            _ => Obeyed::Refused,
+        };
+        if result == Obeyed::Accepted {
+            let idle = machine.is_some_and(|m| m.active_runs() == 0);
+            self.note_campaign(&id, CampaignRecord::Told { command, by: by.to_owned() })?;
+            // With nothing under way it ends here and now, also where nothing could be started.
+            match command {
+                Command::Stop if idle => {
+                    self.end_campaign(&id, EndReason::Person(format!("stopped by {by}")))?;
+                }
+                Command::Abort if idle => {
+                    self.end_campaign(&id, EndReason::Person(format!("aborted by {by}")))?;
+                }
+                _ => {}
+            }
+        }
+        let machine = self.campaign(&id);
+        let state = machine.map_or("over", campaign_state).to_owned();
+        let why = match result {
+            Obeyed::Refused => format!("campaign `{id}` is {before}"),
+            Obeyed::Accepted | Obeyed::AlreadySo => String::new(),
+        };
+        Ok(Subject { id, kind: SubjectKind::Campaign, result, state, why })
+    }
+
     /// What the core said to a command.
     fn subject(&self, run: &str) -> Subject {
         let said = self.desk.heard.iter().find(|reply| reply.run == run);
@@ -192,7 +212,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn answer(&mut self, id: String, answer: String, by: String) -> Result<Reply, EngineError> {
-        let Some(question) = self.questions.iter().find(|q| q.id == id).cloned() else {
+        let Some(question) = self.questions.open.iter().find(|q| q.id == id).cloned() else {
             return Ok(Reply::Refused(self.not_open(&id)));
         };
         if !question.options.iter().any(|o| o.answer == answer) {
@@ -216,7 +236,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn not_open(&self, id: &str) -> Refusal {
-        if let Some(found) = self.desk.answered.iter().rev().find(|a| a.question == id) {
+        if let Some(found) = self.questions.answer_to(id) {
             let ago = self.clock.wall().as_millisecond().saturating_sub(found.wall_ms) / 1_000;
             let message = format!(
                 "question {id} was answered already: `{}` by {}, {ago} s ago",
@@ -224,7 +244,7 @@ impl<I: Instruments> Engine<I> {
             );
             return Refusal::new(RefusalKind::AlreadyAnswered, message);
         }
-        let open: Vec<&str> = self.questions.iter().map(|q| q.id.as_str()).collect();
+        let open: Vec<&str> = self.questions.open.iter().map(|q| q.id.as_str()).collect();
         let open = match open.as_slice() {
             [] => "no question is open".to_owned(),
             _ => format!("open are {}", open.join(", ")),
@@ -244,38 +264,8 @@ impl<I: Instruments> Engine<I> {
 
     /// Keeps what records say for those who ask later.
     pub(super) fn overhear(&mut self, record: &Record) {
+        self.questions.apply(record, self.clock.wall().as_millisecond());
         match record {
-            Record::Question { run, step, question, options, id, meanings, .. } => {
-                let told = |(n, answer): (usize, &String)| OptionView {
-                    answer: answer.clone(),
-                    meaning: meanings
-                        .get(n)
-                        .map_or_else(|| meaning(answer).to_owned(), Clone::clone),
-                };
-                self.questions.push(QuestionView {
-                    id: question_id(run, &step.path, *id),
-                    number: *id,
-                    run: run.clone(),
-                    step: step.path.clone(),
-                    question: question.clone(),
-                    options: options.iter().enumerate().map(told).collect(),
-                    asked_wall_ms: self.clock.wall().as_millisecond(),
-                    sent: None,
-                });
-            }
-            Record::Answer { run, step, answer, by, question } => {
-                let question = question_id(run, &step.path, *question);
-                self.questions.retain(|q| q.id != question);
-                if self.desk.answered.len() >= ANSWERS_MAX {
-                    self.desk.answered.pop_front();
-                }
-                let wall_ms = self.clock.wall().as_millisecond();
-                let (answer, by) = (answer.clone(), by.clone());
-                self.desk.answered.push_back(Answer { question, answer, by, wall_ms });
-            }
-            Record::Resolved { run, step, .. } => {
-                self.questions.retain(|q| q.run != *run || q.step != step.path);
-            }
             Record::MadeSafe { run, instrument, confirmed, detail, .. } => {
                 let state = if *confirmed { Safety::Safe } else { Safety::NotConfirmed };
                 let (instrument, detail) = (instrument.clone(), detail.clone());
@@ -283,7 +273,6 @@ impl<I: Instruments> Engine<I> {
                 self.desk.said.push((run.clone(), said));
             }
             Record::RunEnded { run, .. } => {
-                self.questions.retain(|q| q.run != *run);
                 let outcome = self.core.run(run).map(|r| self.desk.outcome_of(r));
                 self.desk.said.retain(|(of, _)| of != run);
                 let Some(outcome) = outcome else { return };
@@ -376,14 +365,6 @@ impl Desk {
             Safety::Safe
         };
         InstrumentOutcome { instrument: name.to_owned(), state, detail: String::new() }
-    }
-}
-
-/// What a question is called: by its number in its run, or by its step in older journals.
-pub fn question_id(run: &str, step: &str, number: u32) -> String {
-    match number {
-        0 => format!("{run}:{step}"),
-        _ => format!("{run}#{number}"),
     }
 }
 

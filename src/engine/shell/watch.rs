@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clocks::{Passed, Reading, Seen};
+use super::clocks::{Gone, Passed, Reading, Seen};
 use super::disk::{Change, Disk};
 use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
@@ -55,11 +55,16 @@ impl<I: Instruments> Engine<I> {
         self.watch.disk = Some(disk);
     }
 
-    /// Notes how long nobody was at work before this engine. Call before [`Engine::recover`].
+    /// Notes how long nobody was at work before this engine; runs that may not be left alone for so
+    /// long do not go on by themselves. Call before [`Engine::recover`].
     pub fn was_away(&mut self, passed: &Passed) -> Result<(), EngineError> {
         let for_ms = u64::try_from(passed.wall.as_millis()).unwrap_or(u64::MAX);
         let by = passed.by.as_str().to_owned();
-        self.watch.downtime = self.clock.lab_span(passed.wall);
+        self.watch.downtime = match passed.by {
+            Gone::BootClock | Gone::WallClock => self.clock.lab_span(passed.wall),
+            // It may have been any time: more than any limit allows.
+            Gone::SinceBoot | Gone::Unknown => Duration::MAX,
+        };
         self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))
     }
 
