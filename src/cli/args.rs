@@ -393,6 +393,12 @@ pub enum InstrumentCommand {
     },
     /// Carry out one action, or read one property, by hand, and show the bytes.
     Call(CallArgs),
+    /// Take an instrument into your own hands while an engine runs: runs that need it wait.
+    Take(HandArgs),
+    /// Give it back; runs that have used it are held if anything was done to it.
+    Give(HandArgs),
+    /// Say that an instrument may be used although another unit answers than before.
+    Accept(HandArgs),
     /// Find out what answers at an address. Only asks; commands nothing.
     Probe(ProbeArgs),
     /// Stand between a program and a device and record what crosses.
@@ -429,6 +435,22 @@ pub struct CallArgs {
     /// Use virtual instruments instead of those of the lab file.
     #[arg(long, conflicts_with = "at")]
     pub simulate: bool,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop instrument take`, `give` and `accept`
+#[derive(Debug, Args)]
+pub struct HandArgs {
+    /// Instrument of the lab.
+    pub instrument: String,
+    /// Who does it; the user of this terminal if not given.
+    #[arg(long)]
+    pub by: Option<String>,
+    /// Why.
+    #[arg(long, default_value = "")]
+    pub reason: String,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

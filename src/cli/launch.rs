@@ -17,12 +17,12 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, Passed, Questions, StopHistory, control,
+    Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, Written};
-use crate::store::{Durability, Journal, TelemetryWriter};
+use crate::store::{Document, Durability, Journal, TelemetryWriter};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
@@ -239,8 +239,8 @@ pub(super) struct Work {
     pub(super) unvouched: Vec<String>,
     /// How long nobody was at work before, if that is known.
     pub(super) away: Option<Passed>,
-    /// An emergency stop that was not cleared.
-    pub(super) stopped: Option<StopHistory>,
+    /// What the last engine left.
+    pub(super) left: Left,
     /// Questions that the engine before had asked.
     pub(super) questions: Questions,
     /// Commands that this engine begins with.
@@ -302,11 +302,22 @@ async fn go(
     prepare: impl FnOnce(&mut Engine<LabInstruments>) -> Result<(), EngineError>,
 ) -> Result<Worked, String> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
-    let instruments =
-        LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
-            .map_err(|e| e.to_string())?;
+    let holder = format!("state folder {}", work.state.display());
+    let dialer = dialer.held_by(&holder);
+    // Simulators are nobody in particular.
+    let known = if word == "real" { work.left.identities.clone() } else { BTreeMap::new() };
+    let instruments = LabInstruments::start_knowing(
+        lab,
+        &work.bundle.definitions,
+        &clock,
+        dialer,
+        notices_in,
+        work.seed,
+        &known,
+    )
+    .map_err(|e| e.to_string())?;
     // SAFETY(lab): the gate is closed before anything is connected.
-    if let Some(stop) = &work.stopped {
+    if let Some(stop) = &work.left.stopped {
         instruments.emergency().press(&stop.by);
     }
     let (handle, controls) = control::channel(instruments.emergency());
@@ -327,9 +338,6 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
-    if let Some(stop) = &work.stopped {
-        engine.restore_stop(stop);
-    }
     engine.set_questions(work.questions);
     for control in work.go_on {
         // The inbox is empty; more runs than it has room for wait for another `resume`.
@@ -344,6 +352,8 @@ async fn go(
             if let Some(away) = &work.away {
                 engine.was_away(away)?;
             }
+            let bundle = Document::new("bundle", work.bundle.to_kept());
+            engine.take_over(&work.left, bundle)?;
             if work.resuming {
                 // On a virtual clock the instruments are gone, and every sample with them.
                 if word != "virtual" {

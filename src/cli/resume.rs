@@ -96,7 +96,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         resuming: true,
         unvouched: history.unvouched(),
         away,
-        stopped: history.stopped,
+        left: history.left(),
         questions: history.asked,
         go_on,
     };

@@ -116,7 +116,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         resuming: false,
         unvouched: Vec::new(),
         away: None,
-        stopped: None,
+        left: history.left(),
         questions: Questions::default(),
         go_on: Vec::new(),
     };

@@ -71,6 +71,11 @@ impl Claims {
         self.taken.remove(instrument);
     }
 
+    /// What persons have taken out, all of it.
+    pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
+        self.taken = taken;
+    }
+
     /// Who has taken an instrument out.
     pub fn taken_by(&self, instrument: &str) -> Option<&str> {
         self.taken.get(instrument).map(String::as_str)

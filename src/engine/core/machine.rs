@@ -98,6 +98,12 @@ impl Core {
         self.signals.tell(saw);
     }
 
+    /// What persons have taken out, all of it (recovery and replay). Volatile: the journal has it
+    /// beside the runs' records, and each engine is told it anew.
+    pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
+        self.claims.set_taken(taken);
+    }
+
     /// A run by name.
     pub fn run(&self, id: &str) -> Option<&Run> {
         self.runs.get(id)

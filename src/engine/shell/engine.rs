@@ -12,6 +12,7 @@ use super::bulk;
 use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
+use super::hand::Hands;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
@@ -19,7 +20,7 @@ use super::questions::Questions;
 use super::searches::{Finished, Searches};
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
+use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
 use crate::engine::core::{Command, Core, Event, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
@@ -34,6 +35,9 @@ const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 const LEASE_FRESH: Duration = Duration::from_millis(100);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
+/// The engine beats this often while it is well, in wall time: three times within the shortest time
+/// that a device's watchdog is kept from acting without a beat.
+const BEAT_EVERY: Duration = Duration::from_millis(100);
 
 /// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +137,10 @@ pub struct Engine<I> {
     pub(super) endless: bool,
     /// Clocks and disk.
     pub(super) watch: Watch,
+    pub(super) hands: Hands,
     pub(super) emergency: EmergencyStop,
+    /// The pulse that keeps the instruments' own watchdogs from acting.
+    health: Health,
     /// Presses and clearings of it that were looked at.
     pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
     /// What is known of the one that is pressed.
@@ -154,6 +161,7 @@ impl<I: Instruments> Engine<I> {
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
         let emergency = setup.instruments.emergency();
+        let health = setup.instruments.health();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -177,7 +185,9 @@ impl<I: Instruments> Engine<I> {
             endless: false,
             watch: Watch::new(),
             stop_seen: emergency.watch(),
+            hands: Hands::default(),
             emergency,
+            health,
             stop: None,
             entries: Vec::new(),
             waits_for_disk: false,
@@ -210,6 +220,7 @@ impl<I: Instruments> Engine<I> {
         };
         let epoch = self.journal.take_lease(&Holder::this_process(wall_ms), epoch, first)?;
         self.instruments.obey(epoch);
+        self.hands.obey(epoch);
         self.committed = Instant::now();
         Ok(())
     }
@@ -259,6 +270,7 @@ impl<I: Instruments> Engine<I> {
     fn is_idle(&self) -> bool {
         self.own.is_empty()
             && !self.is_insisting()
+            && !self.hands.is_busy()
             && self.core.open_runs().next().is_none()
             && self.searches.are_over()
     }
@@ -269,14 +281,24 @@ impl<I: Instruments> Engine<I> {
 
     /// Works until every run is over and every campaign has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
+        let worked = self.go_on().await;
+        if let Err(error @ EngineError::Lapsed(_)) = &worked {
+            self.instruments.lapse(&error.to_string());
+        }
+        worked
+    }
+
+    async fn go_on(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
             self.look_at_stop()?;
+            self.settle_calls()?;
             self.take_own()?;
             self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
             self.perform()?;
+            self.perform_calls()?;
             if !self.own.is_empty() {
                 continue;
             }
@@ -338,7 +360,7 @@ impl<I: Instruments> Engine<I> {
     ///
     /// Cancel safety: `recv`, the sleep and the set of thoughts lose nothing when dropped.
     async fn wait(&mut self) -> Result<(), EngineError> {
-        let wake = self.core.next_wake();
+        let wake = self.core.next_wake().into_iter().chain(self.hands.due()).min();
         let clock = self.clock.clone();
         let sleep = async {
             match wake {
@@ -351,6 +373,17 @@ impl<I: Instruments> Engine<I> {
                 true => tokio::time::sleep(self.watch.next()).await,
                 // A clock that jumps to the next timer must not find one here.
                 false => std::future::pending().await,
+            }
+        };
+        // Beats for as long as the engine waits here, which it does whenever it is well.
+        let health = self.health.clone();
+        let beating = async {
+            if !clock.speed().is_finite() {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                health.beat();
+                tokio::time::sleep(BEAT_EVERY).await;
             }
         };
         tokio::select! {
@@ -369,6 +402,7 @@ impl<I: Instruments> Engine<I> {
             thought = self.searches.thought() => self.take_thought(thought)?,
             () = sleep => self.step(Event::Wake)?,
             () = look => {}
+            () = beating => {}
         }
         for _ in 0..BATCH {
             match self.notices.try_recv() {
@@ -380,9 +414,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
-        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
-            self.note_safe(instrument, *confirmed, detail)?;
-        }
+        self.heed_notice(&notice)?;
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
@@ -478,6 +510,9 @@ impl<I: Instruments> Engine<I> {
         // goes on. (What is overtaken between this line and the wire only the instrument can tell.)
         if !self.actions.is_empty() && self.committed.elapsed() > LEASE_FRESH {
             self.journal.check_lease()?;
+        }
+        if self.clock.speed().is_finite() {
+            self.health.beat();
         }
         for action in std::mem::take(&mut self.actions) {
             self.perform_one(action);

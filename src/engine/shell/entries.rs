@@ -176,6 +176,46 @@ pub enum EngineRecord {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         not_confirmed: Vec<String>,
     },
+    /// A person took an instrument out: no step of a run begins on it until it is given back.
+    Taken {
+        /// Instrument.
+        instrument: String,
+        /// Who.
+        by: String,
+        /// What for.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An instrument was given back.
+    Given {
+        /// Instrument.
+        instrument: String,
+        /// Who gave it back.
+        by: String,
+        /// What was done to it that may have had an effect.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changed: Vec<String>,
+        /// Runs that had used it and are held because of that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        held: Vec<String>,
+    },
+    /// Which unit an instrument is.
+    Identified {
+        /// Instrument.
+        instrument: String,
+        /// What it answered; empty if it cannot tell.
+        identity: String,
+        /// Who accepted it in the place of another; empty for the first that was there.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+    /// Another unit answered than before, or another client took an instrument over.
+    NotOurs {
+        /// Instrument.
+        instrument: String,
+        /// What was seen.
+        detail: String,
+    },
     /// There is room again: runs go on.
     DiskBack {
         /// Bytes that are free.
@@ -300,6 +340,10 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::DiskBack { .. } => "engine_disk_back",
         EngineRecord::Commanded { .. } => "engine_commanded",
         EngineRecord::Note { .. } => "engine_note",
+        EngineRecord::Taken { .. } => "engine_taken",
+        EngineRecord::Given { .. } => "engine_given",
+        EngineRecord::Identified { .. } => "engine_identified",
+        EngineRecord::NotOurs { .. } => "engine_not_ours",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
         EngineRecord::MadeSafe { .. } => "engine_made_safe",
         EngineRecord::Cleared { .. } => "engine_cleared",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::bulk;
 use super::entries::{BASIS, BootMark, EngineRecord, Fact, ManualRecord, PAGE};
 use super::estop::StopHistory;
+use super::hand::TakenHistory;
 use super::manual::SAFE_STATE;
 use super::questions::Questions;
 use crate::compiler::graph::{Effect, Graph};
@@ -42,6 +43,10 @@ pub struct History {
     pub boot: Option<(Tick, BootMark)>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
+    /// Which unit each instrument was last, as far as it can tell.
+    pub identities: BTreeMap<String, String>,
+    /// Instruments in people's hands.
+    pub taken: BTreeMap<String, TakenHistory>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
     /// Questions to people.
@@ -376,10 +381,20 @@ impl History {
             }
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
+            EngineRecord::Identified { instrument, identity, .. } if identity.is_empty() => {
+                self.identities.remove(instrument);
+            }
+            // Simulators are nobody in particular.
+            EngineRecord::Identified { .. } if self.time != "real" => {}
+            EngineRecord::Identified { instrument, identity, .. } => {
+                self.identities.insert(instrument.clone(), identity.clone());
+            }
+            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
             EngineRecord::EmergencyStop { .. }
             | EngineRecord::MadeSafe { .. }
             | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
+            | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }
             | EngineRecord::Gap { .. } => {}
             EngineRecord::Commanded { command, of, by, reason, .. } => {
@@ -416,6 +431,7 @@ impl History {
     }
 
     fn manual(&mut self, record: &ManualRecord, now: Tick, wall_ms: i64) {
+        self.handled(record);
         match record {
             ManualRecord::Intent {
                 id,

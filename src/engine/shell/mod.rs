@@ -20,7 +20,9 @@ mod disk;
 mod engine;
 mod entries;
 mod estop;
+mod hand;
 mod history;
+mod identity;
 mod instruments;
 mod lab;
 mod manual;
@@ -36,6 +38,7 @@ mod replay;
 mod search;
 mod searches;
 pub mod view;
+mod wanted;
 mod watch;
 pub mod wire_trace;
 
@@ -47,6 +50,7 @@ pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine};
+pub use hand::{Called, Left, TakenHistory};
 pub use history::{
     CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
 };
@@ -64,3 +68,4 @@ pub use questions::{Answered, Questions};
 pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
+pub use wanted::{Wanted, WantedAction, arguments, unknown, wanted};

@@ -27,6 +27,8 @@ const WAITERS_MAX: usize = 64;
 pub(super) struct Desk {
     /// Answers that wait for the commit.
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// Outcomes that wait for it too.
+    outcomes: Vec<(oneshot::Sender<Outcome>, Outcome)>,
     waiters: Vec<Waiter>,
     /// What the core said to the last command or answer.
     heard: Vec<core::Reply>,
@@ -65,6 +67,12 @@ impl<I: Instruments> Engine<I> {
             }
             Control::Clear { by, reason } => self.clear(&by, reason.as_deref())?,
             Control::Answer { question, answer, by } => self.answer(question, answer, by)?,
+            Control::Take { instrument, by, reason } => self.take_out(instrument, by, reason)?,
+            Control::Give { instrument, by } => self.give_back(&instrument, by)?,
+            Control::Call { instrument, what, set, by } => {
+                self.call(instrument, &what, &set, by, outcome)?
+            }
+            Control::Accept { instrument, by } => self.accept(instrument, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
             Control::Status => Reply::Status(Box::new(self.view())),
         };
@@ -290,6 +298,9 @@ impl<I: Instruments> Engine<I> {
             // Whoever asked may be gone; what was asked is done all the same.
             let _ = to.send(reply);
         }
+        for (to, outcome) in self.desk.outcomes.drain(..) {
+            let _ = to.send(outcome);
+        }
         if self.desk.waiters.is_empty() {
             return;
         }
@@ -323,11 +334,16 @@ impl<I: Instruments> Engine<I> {
         let open = runs.iter().filter_map(|id| self.core.run(id));
         let open = open.filter(|run| run.phase != Phase::Over);
         outcomes.extend(open.map(|run| self.desk.outcome_of(run)));
-        let _ = outcome.send(Outcome { runs: outcomes, instruments: Vec::new() });
+        let _ = outcome.send(Outcome { runs: outcomes, ..Outcome::default() });
     }
 }
 
 impl Desk {
+    /// Keeps an outcome until what it tells is durable.
+    pub(super) fn tell_later(&mut self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.outcomes.push((to, outcome));
+    }
+
     /// Keeps what the core answers, for the request that it answers.
     pub(super) fn hear(&mut self, replies: Vec<core::Reply>) {
         self.heard = replies;

@@ -148,6 +148,7 @@ impl<I: Instruments> Engine<I> {
                 self.told(Progress::Alarm { instrument, detail });
                 None
             }
+            Notice::Identified { .. } | Notice::NotOurs { .. } => None,
             Notice::Alarm { instrument, detail } => {
                 self.told(Progress::Alarm { instrument, detail });
                 None

@@ -46,6 +46,7 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
     };
     let mut campaigns = Campaigns::default();
     let mut problem = None;
+    let mut hands: BTreeMap<String, String> = BTreeMap::new();
     let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
     read_facts(journal, |entry, fact| {
         if problem.is_some() || found.difference.is_some() || found.campaign.is_some() {
@@ -55,7 +56,8 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
         let decided = match fact {
             Fact::Engine(EngineRecord::Started { version, in_doubt, slack_ns, .. }) => {
                 found.version = version;
-                found.replay.engine_started(in_doubt, Duration::from_nanos(slack_ns))
+                let started = found.replay.engine_started(in_doubt, Duration::from_nanos(slack_ns));
+                started.and_then(|()| found.replay.hands(hands.clone()))
             }
             Fact::Basis(basis) => found.replay.woken(entry.seq, at, basis),
             Fact::Run(mut record) => {
@@ -66,6 +68,15 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                     Ok(graph) => found.replay.record(entry.seq, at, record, graph),
                     Err(error) => problem = Some(error),
                 }
+                Ok(())
+            }
+            Fact::Engine(EngineRecord::Taken { instrument, by, .. }) => {
+                hands.insert(instrument, by);
+                found.replay.hands(hands.clone())
+            }
+            // What was held before it was given back is decided before it.
+            Fact::Engine(EngineRecord::Given { instrument, .. }) => {
+                hands.remove(&instrument);
                 Ok(())
             }
             Fact::Campaign(id, record) => {
