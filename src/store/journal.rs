@@ -264,6 +264,8 @@ impl Journal {
         at_least: u64,
         first: impl FnOnce(u64) -> Result<(Vec<Entry>, Vec<Document>), E>,
     ) -> Result<u64, E> {
+        // One that fails is not to be followed by another sync on closing.
+        checkpoint_on_close(&self.connection, false);
         let path = &self.path;
         let fail = |source| database(path, source);
         let transaction = self
@@ -289,9 +291,13 @@ impl Journal {
         let (seq, head) =
             insert(&transaction, path, end, &entries, &documents, &mut writer.subjects)?;
         transaction.commit().map_err(fail)?;
+<<<<<<< HEAD
         writer.notes.clear();
         writer.anchor.write(seq, &head);
         self.writer = Some(writer);
+=======
+        checkpoint_on_close(&self.connection, true);
+>>>>>>> main
         (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));
         Ok(epoch)
     }
