@@ -291,13 +291,10 @@ impl Journal {
         let (seq, head) =
             insert(&transaction, path, end, &entries, &documents, &mut writer.subjects)?;
         transaction.commit().map_err(fail)?;
-<<<<<<< HEAD
         writer.notes.clear();
         writer.anchor.write(seq, &head);
         self.writer = Some(writer);
-=======
         checkpoint_on_close(&self.connection, true);
->>>>>>> main
         (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));
         Ok(epoch)
     }
