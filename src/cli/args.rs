@@ -361,6 +361,8 @@ pub enum ExportWhat {
     Telemetry,
     /// One row per curve or array that is kept as a file; with --to also the numbers.
     Files,
+    /// One row per command and note of a person.
+    People,
     /// One row per message that crossed a wire for a step, decoded.
     Wire,
 }

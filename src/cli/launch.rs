@@ -32,6 +32,9 @@ const NOTICES: usize = 4_096;
 const LINGER: Duration = Duration::from_secs(60);
 /// How long simulators may take to answer.
 const SIMULATORS_WAIT: Duration = Duration::from_secs(20);
+/// What whoever asks is told meanwhile.
+const CONNECTING: &str = "the engine is still waiting for its instruments to connect, and nothing \
+                          runs yet: ask again in a moment. `labloop estop` is heard already";
 /// How long instruments may take to connect, in wall time.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
 
@@ -320,10 +323,20 @@ async fn go(
     if let Some(stop) = &work.left.stopped {
         instruments.emergency().press(&stop.by);
     }
-    let (handle, controls) = control::channel(instruments.emergency());
-    // Before the instruments are there: an engine that waits for them can be told to stop, too.
+    let (handle, mut controls) = control::channel(instruments.emergency());
+    // Before the instruments are there: the emergency stop is heard while they are waited for.
     let server = if signals { listen(&work.state, &handle) } else { None };
-    if let Err(missing) = connected(&instruments).await {
+    let reached = {
+        let mut wait = std::pin::pin!(connected(&instruments));
+        loop {
+            // Cancel safety: the wait is kept, and no request is lost.
+            tokio::select! {
+                reached = &mut wait => break reached,
+                () = controls.refuse_next(CONNECTING) => {}
+            }
+        }
+    };
+    if let Err(missing) = reached {
         return Ok(Worked::Unreachable(missing));
     }
     let telemetry = TelemetryWriter::open(&work.state)

@@ -85,7 +85,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     }
     if let Some(stop) = &history.stopped {
         let why = format!(
-            "the emergency stop that {} pressed was not cleared; look at the lab, then clear it",
+            "the emergency stop that {} pressed was not cleared; look at the lab, then `labloop estop \
+             --clear --by NAME`",
             stop.by
         );
         return Err((Exit::Safety, why));

@@ -333,6 +333,8 @@ pub enum Safety {
     LeftByFinally,
     /// In its hold state, read back from it.
     Held,
+    /// Holding the run leaves it as it is, watched.
+    AsItWas,
     /// Told, but it did not confirm: look at it.
     NotConfirmed,
 }
@@ -586,6 +588,20 @@ impl Inbox {
             Some(request) = self.urgent.recv() => Some(request),
             Some(request) = self.ordinary.recv() => Some(request),
             else => None,
+        }
+    }
+
+    /// Refuses the next request: the engine is there, but not at work yet.
+    ///
+    /// Cancel safety: nothing is lost when this is dropped.
+    pub async fn refuse_next(&mut self, why: &str) {
+        match self.next().await {
+            Some(request) => {
+                let refusal = Refusal::new(RefusalKind::NotNow, why);
+                // Whoever asked may be gone.
+                let _ = request.reply.send(Reply::Refused(refusal));
+            }
+            None => std::future::pending().await,
         }
     }
 

@@ -15,6 +15,7 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::history::History;
 use super::instruments::Instruments;
+use super::notes::note_alone;
 use super::progress::Progress;
 use crate::driver::Pressed;
 use crate::engine::core::{Cause, Event};
@@ -209,14 +210,7 @@ pub fn clear_without_engine(
     if let Err(why) = clearable(&not_confirmed, reason) {
         return Ok(Err(why));
     }
-    let fact = Fact::Engine(cleared(by, reason, &not_confirmed));
-    let wall_ms = jiff::Timestamp::now().as_millisecond();
-    let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| JournalError::Broken {
-        path: "journal.db".into(),
-        seq: journal.len() + 1,
-        what: format!("a fact cannot be written: {error}"),
-    })?;
-    journal.append(&[entry], &[])?;
+    note_alone(journal, history, &Fact::Engine(cleared(by, reason, &not_confirmed)))?;
     Ok(Ok(()))
 }
 

@@ -280,6 +280,17 @@ impl<I: Instruments> Engine<I> {
                 let said = InstrumentOutcome { instrument, state, detail };
                 self.desk.said.push((run.clone(), said));
             }
+            Record::AtHold { run, instrument, confirmed, detail, .. } => {
+                let state = if *confirmed { Safety::Held } else { Safety::NotConfirmed };
+                let (instrument, detail) = (instrument.clone(), detail.clone());
+                let said = InstrumentOutcome { instrument, state, detail };
+                self.desk.said.push((run.clone(), said));
+            }
+            // What was said on the way to an earlier state counts no more.
+            Record::Moved { run, to: RunState::Holding | RunState::Restarting, .. }
+            | Record::BodyEnded { run, .. } => {
+                self.desk.said.retain(|(of, _)| of != run);
+            }
             Record::RunEnded { run, .. } => {
                 let outcome = self.core.run(run).map(|r| self.desk.outcome_of(r));
                 self.desk.said.retain(|(of, _)| of != run);
@@ -352,12 +363,10 @@ impl Desk {
     /// Where a run stands, with what is known of its instruments once safe states are under way.
     fn outcome_of(&self, run: &Run) -> RunOutcome {
         let ending = run.ending.as_ref().filter(|_| run.phase == Phase::Over);
-        let instruments = match run.phase {
-            Phase::Safe | Phase::Over => {
-                run.touched.iter().map(|name| self.instrument(run, name)).collect()
-            }
-            Phase::Body | Phase::Draining | Phase::Finally => Vec::new(),
-        };
+        let ends = matches!(run.phase, Phase::Safe | Phase::Over);
+        let told = ends || matches!(run.state(), RunState::Holding | RunState::Held);
+        let used = run.touched.iter().filter(|_| told);
+        let instruments = used.map(|name| self.instrument(run, name, ends)).collect();
         RunOutcome {
             run: run.id.clone(),
             state: run.state().as_str().to_owned(),
@@ -367,13 +376,15 @@ impl Desk {
         }
     }
 
-    fn instrument(&self, run: &Run, name: &str) -> InstrumentOutcome {
+    fn instrument(&self, run: &Run, name: &str, ends: bool) -> InstrumentOutcome {
         let said = self.said.iter().rev().find(|(of, s)| *of == run.id && s.instrument == name);
         if let Some((_, said)) = said {
             return said.clone();
         }
         let awaited = run.making_safe.contains(name);
-        let state = if awaited || run.not_confirmed.iter().any(|n| n == name) {
+        let state = if !ends {
+            Safety::AsItWas
+        } else if awaited || run.not_confirmed.iter().any(|n| n == name) {
             Safety::NotConfirmed
         } else if run.settled.contains(name) {
             Safety::LeftByFinally
