@@ -149,10 +149,10 @@ fn entries_in(folder: &Folder) -> usize {
     let connection = rusqlite::Connection::open(folder.file("journal.db")).unwrap();
     connection.set_db_config(SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).unwrap();
     let ask = "SELECT count(*), max(seq) FROM journal";
-    let (count, last): (usize, usize) =
+    let (count, last): (i64, i64) =
         connection.query_row(ask, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     assert_eq!(count, last);
-    count
+    usize::try_from(count).unwrap()
 }
 
 #[test]

@@ -219,19 +219,11 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
         })
         .collect();
     json!({
-            "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
-    <<<<<<< HEAD
-            "manual": manual, "damage": history.damage,
-            "people": history.people.iter().filter(|p| p.is_about(id)).map(|p| json!({
-                "when": output::wall(p.wall_ms), "by": p.by, "command": p.command,
-                "about": p.about, "text": p.text,
-            })).collect::<Vec<_>>(),
-    =======
-            "manual": manual,
-            "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
-                .collect::<Vec<_>>(),
-    >>>>>>> main
-        })
+        "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
+    "manual": manual, "damage": history.damage,
+    "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
+        .collect::<Vec<_>>(),
+    })
 }
 
 /// What a person commanded or noted, on one line or more.
