@@ -153,7 +153,7 @@ fn frames(log: &[u8], size: usize) -> Vec<(u32, &[u8])> {
         0x377f_0683 => true,
         _ => return found,
     };
-    let mut sum = checksum((0, 0), &head[..24], big);
+    let mut sum = checksum((0, 0), head.get(..24).unwrap_or_default(), big);
     if (u32_at(log, 24), u32_at(log, 28)) != (Some(sum.0), Some(sum.1)) {
         return found;
     }
@@ -165,7 +165,8 @@ fn frames(log: &[u8], size: usize) -> Vec<(u32, &[u8])> {
         if head.get(8..16) != salts {
             break;
         }
-        sum = checksum(checksum(sum, &head[..8], big), page, big);
+        let of_head = checksum(sum, head.get(..8).unwrap_or_default(), big);
+        sum = checksum(of_head, page, big);
         if (u32_at(head, 16), u32_at(head, 20)) != (Some(sum.0), Some(sum.1)) {
             break;
         }
