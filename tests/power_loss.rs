@@ -193,7 +193,7 @@ fn the_file_cut_anywhere_is_salvaged_up_to_its_last_whole_record() {
     let folder = Folder::new("main-cut");
     let (mut last, mut salvaged) = (0, 0);
     let chosen =
-        |cut: &usize| *cut % FILE_EVERY == 0 || *cut % PAGE <= 1 || *cut % PAGE == PAGE - 1;
+        |cut: &usize| cut.is_multiple_of(FILE_EVERY) || *cut % PAGE <= 1 || *cut % PAGE == PAGE - 1;
     for cut in (before.main.len() - CUTS..=before.main.len()).filter(chosen) {
         let full = cut % 3 == 0;
         folder.put(&[("journal.db", &before.main[..cut]), ("journal.head", &before.anchor)]);
