@@ -107,6 +107,8 @@ fn graph(steps: u32, rounds: u32, instrument: &str) -> Arc<Graph> {
             effect: Effect::Repeatable,
             witness: None,
             starts: Vec::new(),
+            cancels: false,
+            stops: false,
         };
         nodes.push(node(id, Some(1), format!("step_{id}"), kind));
         if id > 2 {
@@ -129,6 +131,7 @@ fn graph(steps: u32, rounds: u32, instrument: &str) -> Arc<Graph> {
         places: Vec::new(),
         stock: BTreeMap::new(),
         resume_within: None,
+        hold_states: BTreeMap::new(),
     })
 }
 

@@ -64,6 +64,8 @@ mod tests {
             effect: Effect::Once,
             witness: None,
             starts: Vec::new(),
+            cancels: false,
+            stops: false,
         };
         Arc::new(Graph {
             protocol: "p".into(),
@@ -84,6 +86,7 @@ mod tests {
             places: Vec::new(),
             stock: BTreeMap::new(),
             resume_within: None,
+            hold_states: BTreeMap::new(),
         })
     }
 
