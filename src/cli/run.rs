@@ -16,7 +16,11 @@ use crate::engine::shell::{
     Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Questions, Wish, name_of,
 };
 use crate::expr::Value;
+<<<<<<< HEAD
 use crate::store::{Durability, Journal, Lost, StateLock};
+=======
+use crate::store::{Journal, LockError, StateLock};
+>>>>>>> main
 
 pub(super) fn run(args: &RunArgs, json: bool) -> Exit {
     match start(args, json) {
@@ -58,7 +62,13 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     }
     guarded(&bundle)?;
     let folder = args.state.state.as_path();
-    let _lock = StateLock::take(folder).map_err(usage)?;
+    let _lock = match StateLock::take(folder) {
+        Ok(lock) => lock,
+        Err(held @ LockError::Held { .. }) => {
+            return super::submit::hand_over(args, bundle, held.to_string(), json);
+        }
+        Err(error) => return Err(usage(error)),
+    };
     let lab_file = bundle.lab_file().map(PathBuf::from).ok_or_else(|| usage("there is no lab"))?;
     // For writing: an end that is damaged is mended before anything is decided on it.
     let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
