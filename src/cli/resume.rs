@@ -48,16 +48,10 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         )));
     }
     let _lock = StateLock::take(folder).map_err(usage)?;
-<<<<<<< HEAD
     // For writing: an end that is damaged is mended before anything is decided on it.
     let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
     let past = History::current(&journal, args.id.as_deref()).map_err(usage)?;
-    let wanted = wanted(&past, args.id.as_deref())?;
-=======
-    let journal = Journal::open_read_only(folder).map_err(usage)?;
-    let past = History::read(&journal, None).map_err(usage)?;
     let (wanted, reopened) = wanted(&past, args.id.as_deref())?;
->>>>>>> main
     let mut texts = Texts::read(&journal, &wanted)?;
     drop(journal);
     if !texts.show() {
@@ -71,14 +65,9 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
-<<<<<<< HEAD
     let history = History::recover(&journal, &mut core, args.id.as_deref()).map_err(usage)?;
     say_lost(&journal, &history, &world);
-    let prepared = texts.prepare(&history, args.id.as_deref())?;
-=======
-    let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
     let prepared = texts.prepare(&history, reopened.as_deref())?;
->>>>>>> main
     // Runs that began before each kept its own rule follow that of the last campaign.
     if let Some(rule) = prepared.last().and_then(|last| last.setup.terms.in_doubt) {
         core.set_in_doubt(rule);

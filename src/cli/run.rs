@@ -16,11 +16,7 @@ use crate::engine::shell::{
     Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Questions, Wish, name_of,
 };
 use crate::expr::Value;
-<<<<<<< HEAD
-use crate::store::{Durability, Journal, Lost, StateLock};
-=======
-use crate::store::{Journal, LockError, StateLock};
->>>>>>> main
+use crate::store::{Durability, Journal, LockError, Lost, StateLock};
 
 pub(super) fn run(args: &RunArgs, json: bool) -> Exit {
     match start(args, json) {
