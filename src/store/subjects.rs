@@ -21,8 +21,9 @@ use super::chain::{GENESIS, as_i64};
 /// 20 ms), and so seldom is the table written.
 pub(super) const EVERY: u64 = 4_096;
 
-/// Kinds of entries after which a subject is over.
-const CLOSING: &[&str] = &["run_ended", "campaign_ended", "manual_outcome"];
+/// Kinds of entries after which a subject is over. (Commands by hand are few, and what was done to
+/// an instrument that is in somebody's hands is asked for later.)
+const CLOSING: &[&str] = &["run_ended", "campaign_ended"];
 
 pub(super) const TABLES: &str = "
 CREATE TABLE subject (
