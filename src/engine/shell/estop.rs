@@ -18,7 +18,7 @@ use super::instruments::Instruments;
 use super::progress::Progress;
 use crate::driver::Pressed;
 use crate::engine::core::{Cause, Event};
-use crate::store::{Journal, JournalError};
+use crate::store::{Holder, Journal, JournalError};
 
 /// An emergency stop that was not cleared, as a journal tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,14 +210,28 @@ pub fn clear_without_engine(
         return Ok(Err(why));
     }
     let fact = Fact::Engine(cleared(by, reason, &not_confirmed));
-    let wall_ms = jiff::Timestamp::now().as_millisecond();
-    let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| JournalError::Broken {
-        path: "journal.db".into(),
-        seq: journal.len() + 1,
-        what: format!("a fact cannot be written: {error}"),
-    })?;
-    journal.append(&[entry], &[])?;
+    record_without_engine(journal, history, &fact)?;
     Ok(Ok(()))
+}
+
+/// Notes what a person says while no engine is at work, with the state folder locked: under a fencing
+/// number of its own, like a command by hand.
+pub fn record_without_engine(
+    journal: &mut Journal,
+    history: &History,
+    fact: &Fact,
+) -> Result<(), JournalError> {
+    let wall_ms = jiff::Timestamp::now().as_millisecond();
+    let seq = journal.len() + 1;
+    let first = |_| {
+        let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| {
+            let what = format!("a fact cannot be written: {error}");
+            JournalError::Broken { path: "journal.db".into(), seq, what }
+        })?;
+        Ok::<_, JournalError>((vec![entry], Vec::new()))
+    };
+    journal.take_lease(&Holder::this_process(wall_ms), history.epoch + 1, first)?;
+    Ok(())
 }
 
 impl History {
