@@ -201,12 +201,19 @@ fn each_command_is_obeyed_once_and_answered_from_every_state() {
             assert_eq!(code, 2, "{args:?}: {told:#}");
             assert!(!subject["why"].as_str().unwrap().is_empty());
         }
+        told
     };
     told(&["resume", run], "already_so", "running");
     told(&["pause", run], "accepted", "paused");
     told(&["pause", run], "already_so", "paused");
     told(&["resume", run], "accepted", "running");
-    told(&["hold", run, "--reason", "the bath is open"], "accepted", "held");
+    let held = told(&["hold", run, "--reason", "the bath is open"], "accepted", "held");
+    let pump = &held["outcome"]["runs"][0]["instruments"][0];
+    assert_eq!(
+        (&pump["instrument"], &pump["state"]),
+        (&"pump_1".into(), &"held".into()),
+        "{held:#}"
+    );
     told(&["hold", run], "already_so", "held");
     told(&["pause", run], "already_so", "held");
     let view = lab.until("hold", |view| view["runs"][0]["state"] == "held");
@@ -445,6 +452,7 @@ fn no_client_keeps_the_engine_from_the_next_command() {
 #[test]
 fn what_is_malformed_is_told_on_the_same_connection() {
     let mut lab = Running::protocol("malformed", CALM);
+    lab.runs();
     let mut stream = UnixStream::connect(lab.bench.state().join("control.sock")).unwrap();
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut answers = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -497,4 +505,69 @@ fn a_state_folder_as_deep_as_can_be_takes_commands_too() {
     };
     assert!(String::from_utf8_lossy(&done.stderr).contains("abort accepted"));
     engine.wait().unwrap();
+}
+
+#[test]
+fn many_people_at_once_are_each_answered_and_each_command_is_noted_once() {
+    let mut lab = Running::protocol("many", CALM);
+    lab.runs();
+    let people = ["anna", "bert", "cleo", "dora"];
+    let commands = ["pause", "resume", "hold", "resume", "pause", "resume"];
+    let accepted: usize = std::thread::scope(|scope| {
+        let lab = &lab;
+        let asked: Vec<_> = people
+            .iter()
+            .map(|who| {
+                scope.spawn(move || {
+                    let mut accepted = 0;
+                    for command in commands {
+                        let args = [command, "calm-1.1.1", "--by", who, "--wait", "0"];
+                        let (code, told) = lab.json(&args);
+                        assert!(code == 0 || code == 2, "{command}: {code} {told:#}");
+                        accepted += usize::from(told["subjects"][0]["result"] == "accepted");
+                    }
+                    accepted
+                })
+            })
+            .collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).sum()
+    });
+    assert!(accepted >= 2, "nothing was ever accepted");
+    let people = lab.bench.json(&["status", "--json"])["people"].as_array().unwrap().len();
+    assert_eq!(people, accepted, "what was accepted is noted, and nothing else");
+    // Whatever they left behind, it ends safely.
+    let (code, out, said) = lab.bench.run(&["abort", "--by", "anna"]);
+    assert_eq!(code, 0, "{out}{said}");
+    assert!(out.contains("pump_1: safe, confirmed"), "{out}");
+    lab.ended();
+    let rows = lab.bench.ok(&["export", "calm-1.1.1", "--what", "people"]);
+    assert_eq!(rows.lines().count(), 2 + accepted, "{rows}");
+    lab.bench.ok(&["verify"]);
+}
+
+#[test]
+fn a_command_whose_client_is_gone_is_obeyed_and_an_engine_that_stands_still_is_told_of() {
+    let mut lab = Running::protocol("gone", CALM);
+    lab.runs();
+    let mut stream = UnixStream::connect(lab.bench.state().join("control.sock")).unwrap();
+    let line = br#"{"v":1,"control":{"command":{"command":"pause","by":"anna"}},"wait_ms":60000}"#;
+    stream.write_all(line).unwrap();
+    stream.write_all(b"\n").unwrap();
+    drop(stream);
+    lab.until("pause", |view| view["runs"][0]["state"] == "paused");
+
+    let pid = lab.engine.id().to_string();
+    let signal = |which: &str| {
+        let done = std::process::Command::new("kill").args([which, &pid]).status().unwrap();
+        assert!(done.success());
+    };
+    signal("-STOP");
+    let (code, _, said) = lab.bench.run(&["abort", "--by", "anna"]);
+    let status = lab.bench.ok(&["status"]);
+    signal("-CONT");
+    assert_eq!(code, 5, "{said}");
+    assert!(said.contains("stopped or stuck") && said.contains("hard-wired"), "{said}");
+    assert!(status.contains("An engine is at work"), "{status}");
+    // The command was on its way, and is obeyed when the engine wakes.
+    assert_eq!(lab.ended(), 6, "{}", lab.said());
 }

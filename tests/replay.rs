@@ -45,8 +45,9 @@ fn every_decision_of_the_examples_is_derived_again() {
 fn what_was_decided_across_kills_is_derived_again() {
     let bench = Bench::new("replay-kills");
     for kill in 0..4u64 {
+        let begun = bench.run(&["status"]).1.contains("snar-1");
         let mut command = labloop();
-        if kill == 0 {
+        if !begun {
             command.args(["run", "examples/flow-synthesis/campaign.yaml", "--experiments", "2"]);
             command.args(["--simulate", "--speed", "60"]);
         } else {
@@ -54,11 +55,13 @@ fn what_was_decided_across_kills_is_derived_again() {
         }
         command.arg("--state").arg(bench.state());
         let mut engine = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(900 + 170 * kill));
+        std::thread::sleep(Duration::from_millis(1_500 + 170 * kill));
         // It may have ended by itself by now.
         let _ = engine.kill();
         engine.wait().unwrap();
     }
+    let begun = bench.run(&["status"]).1.contains("snar-1");
+    assert!(begun, "killed each time before the campaign had begun");
     bench.ok(&["resume"]);
     let found = bench.json(&["replay", "--json"]);
     all_the_same(&found);

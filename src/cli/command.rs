@@ -124,6 +124,7 @@ pub(super) fn instrument_in_words(instrument: &InstrumentOutcome) -> String {
         Safety::Safe => "safe, confirmed",
         Safety::LeftByFinally => "as `finally` left it",
         Safety::Held => "in its hold state, confirmed",
+        Safety::AsItWas => "stays as it is",
         Safety::NotConfirmed => "NOT CONFIRMED SAFE: look at it now",
     };
     let detail = match (&instrument.state, instrument.detail.as_str()) {

@@ -27,11 +27,14 @@ use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
 /// Notices that wait for the engine before drivers drop samples (never outcomes).
-const NOTICES: usize = 4_096;
+pub(super) const NOTICES: usize = 4_096;
 /// Simulators that were started end this long after the last engine has gone.
 const LINGER: Duration = Duration::from_secs(60);
 /// How long simulators may take to answer.
 const SIMULATORS_WAIT: Duration = Duration::from_secs(20);
+/// What whoever asks is told meanwhile.
+const CONNECTING: &str = "the engine is still waiting for its instruments to connect, and nothing \
+                          runs yet: ask again in a moment. `labloop estop` is heard already";
 /// How long instruments may take to connect, in wall time.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
 
@@ -313,10 +316,20 @@ async fn go(
     if let Some(stop) = &work.left.stopped {
         instruments.emergency().press(&stop.by);
     }
-    let (handle, controls) = control::channel(instruments.emergency());
-    // Before the instruments are there: an engine that waits for them can be told to stop, too.
+    let (handle, mut controls) = control::channel(instruments.emergency());
+    // Before the instruments are there: the emergency stop is heard while they are waited for.
     let server = if signals { listen(&work.state, &handle) } else { None };
-    if let Err(missing) = connected(&instruments).await {
+    let reached = {
+        let mut wait = std::pin::pin!(connected(&instruments));
+        loop {
+            // Cancel safety: the wait is kept, and no request is lost.
+            tokio::select! {
+                reached = &mut wait => break reached,
+                () = controls.refuse_next(CONNECTING) => {}
+            }
+        }
+    };
+    if let Err(missing) = reached {
         return Ok(Worked::Unreachable(missing));
     }
     let telemetry = TelemetryWriter::open(&work.state)
@@ -365,6 +378,8 @@ async fn go(
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),
+        // Nor may one speak to them that never got the folder: somebody else may have it.
+        Err(error) if engine.journal().epoch().is_none() => Worked::Broke(error),
         Err(error) => {
             for instrument in engine.give_up().await {
                 output::error(format!("{instrument} was NOT CONFIRMED SAFE: look at it now"));
@@ -378,7 +393,7 @@ async fn go(
 }
 
 /// Takes commands from other terminals. An engine without this can still be stopped by Ctrl-C.
-fn listen(state: &Path, handle: &Handle) -> Option<Server> {
+pub(super) fn listen(state: &Path, handle: &Handle) -> Option<Server> {
     match Server::start(state, handle.clone()) {
         Ok(server) => Some(server),
         Err(error) => {

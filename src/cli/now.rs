@@ -28,6 +28,9 @@ pub(super) fn in_words(view: &View, wanted: impl Fn(&str) -> bool) -> String {
     for run in view.runs.iter().filter(|r| wanted(&r.run)) {
         text.push_str(&run_in_words(run));
     }
+    for parked in view.parked.iter().filter(|p| wanted(&p.run)) {
+        text.push_str(&format!("run {parked}\n"));
+    }
     for question in view.questions.iter().filter(|q| wanted(&q.run)) {
         text.push_str(&format!("question {}", ask::in_words(question)));
     }

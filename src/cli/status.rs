@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::args::StatusArgs;
+use super::export::person_json;
 use super::live::{self, Engine};
 use super::summary::{ending_text, reason_text};
 use super::{Exit, ask, now, output};
@@ -222,10 +223,8 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
     json!({
         "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
         "manual": manual,
-        "people": history.people.iter().filter(|p| p.is_about(id)).map(|p| json!({
-            "when": output::wall(p.wall_ms), "by": p.by, "command": p.command,
-            "about": p.about, "text": p.text,
-        })).collect::<Vec<_>>(),
+        "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
+            .collect::<Vec<_>>(),
     })
 }
 

@@ -663,4 +663,50 @@ mod tests {
         assert_eq!(of(1.20), Verdict::Refuted);
         assert_eq!(of(0.80), Verdict::Refuted);
     }
+
+    fn told(campaign: &mut Campaign, command: Command) {
+        campaign.apply(&CampaignRecord::Told { command, by: "anna".into() }, Tick(1));
+    }
+
+    #[test]
+    fn a_paused_campaign_concludes_what_has_ended_and_starts_nothing() {
+        let mut campaign = Campaign::new("c".into(), rules());
+        let hypothesis = hypothesis();
+        campaign.apply(&CampaignRecord::Proposed { experiment: 1, hypothesis }, Tick(1));
+        campaign.apply(&CampaignRecord::Assigned { experiment: 1, run: "r".into() }, Tick(1));
+        told(&mut campaign, Command::Pause);
+        over(&mut campaign, 1, "r", Ending::Complete);
+        let Some(Decision::Conclude { experiment, conclusion }) = campaign.decide(Tick(2)) else {
+            panic!("what was measured is not lost")
+        };
+        let verdict = Verdict::Supported;
+        campaign.apply(&CampaignRecord::Concluded { experiment, conclusion, verdict }, Tick(2));
+        assert_eq!(campaign.decide(Tick(3)), None);
+        // A new engine changes nothing about that, a person does.
+        campaign.apply(&CampaignRecord::Resumed { version: String::new() }, Tick(4));
+        assert_eq!(campaign.decide(Tick(4)), None);
+        told(&mut campaign, Command::Resume);
+        assert_eq!(campaign.decide(Tick(5)), Some(Decision::Propose(1)));
+    }
+
+    #[test]
+    fn a_stopped_campaign_ends_with_its_last_run_and_goes_on_when_it_is_taken_up_again() {
+        let mut campaign = Campaign::new("c".into(), rules());
+        let hypothesis = hypothesis();
+        campaign.apply(&CampaignRecord::Proposed { experiment: 1, hypothesis }, Tick(1));
+        campaign.apply(&CampaignRecord::Assigned { experiment: 1, run: "r".into() }, Tick(1));
+        told(&mut campaign, Command::Stop);
+        assert_eq!(campaign.decide(Tick(2)), None, "its run is under way");
+        // The run was at its end already and completes: the campaign does not go on all the same.
+        over(&mut campaign, 1, "r", Ending::Complete);
+        let Some(Decision::Conclude { experiment, conclusion }) = campaign.decide(Tick(2)) else {
+            panic!("what was measured is not lost")
+        };
+        let verdict = Verdict::Supported;
+        campaign.apply(&CampaignRecord::Concluded { experiment, conclusion, verdict }, Tick(2));
+        let reason = EndReason::Person("stopped by anna".into());
+        assert_eq!(campaign.decide(Tick(3)), Some(Decision::End(reason)));
+        campaign.apply(&CampaignRecord::Resumed { version: String::new() }, Tick(4));
+        assert_eq!(campaign.decide(Tick(5)), Some(Decision::Propose(1)));
+    }
 }

@@ -126,6 +126,8 @@ impl Journal {
         at_least: u64,
         first: impl FnOnce(u64) -> Result<(Vec<Entry>, Vec<Document>), E>,
     ) -> Result<u64, E> {
+        // One that fails is not to be followed by another sync on closing.
+        checkpoint_on_close(&self.connection, false);
         let path = &self.path;
         let fail = |source| database(path, source);
         let transaction = self
@@ -143,6 +145,7 @@ impl Journal {
         let (entries, documents) = first(epoch)?;
         let (seq, head) = insert(&transaction, path, (seq, head), &entries, &documents)?;
         transaction.commit().map_err(fail)?;
+        checkpoint_on_close(&self.connection, true);
         (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));
         Ok(epoch)
     }

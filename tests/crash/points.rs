@@ -81,29 +81,29 @@ fn row_01_03_killed_at_every_sync() {
 /// The journal: within commits.
 #[test]
 fn row_05_killed_at_writes_of_the_journal() {
-    every("pwrite64", 5);
+    every("pwrite64", 11);
 }
 
 /// Modbus and MQTT.
 #[test]
-fn row_01_02_killed_at_every_send() {
+fn row_01_02_killed_at_sends() {
     every("sendto", 2);
 }
 
 /// Modbus and MQTT.
 #[test]
-fn row_03_killed_at_every_receive() {
-    every("recvfrom", 2);
+fn row_03_killed_at_receives() {
+    every("recvfrom", 4);
 }
 
 /// The serial line, and what is written to files and the terminal.
 #[test]
 fn row_01_02_killed_at_writes_of_the_serial_line() {
-    every("write", 5);
+    every("write", 9);
 }
 
 /// The serial line.
 #[test]
 fn row_03_killed_at_reads_of_the_serial_line() {
-    every("read", 7);
+    every("read", 13);
 }

@@ -155,7 +155,9 @@ impl Core {
         match state.status {
             Status::Waiting => {
                 let wanted = run.plan.claims(key.node).to_vec();
-                if !matches!(run.phase, Phase::Body | Phase::Finally) {
+                // SAFETY(lab): the steps may have ended while it was read; nothing of them is sent
+                // while `finally` runs.
+                if !run.is_in_phase(&key) {
                     self.claims.release(&id, &key, &wanted);
                     return;
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::compiler::graph::{Effect, NodeId, NodeKind, OnError, Retry};
+use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind, OnError, Retry};
 use crate::expr;
 
 mod hold;
@@ -52,6 +52,41 @@ fn a_failed_step_runs_finally_and_every_started_instrument_is_made_safe() {
     assert_eq!(lab.count("never"), 0);
     assert_eq!(lab.count("stop"), 1);
     assert_eq!(lab.safe, ["pump_1", "pump_2"]);
+}
+
+/// Found by a run on real wires: a witness was being read when another branch failed.
+#[test]
+fn a_witness_that_is_read_after_the_steps_have_ended_starts_no_dose() {
+    let mut draft = Draft::new();
+    draft.action(0, "set", "pump_1", Effect::Repeatable);
+    draft.action(0, "dispense", "pump_2", Effect::Verifiable);
+    draft.graph.edges.clear();
+    let finally = draft.finally();
+    draft.action(finally, "stop", "pump_1", Effect::Repeatable);
+    let mut core = Core::new(InDoubt::Ask, Duration::ZERO);
+    let graph = Arc::new(draft.graph);
+    let (run, document, terms) = ("r".to_owned(), "d".to_owned(), Terms::default());
+    let begun = core.step(Event::StartRun { run: run.clone(), graph, document, terms }, Tick(0));
+    let mut witness = None;
+    for action in begun.actions {
+        match action {
+            Action::Send { step, attempt, .. } => {
+                let (kind, message) = (FailureKind::Refused, "as told".into());
+                let result = Err(Failure { kind, message, effect_unknown: false });
+                let (run, key, trace) = (run.clone(), step.key, String::new());
+                core.step(Event::Outcome { run, key, attempt, result, trace }, Tick(1));
+            }
+            Action::ReadWitness { key, .. } => witness = Some(key),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(core.run("r").unwrap().phase, Phase::Finally);
+    let reading =
+        Ok(Reading { value: expr::Value::number(1.0), rebooted: false, busy: Some(false) });
+    let event = Event::Witnessed { run, key: witness.unwrap(), reading };
+    let late = core.step(event, Tick(2));
+    assert_eq!(late.actions, []);
+    assert!(!late.records.iter().any(|r| matches!(r, Record::Intent { .. })));
 }
 
 #[test]

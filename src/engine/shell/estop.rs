@@ -15,10 +15,11 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::history::History;
 use super::instruments::Instruments;
+use super::notes::note_alone;
 use super::progress::Progress;
 use crate::driver::Pressed;
 use crate::engine::core::{Cause, Event};
-use crate::store::{Holder, Journal, JournalError};
+use crate::store::{Journal, JournalError};
 
 /// An emergency stop that was not cleared, as a journal tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -221,17 +222,7 @@ pub fn record_without_engine(
     history: &History,
     fact: &Fact,
 ) -> Result<(), JournalError> {
-    let wall_ms = jiff::Timestamp::now().as_millisecond();
-    let seq = journal.len() + 1;
-    let first = |_| {
-        let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| {
-            let what = format!("a fact cannot be written: {error}");
-            JournalError::Broken { path: "journal.db".into(), seq, what }
-        })?;
-        Ok::<_, JournalError>((vec![entry], Vec::new()))
-    };
-    journal.take_lease(&Holder::this_process(wall_ms), history.epoch + 1, first)?;
-    Ok(())
+    note_alone(journal, history, fact)
 }
 
 impl History {

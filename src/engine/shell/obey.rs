@@ -55,6 +55,9 @@ struct Order {
 
 impl<I: Instruments> Engine<I> {
     pub(super) fn take_request(&mut self, request: Request) -> Result<(), EngineError> {
+        if matches!(request.control, Control::Submit { .. }) {
+            return self.submit(request);
+        }
         let Request { control, reply, outcome } = request;
         let answer = match control {
             Control::Command { target, command, by, reason } => {
@@ -74,7 +77,7 @@ impl<I: Instruments> Engine<I> {
             }
             Control::Accept { instrument, by } => self.accept(instrument, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
-            Control::Status => Reply::Status(Box::new(self.view())),
+            Control::Status | Control::Submit { .. } => Reply::Status(Box::new(self.view())),
         };
         self.desk.replies.push((reply, answer));
         Ok(())
@@ -91,6 +94,9 @@ impl<I: Instruments> Engine<I> {
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
         let campaigns = self.campaigns_meant(target.as_deref());
+        if command == Command::Resume {
+            self.lift();
+        }
         let began = self.entries.len();
         let mut subjects = Vec::new();
         for run in &runs {
@@ -280,6 +286,17 @@ impl<I: Instruments> Engine<I> {
                 let said = InstrumentOutcome { instrument, state, detail };
                 self.desk.said.push((run.clone(), said));
             }
+            Record::AtHold { run, instrument, confirmed, detail, .. } => {
+                let state = if *confirmed { Safety::Held } else { Safety::NotConfirmed };
+                let (instrument, detail) = (instrument.clone(), detail.clone());
+                let said = InstrumentOutcome { instrument, state, detail };
+                self.desk.said.push((run.clone(), said));
+            }
+            // What was said on the way to an earlier state counts no more.
+            Record::Moved { run, to: RunState::Holding | RunState::Restarting, .. }
+            | Record::BodyEnded { run, .. } => {
+                self.desk.said.retain(|(of, _)| of != run);
+            }
             Record::RunEnded { run, .. } => {
                 let outcome = self.core.run(run).map(|r| self.desk.outcome_of(r));
                 self.desk.said.retain(|(of, _)| of != run);
@@ -339,6 +356,11 @@ impl<I: Instruments> Engine<I> {
 }
 
 impl Desk {
+    /// Answers once everything noted so far is durable.
+    pub(super) fn answer(&mut self, to: oneshot::Sender<Reply>, reply: Reply) {
+        self.replies.push((to, reply));
+    }
+
     /// Keeps an outcome until what it tells is durable.
     pub(super) fn tell_later(&mut self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
         self.outcomes.push((to, outcome));
@@ -352,12 +374,10 @@ impl Desk {
     /// Where a run stands, with what is known of its instruments once safe states are under way.
     fn outcome_of(&self, run: &Run) -> RunOutcome {
         let ending = run.ending.as_ref().filter(|_| run.phase == Phase::Over);
-        let instruments = match run.phase {
-            Phase::Safe | Phase::Over => {
-                run.touched.iter().map(|name| self.instrument(run, name)).collect()
-            }
-            Phase::Body | Phase::Draining | Phase::Finally => Vec::new(),
-        };
+        let ends = matches!(run.phase, Phase::Safe | Phase::Over);
+        let told = ends || matches!(run.state(), RunState::Holding | RunState::Held);
+        let used = run.touched.iter().filter(|_| told);
+        let instruments = used.map(|name| self.instrument(run, name, ends)).collect();
         RunOutcome {
             run: run.id.clone(),
             state: run.state().as_str().to_owned(),
@@ -367,13 +387,15 @@ impl Desk {
         }
     }
 
-    fn instrument(&self, run: &Run, name: &str) -> InstrumentOutcome {
+    fn instrument(&self, run: &Run, name: &str, ends: bool) -> InstrumentOutcome {
         let said = self.said.iter().rev().find(|(of, s)| *of == run.id && s.instrument == name);
         if let Some((_, said)) = said {
             return said.clone();
         }
         let awaited = run.making_safe.contains(name);
-        let state = if awaited || run.not_confirmed.iter().any(|n| n == name) {
+        let state = if !ends {
+            Safety::AsItWas
+        } else if awaited || run.not_confirmed.iter().any(|n| n == name) {
             Safety::NotConfirmed
         } else if run.settled.contains(name) {
             Safety::LeftByFinally

@@ -10,7 +10,9 @@ use super::engine::Engine;
 use super::instruments::Instruments;
 use crate::compiler::graph::NodeKind;
 use crate::engine::campaign::Campaign;
-use crate::engine::core::{Command, Evidence, HeldBy, Run, Status, StepKey, StepState, Tick};
+use crate::engine::core::{
+    Command, Evidence, HeldBy, Parked, Run, Status, StepKey, StepState, Tick,
+};
 use crate::expr::Value;
 
 /// Steps shown of one run; a protocol with more branches at once is rare, and a view has a size.
@@ -31,6 +33,10 @@ pub struct View {
     pub campaigns: Vec<CampaignView>,
     /// Runs that are not over, oldest first.
     pub runs: Vec<RunView>,
+    /// Runs that wait for instruments or places, each with who has them, in the order they are
+    /// served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
     /// Who pressed the emergency stop that is not cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency_stop: Option<String>,
@@ -206,6 +212,7 @@ impl<I: Instruments> Engine<I> {
                 })
                 .collect(),
             runs: self.core.open_runs().map(|run| self.run_view(run, now)).collect(),
+            parked: self.core.parked(),
             emergency_stop: self.emergency.pressed().map(|pressed| pressed.by),
             not_confirmed: self
                 .emergency
