@@ -204,6 +204,7 @@ fn setup(id: &str, mind: Mind, experiments: u32, thinking: &Arc<Thinking>) -> Se
 }
 
 fn work(bench: &Bench, setups: Vec<SearchSetup>) -> (Finished, History) {
+    std::fs::create_dir_all(bench.state()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let finished = runtime.block_on(async {
         let (sender, notices) = mpsc::channel(4_096);
@@ -218,6 +219,7 @@ fn work(bench: &Bench, setups: Vec<SearchSetup>) -> (Finished, History) {
             observer: Box::new(|_| {}),
             core: Core::new(InDoubt::Ask, Duration::ZERO),
         });
+        engine.begin(1, "real").unwrap();
         for setup in setups {
             engine.add_campaign(setup).unwrap();
         }
@@ -282,6 +284,7 @@ fn planners_take_turns_and_few_think_at_once() {
 fn only_so_many_campaigns_are_open_at_once() {
     let bench = Bench::new("many");
     let thinking = Arc::default();
+    std::fs::create_dir_all(bench.state()).unwrap();
     let (sender, notices) = mpsc::channel(1);
     let (_keep, controls) = control::channel(EmergencyStop::detached(Clock::real()));
     let mut engine = Engine::new(EngineSetup {
@@ -294,6 +297,7 @@ fn only_so_many_campaigns_are_open_at_once() {
         observer: Box::new(|_| {}),
         core: Core::new(InDoubt::Ask, Duration::ZERO),
     });
+    engine.begin(1, "real").unwrap();
     for n in 1..=CAMPAIGNS_MAX {
         engine.add_campaign(setup(&format!("c-{n}"), Mind::Sound, 1, &thinking)).unwrap();
     }

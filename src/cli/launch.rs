@@ -27,7 +27,7 @@ use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
 /// Notices that wait for the engine before drivers drop samples (never outcomes).
-const NOTICES: usize = 4_096;
+pub(super) const NOTICES: usize = 4_096;
 /// Simulators that were started end this long after the last engine has gone.
 const LINGER: Duration = Duration::from_secs(60);
 /// How long simulators may take to answer.
@@ -393,7 +393,7 @@ async fn go(
 }
 
 /// Takes commands from other terminals. An engine without this can still be stopped by Ctrl-C.
-fn listen(state: &Path, handle: &Handle) -> Option<Server> {
+pub(super) fn listen(state: &Path, handle: &Handle) -> Option<Server> {
     match Server::start(state, handle.clone()) {
         Ok(server) => Some(server),
         Err(error) => {

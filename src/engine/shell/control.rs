@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::hand::Called;
+use super::prepare::Wish;
 use super::view::View;
 use crate::driver::{EmergencyStop, Stopped};
 use crate::engine::core::{Command, Ending};
@@ -131,6 +132,15 @@ pub enum Control {
         /// Who.
         by: String,
     },
+    /// A campaign, or a single run, for an engine that serves.
+    Submit {
+        /// All texts, as a bundle is kept.
+        bundle: String,
+        /// What is asked for beside them.
+        wish: Wish,
+        /// Who.
+        by: String,
+    },
     /// What is going on.
     Status,
 }
@@ -186,6 +196,11 @@ pub enum Reply {
     },
     /// A note is kept.
     Noted,
+    /// A campaign was taken, now or when it was asked for with this key before.
+    Submitted {
+        /// Its name.
+        campaign: String,
+    },
     /// What is going on.
     Status(Box<View>),
     /// Nothing was done.
@@ -217,6 +232,10 @@ pub enum RefusalKind {
     NotNow,
     /// The request is not one, or too long.
     Malformed,
+    /// The texts have mistakes; the message is the report.
+    NotCompiled,
+    /// It is for another lab than the one that is served.
+    OtherLab,
     /// Too many requests wait.
     Busy,
     /// The engine has ended.
@@ -354,6 +373,7 @@ impl Control {
             | Control::Call { .. }
             | Control::Answer { .. }
             | Control::Note { .. }
+            | Control::Submit { .. }
             | Control::Status => false,
         }
     }
@@ -410,6 +430,10 @@ impl Control {
                 about: about.map(|id| line(id, "the id", ID_MAX)).transpose()?,
                 by: name(by)?,
             },
+            Control::Submit { bundle, wish, by } => {
+                let key = wish.key.map(|key| line(key, "the key", ID_MAX)).transpose()?;
+                Control::Submit { bundle, wish: Wish { key, ..wish }, by: name(by)? }
+            }
             Control::Status => Control::Status,
         })
     }
