@@ -44,6 +44,10 @@ pub enum Command {
     Stop(CommandArgs),
     /// Send the safe states now.
     Abort(CommandArgs),
+    /// Change bounds, budget, objectives, rules or pins of a campaign under way.
+    Edit(super::edit::EditArgs),
+    /// Take an experiment out of what the planner learns from, with a reason.
+    Exclude(super::edit::ExcludeArgs),
     /// Say what is going on, or was.
     Status(StatusArgs),
     /// Write results, telemetry and provenance for other programs.

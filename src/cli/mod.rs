@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod command;
 mod completion;
+mod edit;
 mod exit;
 mod explain;
 mod export;
@@ -52,6 +53,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Hold(args) => command::run(core::Command::Hold, &args, json),
         Command::Stop(args) => command::run(core::Command::Stop, &args, json),
         Command::Abort(args) => command::run(core::Command::Abort, &args, json),
+        Command::Edit(args) => edit::edit(&args, json),
+        Command::Exclude(args) => edit::exclude(&args, json),
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args, json),

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::args::StatusArgs;
-use super::summary::{ending_text, reason_text};
+use super::summary::{edits, ending_text, exclusion, quarantined, reason_text, remarks};
 use super::{Exit, output};
-use crate::engine::campaign::Conclusion;
+use crate::engine::campaign::{Conclusion, Wanted};
 use crate::engine::shell::History;
 use crate::expr::Value;
 use crate::store::{Journal, StateLock};
@@ -50,6 +50,9 @@ fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
         let machine = &campaign.machine;
         let state = match (&machine.ended, working) {
             (Some(reason), _) => reason_text(reason),
+            (None, true) if machine.wanted != Wanted::Run => {
+                format!("{}, as {} wants it", machine.state(|_| false).as_str(), machine.wanted_by)
+            }
             (None, true) => "running".to_owned(),
             (None, false) => "interrupted; `labloop resume` goes on".to_owned(),
         };
@@ -60,6 +63,17 @@ fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
             machine.experiments.len(),
             output::wall(campaign.wall_ms),
         ));
+        for edit in &machine.edits {
+            let why = if edit.reason.is_empty() { "" } else { ": " };
+            let after = edit.after;
+            text.push_str(&format!(
+                "  edited by {} after experiment {after}{why}{}\n",
+                edit.by, edit.reason
+            ));
+            for change in &edit.diff {
+                text.push_str(&format!("    {change}\n"));
+            }
+        }
         for experiment in &machine.experiments {
             let outcome = match &experiment.conclusion {
                 Some(Conclusion::Measured { results }) => results
@@ -75,7 +89,15 @@ fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
                 0 | 1 => String::new(),
                 n => format!(" ({n} runs)"),
             };
+            // What is excluded stays to be seen, struck out.
+            let outcome = match &experiment.excluded {
+                Some(_) => format!("~~{outcome}~~"),
+                None => outcome,
+            };
             text.push_str(&format!("  {:>3}  {outcome}{runs}\n", experiment.number));
+            for remark in remarks(experiment) {
+                text.push_str(&format!("       {remark}\n"));
+            }
         }
     }
     for run in history.runs.values().filter(|r| wanted(id, &r.run)) {
@@ -150,12 +172,16 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
                         })).collect::<Vec<_>>(),
                         "conclusion": e.conclusion,
                         "verdict": e.verdict,
+                        "excluded": exclusion(e),
+                        "quarantined": quarantined(e),
                     })
                 })
                 .collect();
             json!({
                 "campaign": c.machine.id, "name": c.name, "seed": c.seed,
                 "started": output::wall(c.wall_ms), "ended": c.machine.ended,
+                "state": c.machine.state(|_| false).as_str(),
+                "edits": edits(&c.machine),
                 "experiments": experiments,
             })
         })

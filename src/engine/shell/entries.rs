@@ -278,6 +278,9 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::Assigned { .. } => "campaign_assigned",
         CampaignRecord::RunOver { .. } => "campaign_run_over",
         CampaignRecord::Concluded { .. } => "campaign_concluded",
+        CampaignRecord::Commanded { .. } => "campaign_commanded",
+        CampaignRecord::Edited { .. } => "campaign_edited",
+        CampaignRecord::Excluded { .. } => "experiment_excluded",
         CampaignRecord::Ended { .. } => "campaign_ended",
     }
 }

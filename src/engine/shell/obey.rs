@@ -16,7 +16,6 @@ use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::Progress;
 use super::view::{OptionView, QuestionView, meaning};
-use crate::engine::campaign::EndReason;
 use crate::engine::core::{self, Command, Event, Heard, Phase, Record, Run, RunState};
 
 /// Commands whose outcome is awaited at once; the outcome of more is not told, `status` shows it.
@@ -78,6 +77,12 @@ impl<I: Instruments> Engine<I> {
             Control::Clear { by, reason } => self.clear(&by, reason.as_deref())?,
             Control::Answer { question, answer, by } => self.answer(question, answer, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
+            Control::Edit { campaign, text, by, reason } => {
+                self.edit(&campaign, &text, by, reason)?
+            }
+            Control::Exclude { campaign, experiment, by, reason, undo } => {
+                self.exclude(&campaign, experiment, by, reason, undo)?
+            }
             Control::Status => Reply::Status(Box::new(self.view())),
         };
         self.desk.replies.push((reply, answer));
@@ -98,20 +103,19 @@ impl<I: Instruments> Engine<I> {
         let began = self.entries.len();
         let mut subjects = Vec::new();
         for run in &runs {
+            // A campaign that pauses lets its runs come to their ends.
+            let gentle = command == Command::Pause && self.is_one_of_many(&campaigns, run);
+            if gentle && target.as_ref() != Some(run) {
+                continue;
+            }
             self.desk.heard.clear();
             self.step(Event::Command { run: run.clone(), command, by: by.clone() })?;
             subjects.push(self.subject(run));
         }
-        // Between two runs there is nothing to stop but the campaign itself.
-        if matches!(command, Command::Stop | Command::Abort) {
-            for id in campaigns {
-                if self.campaign(&id).is_none_or(|campaign| campaign.active_runs() > 0) {
-                    continue;
-                }
-                self.end_campaign(&id, EndReason::Person(format!("ended by {by}")))?;
-                let (kind, result) = (SubjectKind::Campaign, Obeyed::Accepted);
-                let (state, why) = ("stopped".to_owned(), String::new());
-                subjects.push(Subject { id, kind, result, state, why });
+        // A run by its own name is not its campaign.
+        if target.as_ref().is_none_or(|target| !runs.contains(target)) {
+            for id in &campaigns {
+                subjects.extend(self.command_campaign(id, command, &by, &reason)?);
             }
         }
         let accepted = subjects.iter().filter(|s| s.result == Obeyed::Accepted);
@@ -134,6 +138,13 @@ impl<I: Instruments> Engine<I> {
             self.desk.waiters.push(Waiter { command, runs: meant, over: Vec::new(), outcome });
         }
         Ok(Reply::Commanded { subjects })
+    }
+
+    /// Whether a run belongs to one of these campaigns, which has more experiments than that.
+    fn is_one_of_many(&self, campaigns: &[String], run: &str) -> bool {
+        self.campaign_of(run).is_some_and(|id| {
+            campaigns.contains(&id) && self.campaign(&id).is_some_and(|c| c.rules.experiments > 1)
+        })
     }
 
     /// Open runs of a run's name, of a campaign's, or all.

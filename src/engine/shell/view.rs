@@ -202,7 +202,7 @@ impl<I: Instruments> Engine<I> {
                 .filter(|m| m.ended.is_none())
                 .map(|machine| CampaignView {
                     campaign: machine.id.clone(),
-                    state: "running".to_owned(),
+                    state: self.campaign_state(machine).as_str().to_owned(),
                     proposed: machine.experiments.len(),
                     concluded: machine.concluded(),
                     experiments: machine.rules.experiments,
