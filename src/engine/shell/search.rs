@@ -397,3 +397,7 @@ pub fn goal(search: &Search) -> Goal {
         all.then(|| search.stop_all.iter().map(Expr::text).collect::<Vec<_>>().join(" and "))
     })
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

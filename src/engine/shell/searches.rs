@@ -180,7 +180,7 @@ fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, String> {
 
 /// Tells a planner of an experiment. What it cannot use (a result that is missing, or no number) is
 /// a failed experiment, and no reason to end the campaign.
-fn learn(
+pub(super) fn learn(
     brain: &mut dyn Brain,
     hypothesis: &Hypothesis,
     conclusion: Conclusion,
