@@ -98,6 +98,8 @@ fn graph(steps: u32, instrument: &str) -> Arc<Graph> {
             effect: Effect::Repeatable,
             witness: None,
             starts: Vec::new(),
+            stops: false,
+            cancels: false,
         };
         nodes.push(node(id, Some(0), format!("step_{id}"), kind));
         if id > 1 {
@@ -116,6 +118,7 @@ fn graph(steps: u32, instrument: &str) -> Arc<Graph> {
         edges,
         finally: None,
         results: Vec::new(),
+        hold_states: BTreeMap::new(),
         started_instruments: Vec::new(),
         places: Vec::new(),
         stock: BTreeMap::new(),

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::Path;
 
 use labloop::compiler::built_in;
+use labloop::engine::core::{Cause, Command, Ending, Illegal, STATES, Trigger, next_state};
 use labloop::spec::instrument::Instrument;
 use labloop::spec::schema::schema;
 use labloop::spec::{Kind, Sources, codes, types};
@@ -30,6 +31,50 @@ fn the_schemas_in_the_repository_are_those_of_the_code() {
         let path = format!("schemas/{}.schema.json", kind.word());
         kept(&path, &format!("{:#}\n", schema(kind)));
     }
+}
+
+/// The table of states, for people.
+fn states() -> String {
+    let columns = [
+        ("pause", Trigger::Command(Command::Pause)),
+        ("hold", Trigger::Command(Command::Hold)),
+        ("resume", Trigger::Command(Command::Resume)),
+        ("stop", Trigger::Command(Command::Stop)),
+        ("abort", Trigger::Command(Command::Abort)),
+        ("what it waited for has happened", Trigger::Settled),
+        ("steps done", Trigger::Body(Ending::Complete)),
+        ("step failed", Trigger::Body(Ending::Failed)),
+        ("sample lost", Trigger::Body(Ending::Invalid)),
+        ("new engine", Trigger::Recovered),
+    ];
+    let mut page = "| state |".to_owned();
+    columns.iter().for_each(|(name, _)| page.push_str(&format!(" {name} |")));
+    page.push_str("\n|---|");
+    columns.iter().for_each(|_| page.push_str("---|"));
+    for state in STATES {
+        let _ = write!(page, "\n| {} |", state.as_str());
+        for (_, trigger) in columns {
+            let to = match next_state(state, trigger, Cause::Person) {
+                Ok(to) => to.as_str(),
+                Err(Illegal::Already(_)) => "=",
+                Err(Illegal::Refused(_)) => "-",
+            };
+            let _ = write!(page, " {to} |");
+        }
+    }
+    page.push('\n');
+    page
+}
+
+#[test]
+fn the_table_of_states_is_that_of_the_code() {
+    let path = "docs/explanation/states.md";
+    let page = fs::read_to_string(path).expect("the page");
+    let (begin, end) = ("<!-- begin: generated", "<!-- end -->");
+    let (head, rest) = page.split_once(begin).expect("where the table begins");
+    let (note, rest) = rest.split_once('\n').expect("a line of its own");
+    let (_, tail) = rest.split_once(end).expect("where the table ends");
+    kept(path, &format!("{head}{begin}{note}\n{}{end}{tail}", states()));
 }
 
 #[test]

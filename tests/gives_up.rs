@@ -70,6 +70,8 @@ fn two_steps() -> Arc<Graph> {
         effect: Effect::Repeatable,
         witness: None,
         starts: Vec::new(),
+        stops: false,
+        cancels: false,
     };
     let node = |id: u32, name: &str, kind: NodeKind| Node {
         id: NodeId(id),
@@ -101,6 +103,7 @@ fn two_steps() -> Arc<Graph> {
         edges: vec![Edge { from: NodeId(1), to: NodeId(2), min: Duration::ZERO, max: None }],
         finally: None,
         results: Vec::new(),
+        hold_states: BTreeMap::new(),
         started_instruments: vec!["pump_1".into()],
         places: Vec::new(),
         stock: BTreeMap::new(),

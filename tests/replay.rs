@@ -20,10 +20,14 @@ const EXAMPLES: [&[&str]; 4] = [
     &["examples/flow-synthesis/campaign.yaml", "--experiments", "6"],
 ];
 
+fn all_the_same(found: &serde_json::Value) {
+    assert!(found["difference"].is_null(), "{found:#}");
+    assert!(found["campaign_difference"].is_null(), "{found:#}");
+}
+
 #[test]
 fn every_decision_of_the_examples_is_derived_again() {
     let bench = Bench::new("replay");
-    let mut decisions = 0;
     for example in EXAMPLES {
         let mut command = vec!["run"];
         command.extend(example);
@@ -31,18 +35,19 @@ fn every_decision_of_the_examples_is_derived_again() {
         bench.ok(&command);
     }
     let found = bench.json(&["replay", "--json"]);
-    decisions += found["turns"].as_u64().unwrap();
-    assert!(found["difference"].is_null(), "{found:#}");
+    all_the_same(&found);
     assert_eq!(found["believed"], 0);
-    assert!(decisions > 500, "only {decisions} decisions");
+    assert!(found["turns"].as_u64().unwrap() > 500, "{found:#}");
+    assert_eq!(found["proposals"], 14, "{found:#}");
 }
 
 #[test]
 fn what_was_decided_across_kills_is_derived_again() {
     let bench = Bench::new("replay-kills");
     for kill in 0..4u64 {
+        let begun = bench.run(&["status"]).1.contains("snar-1");
         let mut command = labloop();
-        if kill == 0 {
+        if !begun {
             command.args(["run", "examples/flow-synthesis/campaign.yaml", "--experiments", "2"]);
             command.args(["--simulate", "--speed", "60"]);
         } else {
@@ -50,14 +55,16 @@ fn what_was_decided_across_kills_is_derived_again() {
         }
         command.arg("--state").arg(bench.state());
         let mut engine = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(900 + 170 * kill));
+        std::thread::sleep(Duration::from_millis(1_500 + 170 * kill));
         // It may have ended by itself by now.
         let _ = engine.kill();
         engine.wait().unwrap();
     }
+    let begun = bench.run(&["status"]).1.contains("snar-1");
+    assert!(begun, "killed each time before the campaign had begun");
     bench.ok(&["resume"]);
     let found = bench.json(&["replay", "--json"]);
-    assert!(found["difference"].is_null(), "{found:#}");
+    all_the_same(&found);
     assert!(found["turns"].as_u64().unwrap() > 30, "{found:#}");
 }
 
@@ -98,5 +105,29 @@ fn a_decision_that_does_not_follow_is_named() {
         assert_eq!(code, 1, "{kind}: {data}{words}");
         let found: serde_json::Value = serde_json::from_str(&data).unwrap();
         assert_eq!(found["difference"]["seq"], seq, "{kind}: {found:#}");
+    }
+}
+
+#[test]
+fn a_proposal_or_verdict_that_does_not_follow_is_named() {
+    let bench = Bench::new("replay-campaign");
+    let mut command = vec!["run"];
+    command.extend(EXAMPLES[3]);
+    command.extend(["--simulate", "--speed", "max"]);
+    bench.ok(&command);
+    let kept = std::fs::read(bench.state().join("journal.db")).unwrap();
+    for (kind, from, to) in [
+        // Another reason to choose it than the planner has.
+        ("campaign_proposed", "\"reason\":\"", "\"reason\":\"it looked better: "),
+        ("campaign_concluded", "\"verdict\":\"inconclusive\"", "\"verdict\":\"supported\""),
+        ("campaign_ended", "\"budget_spent\":\"6 ", "\"budget_spent\":\"60 "),
+    ] {
+        let seq = change(&bench, kind, from, to);
+        let (code, data, words) = bench.run(&["replay", "--json"]);
+        assert_eq!(code, 1, "{kind}: {data}{words}");
+        let found: serde_json::Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(found["campaign_difference"]["seq"], seq, "{kind}: {found:#}");
+        // As it was, for the next.
+        std::fs::write(bench.state().join("journal.db"), &kept).unwrap();
     }
 }

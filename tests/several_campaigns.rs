@@ -93,6 +93,8 @@ fn graph() -> Arc<Graph> {
         effect: Effect::Repeatable,
         witness: None,
         starts: Vec::new(),
+        stops: false,
+        cancels: false,
     };
     Arc::new(Graph {
         protocol: "one".into(),
@@ -109,6 +111,7 @@ fn graph() -> Arc<Graph> {
         places: Vec::new(),
         stock: BTreeMap::new(),
         resume_within: None,
+        hold_states: BTreeMap::new(),
     })
 }
 

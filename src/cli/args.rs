@@ -34,7 +34,7 @@ pub enum Command {
     Graph(GraphArgs),
     /// Run a campaign or a protocol.
     Run(RunArgs),
-    /// Go on with what was under way when labloop last ended.
+    /// Go on with what was paused or held, or under way when labloop last ended.
     Resume(ResumeArgs),
     /// Start no new step; those under way come to their end, instruments stay as they are.
     Pause(CommandArgs),
@@ -48,6 +48,12 @@ pub enum Command {
     Edit(super::edit::EditArgs),
     /// Take an experiment out of what the planner learns from, with a reason.
     Exclude(super::edit::ExcludeArgs),
+    /// Safe states of all instruments at once, ahead of everything; or clear that again.
+    Estop(EstopArgs),
+    /// Show what the lab wants to know from a person, or answer it.
+    Ask(AskArgs),
+    /// Keep a note in the journal, with author and time.
+    Note(NoteArgs),
     /// Say what is going on, or was.
     Status(StatusArgs),
     /// Write results, telemetry and provenance for other programs.
@@ -195,8 +201,18 @@ pub struct RunArgs {
 /// `labloop resume`
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// Campaign or run in the journal; the last one if not given.
+    /// With an engine at work: run or campaign that goes on, all if not given. With none: campaign
+    /// in the journal, the last one if not given.
     pub id: Option<String>,
+    /// Who says so; the user of this terminal if not given.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Why, for the journal.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub reason: String,
+    /// With an engine at work: stay for the outcome so long at most.
+    #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = super::command::parse_wait)]
+    pub wait: Duration,
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
@@ -220,6 +236,57 @@ pub struct CommandArgs {
     /// Stay for the outcome so long at most.
     #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = super::command::parse_wait)]
     pub wait: Duration,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop estop`
+#[derive(Debug, Args)]
+pub struct EstopArgs {
+    /// Clear it, after a look at the lab: commands pass again.
+    #[arg(long)]
+    pub clear: bool,
+    /// Who; the user of this terminal if not given. A clearing needs a name.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Why, for the journal. A clearing while an instrument is not confirmed safe needs it.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Stay for the instruments' answers so long at most.
+    #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = super::command::parse_wait)]
+    pub wait: Duration,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop ask`
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// Question, or the run that asks it; all open ones are shown if not given.
+    pub id: Option<String>,
+    /// One of its answers.
+    pub answer: Option<String>,
+    /// Who answers; the user of this terminal if not given.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop note`
+#[derive(Debug, Args)]
+pub struct NoteArgs {
+    /// What is worth keeping.
+    pub text: String,
+    /// Run, campaign or instrument it is about.
+    #[arg(long, value_name = "RUN|CAMPAIGN|INSTRUMENT")]
+    pub about: Option<String>,
+    /// Who writes it; the user of this terminal if not given.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,
@@ -283,6 +350,8 @@ pub enum ExportWhat {
     Telemetry,
     /// One row per curve or array that is kept as a file; with --to also the numbers.
     Files,
+    /// One row per command and note of a person.
+    People,
     /// One row per message that crossed a wire for a step, decoded.
     Wire,
 }
@@ -315,6 +384,12 @@ pub enum InstrumentCommand {
     },
     /// Carry out one action, or read one property, by hand, and show the bytes.
     Call(CallArgs),
+    /// Take an instrument into your own hands while an engine runs: runs that need it wait.
+    Take(HandArgs),
+    /// Give it back; runs that have used it are held if anything was done to it.
+    Give(HandArgs),
+    /// Say that an instrument may be used although another unit answers than before.
+    Accept(HandArgs),
     /// Find out what answers at an address. Only asks; commands nothing.
     Probe(ProbeArgs),
     /// Stand between a program and a device and record what crosses.
@@ -351,6 +426,22 @@ pub struct CallArgs {
     /// Use virtual instruments instead of those of the lab file.
     #[arg(long, conflicts_with = "at")]
     pub simulate: bool,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop instrument take`, `give` and `accept`
+#[derive(Debug, Args)]
+pub struct HandArgs {
+    /// Instrument of the lab.
+    pub instrument: String,
+    /// Who does it; the user of this terminal if not given.
+    #[arg(long)]
+    pub by: Option<String>,
+    /// Why.
+    #[arg(long, default_value = "")]
+    pub reason: String,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

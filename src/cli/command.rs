@@ -1,4 +1,4 @@
-//! `labloop pause`, `stop` and `abort`: commands to a running engine from another terminal.
+//! `labloop pause`, `hold`, `resume`, `stop` and `abort`: commands to a running engine from another terminal.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Exit, output};
 use crate::engine::core::{Command, Ending};
 use crate::engine::shell::Control;
 use crate::engine::shell::control::{
-    Obeyed, Outcome, Reply, RunOutcome, Safety, Subject, SubjectKind,
+    InstrumentOutcome, Obeyed, Outcome, Reply, RunOutcome, Safety, Subject, SubjectKind,
 };
 use crate::server::Client;
 
@@ -97,7 +97,10 @@ fn tell(command: Command, all: bool, subjects: &[Subject]) {
         let (id, state) = (&subject.id, &subject.state);
         output::say(match subject.result {
             Obeyed::Accepted => format!("{what} {id}: {noun} accepted, it is {state}."),
-            Obeyed::AlreadySo => format!("{what} {id}: it is {state} already."),
+            Obeyed::AlreadySo if subject.why.is_empty() => {
+                format!("{what} {id}: it is {state} already.")
+            }
+            Obeyed::AlreadySo => format!("{what} {id}: {}.", subject.why),
             Obeyed::Refused => format!("{what} {id}: {}.", subject.why),
         });
     }
@@ -110,19 +113,25 @@ fn in_words(run: &RunOutcome) -> String {
     };
     let mut text = format!("run {}: {how}\n", run.run);
     for instrument in &run.instruments {
-        let what = match instrument.state {
-            Safety::Safe => "safe, confirmed",
-            Safety::LeftByFinally => "as `finally` left it",
-            Safety::Held => "in its hold state, confirmed",
-            Safety::NotConfirmed => "NOT CONFIRMED SAFE: look at it now",
-        };
-        let detail = match (&instrument.state, instrument.detail.as_str()) {
-            (Safety::NotConfirmed, detail) if !detail.is_empty() => format!(" ({detail})"),
-            _ => String::new(),
-        };
-        text.push_str(&format!("  {}: {what}{detail}\n", instrument.instrument));
+        text.push_str(&instrument_in_words(instrument));
     }
     text
+}
+
+/// One line of what is known of an instrument.
+pub(super) fn instrument_in_words(instrument: &InstrumentOutcome) -> String {
+    let what = match instrument.state {
+        Safety::Safe => "safe, confirmed",
+        Safety::LeftByFinally => "as `finally` left it",
+        Safety::Held => "in its hold state, confirmed",
+        Safety::AsItWas => "stays as it is",
+        Safety::NotConfirmed => "NOT CONFIRMED SAFE: look at it now",
+    };
+    let detail = match (&instrument.state, instrument.detail.as_str()) {
+        (Safety::NotConfirmed, detail) if !detail.is_empty() => format!(" ({detail})"),
+        _ => String::new(),
+    };
+    format!("  {}: {what}{detail}\n", instrument.instrument)
 }
 
 /// `--wait`

@@ -15,9 +15,9 @@ use super::run::{Outcome, usage};
 use super::user::user;
 use super::{Exit, check, output};
 use crate::compiler::campaign::edit::EditError;
-use crate::engine::campaign::CampaignRecord;
+use crate::engine::campaign::{Campaign, CampaignRecord};
 use crate::engine::shell::control::{EDIT_MAX, Reply};
-use crate::engine::shell::{Change, ChangeError, Control, Fact, History};
+use crate::engine::shell::{Change, ChangeError, Control, History, change_without_engine};
 use crate::server::Client;
 use crate::store::{Durability, Journal, StateLock};
 
@@ -88,7 +88,7 @@ fn edited(args: &EditArgs, json: bool) -> Outcome {
         let text = text.clone();
         let (by, reason) = (by.clone(), reason.clone());
         move |journal: &Journal, past: &History, id: &str| {
-            let machine = &past.campaign_named(Some(id)).ok_or_else(|| unknown(id))?.machine;
+            let machine = &machine_of(past, id)?;
             Change::edit(journal, machine, &text, by, reason).map_err(refused)
         }
     };
@@ -123,7 +123,7 @@ fn excluded(args: &ExcludeArgs, json: bool) -> Outcome {
     let made = {
         let (by, reason) = (by.clone(), reason.clone());
         move |journal: &Journal, past: &History, id: &str| {
-            let machine = &past.campaign_named(Some(id)).ok_or_else(|| unknown(id))?.machine;
+            let machine = &machine_of(past, id)?;
             Change::exclude(journal, machine, experiment, by, reason, undo).map_err(refused)
         }
     };
@@ -177,11 +177,7 @@ fn change_there(
             let mut journal = Journal::open(folder, Durability::Power).map_err(usage)?;
             let past = History::read(&journal, None).map_err(usage)?;
             let change = change(&journal, &past, id)?;
-            let fact = Fact::Campaign(id.to_owned(), change.record);
-            let wall_ms = jiff::Timestamp::now().as_millisecond();
-            let entry = fact.entry(past.last_tick.0, wall_ms).map_err(usage)?;
-            let kept: Vec<_> = change.kept.into_iter().collect();
-            journal.append(&[entry], &kept).map_err(usage)?;
+            change_without_engine(&mut journal, &past, change).map_err(usage)?;
             Ok(false)
         }
     }
@@ -194,8 +190,14 @@ fn ask(client: &mut Client, control: Control) -> Result<(), (Exit, String)> {
     }
 }
 
-fn unknown(id: &str) -> (Exit, String) {
-    usage(format!("there is no campaign `{id}` here; see `labloop status`"))
+/// A campaign of the journal, with as many experiments as it was given.
+fn machine_of(past: &History, id: &str) -> Result<Campaign, (Exit, String)> {
+    let found = past
+        .campaign_named(Some(id))
+        .ok_or_else(|| usage(format!("there is no campaign `{id}` here; see `labloop status`")))?;
+    let mut machine = found.machine.clone();
+    machine.rules.experiments = found.experiments;
+    Ok(machine)
 }
 
 fn refused(error: ChangeError) -> (Exit, String) {

@@ -10,7 +10,7 @@ use super::status::plain;
 use super::summary::{edits, exclusion, quarantined};
 use super::{Exit, export_files, output};
 use crate::engine::campaign::{Conclusion, Experiment};
-use crate::engine::shell::{CampaignHistory, History, RunHistory};
+use crate::engine::shell::{CampaignHistory, History, PersonHistory, RunHistory};
 use crate::store::{Journal, Telemetry};
 
 pub(super) fn run(args: &ExportArgs) -> Exit {
@@ -76,10 +76,42 @@ fn export(args: &ExportArgs) -> Result<String, String> {
             })
         }
         (ExportWhat::Telemetry, format) => telemetry(folder, &history, &runs, format),
+        (ExportWhat::People, format) => {
+            let said: Vec<_> = history.people.iter().filter(|p| p.is_about(Some(&name))).collect();
+            Ok(match format {
+                ExportFormat::Csv => people_csv(&said),
+                ExportFormat::Json => {
+                    let all: Vec<_> = said.into_iter().map(person_json).collect();
+                    format!("{:#}\n", serde_json::Value::Array(all))
+                }
+            })
+        }
         (ExportWhat::Files, format) => {
             export_files::export(&journal, &runs, format, args.to.as_deref())
         }
     }
+}
+
+fn people_csv(said: &[&PersonHistory]) -> String {
+    let mut text = "when,by,command,about,text\n".to_owned();
+    for person in said {
+        let when = output::wall(person.wall_ms);
+        let command = person.command.map_or("note", |command| command.as_str());
+        let about = person.about.join(" ");
+        let cells = [when.as_str(), &person.by, command, &about, &person.text];
+        let cells: Vec<String> = cells.into_iter().map(output::csv_cell).collect();
+        text.push_str(&cells.join(","));
+        text.push('\n');
+    }
+    text
+}
+
+/// What a person commanded or noted.
+pub(super) fn person_json(person: &PersonHistory) -> serde_json::Value {
+    json!({
+        "when": output::wall(person.wall_ms), "by": person.by, "command": person.command,
+        "about": person.about, "text": person.text,
+    })
 }
 
 fn wire_csv(rows: &[wire::Row]) -> String {

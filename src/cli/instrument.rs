@@ -3,6 +3,7 @@
 
 mod call;
 mod chosen;
+mod hands;
 mod probe;
 mod record;
 mod replay;
@@ -30,11 +31,18 @@ pub(super) fn run(args: &InstrumentArgs, json: bool) -> Exit {
             check::run(&super::args::CheckArgs { paths: paths.clone() }, json)
         }
         InstrumentCommand::Call(args) => call::run(args, json),
+        InstrumentCommand::Take(args) => hands::run(hands::Hand::Take, args, json),
+        InstrumentCommand::Give(args) => hands::run(hands::Hand::Give, args, json),
+        InstrumentCommand::Accept(args) => hands::run(hands::Hand::Accept, args, json),
         InstrumentCommand::Probe(args) => probe::run(args, json),
         InstrumentCommand::Record(args) => record::run(args, json),
         InstrumentCommand::Replay(args) => replay::run(args, json),
         InstrumentCommand::Trace(args) => trace::run(args, json),
     }
+}
+
+fn usage(message: impl ToString) -> (Exit, String) {
+    (Exit::Usage, message.to_string())
 }
 
 /// Path and text of a built-in definition or a file.

@@ -17,12 +17,12 @@ use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Observer, StopHistory, control,
+    Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, Written};
-use crate::store::{Durability, Journal, TelemetryWriter};
+use crate::store::{Document, Durability, Journal, TelemetryWriter};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
@@ -32,6 +32,9 @@ const NOTICES: usize = 4_096;
 const LINGER: Duration = Duration::from_secs(60);
 /// How long simulators may take to answer.
 const SIMULATORS_WAIT: Duration = Duration::from_secs(20);
+/// What whoever asks is told meanwhile.
+const CONNECTING: &str = "the engine is still waiting for its instruments to connect, and nothing \
+                          runs yet: ask again in a moment. `labloop estop` is heard already";
 /// How long instruments may take to connect, in wall time.
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
 
@@ -230,10 +233,14 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
-    /// The last engine had run out of disk.
-    pub(super) disk_low: bool,
-    /// An emergency stop that was not cleared.
-    pub(super) stopped: Option<StopHistory>,
+    /// How long nobody was at work before, if that is known.
+    pub(super) away: Option<Passed>,
+    /// What the last engine left.
+    pub(super) left: Left,
+    /// Questions that the engine before had asked.
+    pub(super) questions: Questions,
+    /// Commands that this engine begins with.
+    pub(super) go_on: Vec<Control>,
 }
 
 /// How an engine ended.
@@ -291,17 +298,38 @@ async fn go(
     prepare: impl FnOnce(&mut Engine<LabInstruments>) -> Result<(), EngineError>,
 ) -> Result<Worked, String> {
     let (notices_in, notices) = mpsc::channel(NOTICES);
-    let instruments =
-        LabInstruments::start(lab, &work.bundle.definitions, &clock, dialer, notices_in, work.seed)
-            .map_err(|e| e.to_string())?;
+    let holder = format!("state folder {}", work.state.display());
+    let dialer = dialer.held_by(&holder);
+    // Simulators are nobody in particular.
+    let known = if word == "real" { work.left.identities.clone() } else { BTreeMap::new() };
+    let instruments = LabInstruments::start_knowing(
+        lab,
+        &work.bundle.definitions,
+        &clock,
+        dialer,
+        notices_in,
+        work.seed,
+        &known,
+    )
+    .map_err(|e| e.to_string())?;
     // SAFETY(lab): the gate is closed before anything is connected.
-    if let Some(stop) = &work.stopped {
+    if let Some(stop) = &work.left.stopped {
         instruments.emergency().press(&stop.by);
     }
-    let (handle, controls) = control::channel(instruments.emergency());
-    // Before the instruments are there: an engine that waits for them can be told to stop, too.
+    let (handle, mut controls) = control::channel(instruments.emergency());
+    // Before the instruments are there: the emergency stop is heard while they are waited for.
     let server = if signals { listen(&work.state, &handle) } else { None };
-    if let Err(missing) = connected(&instruments).await {
+    let reached = {
+        let mut wait = std::pin::pin!(connected(&instruments));
+        loop {
+            // Cancel safety: the wait is kept, and no request is lost.
+            tokio::select! {
+                reached = &mut wait => break reached,
+                () = controls.refuse_next(CONNECTING) => {}
+            }
+        }
+    };
+    if let Err(missing) = reached {
         return Ok(Worked::Unreachable(missing));
     }
     let telemetry = TelemetryWriter::open(&work.state)
@@ -316,27 +344,37 @@ async fn go(
         observer: work.observer,
         core: work.core,
     });
-    if let Some(stop) = &work.stopped {
-        engine.restore_stop(stop);
+    engine.set_questions(work.questions);
+    for control in work.go_on {
+        // The inbox is empty; more runs than it has room for wait for another `resume`.
+        let _ = handle.ask(control);
     }
     if signals {
-        engine.watch_disk(Disk::new(&work.state, work.disk_low));
+        engine.watch_disk(Disk::new(&work.state));
     }
     let prepared = engine
         .begin(work.epoch, word)
-        .map(|()| {
+        .and_then(|()| {
+            if let Some(away) = &work.away {
+                engine.was_away(away)?;
+            }
+            let bundle = Document::new("bundle", work.bundle.to_kept());
+            engine.take_over(&work.left, bundle)?;
             if work.resuming {
                 engine.recover(word == "virtual");
             }
+            Ok(())
         })
         .and_then(|()| prepare(&mut engine));
-    if let Err(error) = prepared {
-        return Ok(Worked::Broke(error));
-    }
     if signals {
         tokio::spawn(interrupts(handle));
     }
-    let worked = match engine.work().await {
+    let worked = match prepared {
+        Ok(()) => engine.work().await,
+        // Runs of the engine before may have left instruments at work.
+        Err(error) => Err(error),
+    };
+    let worked = match worked {
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),

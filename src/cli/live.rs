@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Exit, output};
 use crate::engine::shell::Control;
 use crate::engine::shell::control::{Refusal, Reply};
+use crate::engine::shell::view::View;
 use crate::server::{Client, ClientError};
 use crate::store::{LockError, StateLock};
 
@@ -76,6 +77,19 @@ pub(super) fn ask(
         Reply::Refused(Refusal { message, .. }) => Err((Exit::Usage, message)),
         reply => Ok(reply),
     }
+}
+
+/// What is going on in it.
+pub(super) fn view(client: &mut Client) -> Result<View, (Exit, String)> {
+    match ask(client, Control::Status, Duration::ZERO)? {
+        Reply::Status(view) => Ok(*view),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// An answer that does not fit the question.
+pub(super) fn unexpected(reply: &Reply) -> (Exit, String) {
+    (Exit::Unreachable, format!("the engine answered something else than asked: {reply:?}"))
 }
 
 /// What to do where no engine is at work.

@@ -1,10 +1,12 @@
 //! The command line: one file per subcommand. Human text to stderr, data to stdout.
 
 mod args;
+mod ask;
 mod check;
 mod command;
 mod completion;
 mod edit;
+mod estop;
 mod exit;
 mod explain;
 mod export;
@@ -17,6 +19,8 @@ mod launch;
 mod live;
 mod lsp;
 mod mirrors;
+mod note;
+mod now;
 mod output;
 mod progress;
 mod replay;
@@ -55,6 +59,9 @@ pub fn run(cli: Cli) -> Exit {
         Command::Abort(args) => command::run(core::Command::Abort, &args, json),
         Command::Edit(args) => edit::edit(&args, json),
         Command::Exclude(args) => edit::exclude(&args, json),
+        Command::Estop(args) => estop::run(&args, json),
+        Command::Ask(args) => ask::run(&args, json),
+        Command::Note(args) => note::run(&args, json),
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args),
         Command::Verify(args) => verify::run(&args, json),

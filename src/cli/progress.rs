@@ -150,6 +150,22 @@ impl Display {
                 self.line(&format!("  !    the emergency stop was cleared by {by}"));
             }
             Progress::Engine { detail } => self.line(&format!("  !    {detail}")),
+            Progress::Parked { runs } => {
+                for parked in runs {
+                    self.status("", &parked.to_string());
+                }
+            }
+            Progress::Moved { run, to, by, why } => {
+                self.line(&format!("  >    run {run} is {} ({by}: {why})", to.as_str()));
+            }
+            Progress::AtHold { instrument, confirmed: true, detail, .. } => {
+                self.line(&format!("       {instrument} is in its hold state ({detail})"));
+            }
+            Progress::AtHold { instrument, confirmed: false, detail, .. } => {
+                self.line(&format!(
+                    "  !    {instrument} is NOT CONFIRMED in its hold state ({detail}): look at it"
+                ));
+            }
             Progress::Commanded { command, by, reason } => {
                 let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
                 self.line(&format!("  >    {} by {by}{why}", command.as_str()));
@@ -337,6 +353,14 @@ fn as_json(progress: &Progress) -> Option<serde_json::Value> {
         }
         Progress::Cleared { by } => json!({"event": "emergency_stop_cleared", "by": by}),
         Progress::Engine { detail } => json!({"event": "engine", "detail": detail}),
+        Progress::Parked { runs } => json!({"event": "parked", "runs": runs}),
+        Progress::Moved { run, to, by, why } => {
+            json!({"event": "moved", "run": run, "to": to, "by": by, "why": why})
+        }
+        Progress::AtHold { run, instrument, confirmed, detail } => json!({
+            "event": "at_hold", "run": run, "instrument": instrument, "confirmed": confirmed,
+            "detail": detail,
+        }),
         Progress::Commanded { command, by, reason } => {
             json!({"event": "commanded", "command": command, "by": by, "reason": reason})
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::args::ReplayJournalArgs;
 use super::{Exit, output};
 use crate::engine::core::{Difference, Record};
-use crate::engine::shell::{Replayed, replay};
+use crate::engine::shell::{CampaignDifference, Replayed, replay};
 use crate::store::Journal;
 
 pub(super) fn run(args: &ReplayJournalArgs, json: bool) -> Exit {
@@ -24,34 +24,39 @@ pub(super) fn run(args: &ReplayJournalArgs, json: bool) -> Exit {
     } else {
         output::say(text(&replayed));
     }
-    if replayed.difference.is_some() { Exit::RunFailed } else { Exit::Done }
+    if differs(&replayed) { Exit::RunFailed } else { Exit::Done }
 }
 
 fn text(replayed: &Replayed) -> String {
     let counted = &replayed.replay;
-    let mut text = format!(
-        "{} decisions derived again, {} records, all as the journal has them.",
-        counted.turns, counted.records
+    let same = format!(
+        "{} turns of runs with {} records, {} decisions of campaigns and {} proposed experiments",
+        counted.turns, counted.records, replayed.decisions, replayed.proposals
     );
-    if let Some(difference) = &replayed.difference {
-        text = format!(
-            "The first {} decisions came out as the journal has them. Entry {} does not:\n  woken \
-             by: {:?}\n  journal: {}\n  derived: {}",
-            counted.turns,
-            difference.seq,
-            difference.event,
-            shown(difference.journal.as_deref()),
-            shown(difference.derived.as_deref()),
+    let mut text = match (&replayed.difference, &replayed.campaign) {
+        (Some(found), _) => format!(
+            "{same} came out as the journal has them. Entry {} does not:\n  woken by: {:?}\n  \
+             journal: {}\n  derived: {}",
+            found.seq,
+            found.event,
+            shown(found.journal.as_deref()),
+            shown(found.derived.as_deref()),
+        ),
+        (None, Some(found)) => format!(
+            "{same} came out as the journal has them. Entry {} of campaign {} does not:\n  \
+             journal: {}\n  derived: {}",
+            found.seq, found.campaign, found.journal, found.derived,
+        ),
+        (None, None) => format!("Decided again: {same}. All as the journal has them."),
+    };
+    if differs(replayed) && replayed.version != env!("CARGO_PKG_VERSION") {
+        // Writing into a text cannot fail.
+        let _ = write!(
+            text,
+            "\nIt was decided by labloop {}, this is {}: look at it with that version first.",
+            replayed.version,
+            env!("CARGO_PKG_VERSION")
         );
-        if replayed.version != env!("CARGO_PKG_VERSION") {
-            // Writing into a text cannot fail.
-            let _ = write!(
-                text,
-                "\nIt was decided by labloop {}, this is {}: look at it with that version first.",
-                replayed.version,
-                env!("CARGO_PKG_VERSION")
-            );
-        }
     }
     if counted.believed > 0 {
         let _ = write!(
@@ -62,6 +67,10 @@ fn text(replayed: &Replayed) -> String {
         );
     }
     text
+}
+
+fn differs(replayed: &Replayed) -> bool {
+    replayed.difference.is_some() || replayed.campaign.is_some()
 }
 
 fn shown(record: Option<&Record>) -> String {
@@ -78,9 +87,17 @@ fn value(replayed: &Replayed) -> serde_json::Value {
             "journal": difference.journal, "derived": difference.derived,
         })
     };
+    let campaign = |difference: &CampaignDifference| {
+        json!({
+            "seq": difference.seq, "campaign": difference.campaign,
+            "journal": difference.journal, "derived": difference.derived,
+        })
+    };
     json!({
         "turns": replayed.replay.turns, "records": replayed.replay.records,
         "believed": replayed.replay.believed, "version": replayed.version,
+        "decisions": replayed.decisions, "proposals": replayed.proposals,
+        "campaign_difference": replayed.campaign.as_deref().map(campaign),
         "difference": replayed.difference.as_deref().map(difference),
     })
 }

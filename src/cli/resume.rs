@@ -4,17 +4,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args::{ResumeArgs, Speed, TimeArgs};
+use super::args::{CommandArgs, ResumeArgs, Speed, StateArgs, TimeArgs};
 use super::launch::{Work, World};
+use super::live::{self, Engine};
 use super::run::{Outcome, Shown, finish, plan, refused, slack, usage};
-use super::{Exit, check, launch, output, progress, summary};
+use super::user::user;
+use super::{Exit, check, command, launch, output, progress, summary};
 use crate::compiler::Bundle;
 use crate::engine::campaign::campaign_of;
-use crate::engine::core::{Core, InDoubt, Tick};
-use crate::engine::shell::{CampaignHistory, History, Passed, Prepared, SearchSetup, passed};
+use crate::engine::core::{Cause, Command, Core, InDoubt, RunState, Tick};
+use crate::engine::shell::{
+    CampaignHistory, Control, History, Passed, Prepared, SearchSetup, passed,
+};
 use crate::store::{Journal, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
+    // With an engine at work it is a command like others; without one it starts one.
+    if let Ok(Engine::Live(mut client)) = live::find(&args.state.state) {
+        let command = CommandArgs {
+            id: args.id.clone(),
+            by: args.by.clone(),
+            reason: args.reason.clone(),
+            wait: args.wait,
+            state: StateArgs { state: args.state.state.clone() },
+        };
+        return live::end(command::give(&mut client, Command::Resume, &command, json), json);
+    }
     match resume(args, json) {
         Ok(exit) => exit,
         Err((exit, message)) => {
@@ -66,6 +81,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
             ));
         }
     }
+    let by = args.by.clone().unwrap_or_else(user);
+    let go_on = to_go_on(&core, &prepared, &by, &args.reason);
     let work = Work {
         bundle: first,
         state: folder.to_owned(),
@@ -75,14 +92,13 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: true,
-        disk_low: history.disk_low,
-        stopped: history.stopped,
+        away,
+        left: history.left(),
+        questions: history.asked,
+        go_on,
     };
     let (setups, shown): (Vec<_>, Vec<_>) = prepared.into_iter().map(parted).unzip();
     let worked = launch::work(world, work, move |engine| {
-        if let Some(away) = &away {
-            engine.was_away(away)?;
-        }
         setups.into_iter().try_for_each(|setup| engine.add_campaign(setup))
     });
     finish(worked, &shown, folder, json)
@@ -202,6 +218,25 @@ fn displays(prepared: &[Prepared], world: &World) -> Vec<(String, progress::Plan
         (machine.id.clone(), display, best)
     };
     prepared.iter().map(display).collect()
+}
+
+/// What the person who resumes lets go on: what people had paused or held when the engine ended.
+/// What else holds a run stays, until it has passed.
+fn to_go_on(core: &Core, campaigns: &[Prepared], by: &str, reason: &str) -> Vec<Control> {
+    let paused = core.open_runs().filter(|run| match run.state() {
+        RunState::Pausing | RunState::Paused => true,
+        RunState::Holding | RunState::Held => run.holds.iter().all(|h| h.cause == Cause::Person),
+        _ => run.paused,
+    });
+    let told = campaigns.iter().map(|c| &c.setup.machine).filter(|m| m.told_by().is_some());
+    let targets = told.map(|m| m.id.clone()).chain(paused.map(|run| run.id.clone()));
+    let resume = |target| Control::Command {
+        target: Some(target),
+        command: Command::Resume,
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+    };
+    targets.map(resume).collect()
 }
 
 /// As the last engine ran, unless said otherwise.

@@ -13,7 +13,7 @@ use crate::compiler::{Bundle, check_bundle, first_guard};
 use crate::engine::campaign::Campaign;
 use crate::engine::core::{Core, InDoubt, Tick};
 use crate::engine::shell::{
-    Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Wish, name_of,
+    Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Questions, Wish, name_of,
 };
 use crate::expr::Value;
 use crate::store::{Journal, StateLock};
@@ -73,7 +73,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     }
     if let Some(stop) = &history.stopped {
         let why = format!(
-            "the emergency stop that {} pressed was not cleared; look at the lab, then clear it",
+            "the emergency stop that {} pressed was not cleared; look at the lab, then `labloop estop \
+             --clear --by NAME`",
             stop.by
         );
         return Err((Exit::Safety, why));
@@ -102,8 +103,10 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: false,
-        disk_low: history.disk_low,
-        stopped: None,
+        away: None,
+        left: history.left(),
+        questions: Questions::default(),
+        go_on: Vec::new(),
     };
     let worked = launch::work(world, work, move |engine| {
         kept.into_iter().for_each(|document| engine.keep(document));

@@ -3,12 +3,14 @@
 use serde_json::json;
 
 use super::args::StatusArgs;
+use super::export::person_json;
+use super::live::{self, Engine};
 use super::summary::{edits, ending_text, exclusion, quarantined, reason_text, remarks};
-use super::{Exit, output};
+use super::{Exit, ask, now, output};
 use crate::engine::campaign::{Conclusion, Wanted};
-use crate::engine::shell::History;
+use crate::engine::shell::{History, PersonHistory};
 use crate::expr::Value;
-use crate::store::{Journal, StateLock};
+use crate::store::Journal;
 
 pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
     let history = Journal::open_read_only(&args.state.state)
@@ -29,13 +31,33 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
         output::error(format!("there is no campaign or run `{id}`; there is {}", known.join(", ")));
         return Exit::Usage;
     }
-    // The lock is only looked at: if it can be had, no engine is at work.
-    let working = StateLock::take(&args.state.state).is_err();
+    // An engine that does not answer is told of; what the journal knows is shown all the same.
+    let (view, working) = match live::find(&args.state.state) {
+        Ok(Engine::Live(mut client)) => match live::view(&mut client) {
+            Ok(view) => (Some(view), true),
+            Err((_, message)) => {
+                output::error(message);
+                (None, true)
+            }
+        },
+        Ok(Engine::None) => (None, false),
+        Err(_) => (None, true),
+    };
+    let id = args.id.as_deref();
     if json {
-        output::data(&format!("{:#}\n", as_json(&history, args.id.as_deref(), working)));
-    } else {
-        output::data(&as_text(&history, args.id.as_deref(), working));
+        let mut value = as_json(&history, id, working);
+        if let Some(view) = &view {
+            value["live"] = json!(view);
+        }
+        output::data(&format!("{value:#}\n"));
+        return Exit::Done;
     }
+    output::data(&match &view {
+        Some(view) => now::in_words(view, |name| wanted(id, name)),
+        None if working => "An engine is at work.\n".to_owned(),
+        None => "No engine is at work.\n".to_owned(),
+    });
+    output::data(&as_text(&history, id, working, view.is_some()));
     Exit::Done
 }
 
@@ -43,9 +65,20 @@ fn wanted(id: Option<&str>, name: &str) -> bool {
     id.is_none_or(|id| id == name || name.strip_prefix(id).is_some_and(|r| r.starts_with('.')))
 }
 
-fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
+/// What the journal tells. `seen`: what is under way was told by the engine itself.
+fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> String {
     let mut text = String::new();
-    text.push_str(if working { "An engine is at work.\n" } else { "No engine is at work.\n" });
+    if let (Some(stop), false) = (&history.stopped, seen) {
+        text.push_str(&format!(
+            "EMERGENCY STOP by {}, {}, not cleared: look at the lab, then `labloop estop --clear \
+             --by NAME`\n",
+            stop.by,
+            output::wall(stop.wall_ms)
+        ));
+        for (instrument, why) in stop.safe.iter().filter_map(|(n, why)| Some((n, why.as_ref()?))) {
+            text.push_str(&format!("  {instrument}: NOT CONFIRMED SAFE ({why})\n"));
+        }
+    }
     for campaign in history.campaigns.iter().filter(|c| wanted(id, &c.machine.id)) {
         let machine = &campaign.machine;
         let state = match (&machine.ended, working) {
@@ -111,11 +144,8 @@ fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
         };
         let took = output::duration(run.duration(history.last_tick).as_secs_f64());
         text.push_str(&format!("run {}  {state}, {took} of lab time\n", run.run));
-        for (path, (question, options)) in &run.questions {
-            text.push_str(&format!(
-                "  asks at {path}: {question}\n    answers: {}\n",
-                options.join(" / ")
-            ));
+        for question in history.asked.open.iter().filter(|q| q.run == run.run && !seen) {
+            text.push_str(&format!("question {}", ask::in_words(question)));
         }
         if id.is_some() {
             for step in &run.steps {
@@ -128,6 +158,9 @@ fn as_text(history: &History, id: Option<&str>, working: bool) -> String {
                 ));
             }
         }
+    }
+    for said in history.people.iter().filter(|p| p.is_about(id)) {
+        text.push_str(&person(said));
     }
     for manual in history.manual.iter().filter(|m| wanted(id, &m.id)) {
         let step = &manual.step;
@@ -195,9 +228,8 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
                 "run": r.run, "ending": r.ending, "cause": r.cause, "graph": r.graph,
                 "lab_seconds": r.duration(history.last_tick).as_secs_f64(),
                 "results": r.results,
-                "questions": r.questions.iter().map(|(path, (question, options))| json!({
-                    "step": path, "question": question, "options": options,
-                })).collect::<Vec<_>>(),
+                "questions": history.asked.open.iter().filter(|q| q.run == r.run)
+                    .collect::<Vec<_>>(),
                 "commands": r.steps.len(),
             })
         })
@@ -217,7 +249,23 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
     json!({
         "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
         "manual": manual,
+        "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
+            .collect::<Vec<_>>(),
     })
+}
+
+/// What a person commanded or noted, on one line or more.
+fn person(said: &PersonHistory) -> String {
+    let about = match said.about.as_slice() {
+        [] => String::new(),
+        about => format!(" ({})", about.join(", ")),
+    };
+    let what = match (&said.command, said.text.as_str()) {
+        (Some(command), "") => command.as_str().to_owned(),
+        (Some(command), reason) => format!("{}: {reason}", command.as_str()),
+        (None, text) => format!("note: {}", text.replace('\n', "\n    ")),
+    };
+    format!("{} {}{about} {what}\n", output::wall(said.wall_ms), said.by)
 }
 
 /// A value for a table.

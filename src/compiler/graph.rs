@@ -50,6 +50,10 @@ pub struct Graph {
     /// Room in places of the lab that a run keeps from its start to its end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<PlaceClaim>,
+    /// Where holding a run leads an instrument, where the definition or the type says so. Of all
+    /// others, what the run started that pumps, moves or pressurises is brought to its safe state.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hold_states: BTreeMap<String, HoldState>,
     /// What the run takes from and gives to the stock of the lab, at most.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stock: BTreeMap<String, StockUse>,
@@ -57,6 +61,18 @@ pub struct Graph {
     /// decides. `None`: no limit.
     #[serde(with = "optional_seconds", default, skip_serializing_if = "Option::is_none")]
     pub resume_within: Option<Duration>,
+}
+
+/// Where holding a run leads an instrument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldState {
+    /// To the `hold_state` of its definition.
+    Declared,
+    /// To its safe state.
+    Safe,
+    /// Nowhere: it stays as it is, watched.
+    Stays,
 }
 
 /// Room in one place of the lab.
@@ -167,6 +183,12 @@ pub enum NodeKind {
         /// What it starts that goes on after it: heats, pumps, moves...
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         starts: Vec<String>,
+        /// It ends what the instrument does.
+        #[serde(default, skip_serializing_if = "is_false")]
+        stops: bool,
+        /// Its definition says how to cancel it while it is under way.
+        #[serde(default, skip_serializing_if = "is_false")]
+        cancels: bool,
     },
     /// Let lab time pass.
     Wait {
@@ -459,6 +481,10 @@ impl NodeKind {
                 | NodeKind::Branch { .. }
         )
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Durations as seconds in JSON, for people and other programs.

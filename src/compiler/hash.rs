@@ -23,6 +23,7 @@ pub fn of(graph: &Graph) -> String {
         results,
         started_instruments,
         places,
+        hold_states,
         stock,
         resume_within,
     } = graph;
@@ -31,6 +32,12 @@ pub fn of(graph: &Graph) -> String {
         "require": require, "finally": finally, "results": results,
         "started_instruments": started_instruments, "places": places, "stock": stock,
     });
+    // Graphs without any hash as they did before there were hold states.
+    if !hold_states.is_empty()
+        && let Json::Object(fields) = &mut head
+    {
+        fields.insert("hold_states".to_owned(), json!(hold_states));
+    }
     // Graphs of before there was such a limit keep the hash they had.
     if let (Some(within), Some(head)) = (resume_within, head.as_object_mut()) {
         head.insert("resume_within".to_owned(), json!(within.as_secs_f64()));

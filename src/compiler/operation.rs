@@ -129,6 +129,8 @@ impl<'a> Walk<'a> {
             effect,
             witness: declared.witness.as_ref().map(witness_of),
             starts: declared.starts.iter().map(|h| h.value.as_str().to_owned()).collect(),
+            stops: declared.stops,
+            cancels: !declared.on_cancel.is_empty(),
         };
         let id = self.push(Some(parent), slot, name, kind, step.span);
         self.moves_liquid(id, declared, step);

@@ -17,6 +17,7 @@ pub(super) use stock::Moved;
 /// Proves a graph, completes it and hashes it. `None` where anything is an error.
 pub(super) fn prove(mut walk: Walk<'_>, mut graph: Graph) -> (Option<Graph>, Report) {
     graph.started_instruments = exits::started(&walk, &graph);
+    graph.hold_states = exits::hold_states(&walk, &graph);
     exits::check(&mut walk, &graph);
     stand_in::check(&mut walk, &graph);
     // Steps that could not be compiled are missing in the graph: its times and volumes would be

@@ -344,6 +344,7 @@ impl<'a> Walk<'a> {
             results,
             started_instruments: Vec::new(),
             places: self.place_claims(),
+            hold_states: BTreeMap::new(),
             stock: BTreeMap::new(),
             resume_within: self.request.protocol.resume_within.as_ref().map(|w| w.value),
         };

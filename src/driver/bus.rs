@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,6 +18,9 @@ use super::line::{Outbox, Request, Urgent, refuse_for_good};
 use super::session::{Session, World};
 use super::types::FailureKind;
 use crate::wire::Backoff;
+
+/// A device that is not to be fed is looked at again after this.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(super) struct Bus {
     pub line: Line,
@@ -106,6 +110,7 @@ impl Bus {
             self.outbox.refuse(request.attempt().to_owned(), FailureKind::Link, why);
         }
         self.line.close();
+        self.urgent.release();
         self.outbox.finish().await;
     }
 
@@ -176,14 +181,19 @@ impl Bus {
     /// Does the most urgent thing on an open line; `false` when there is nothing to do.
     async fn turn(&mut self) -> bool {
         let now = Instant::now();
-        let unprepared = |session: &Session| !session.is_up() && session.retry_at() <= now;
+        let gate = Arc::clone(&self.gate);
+        let unprepared = |session: &Session| {
+            !session.is_up() && session.retry_at() <= now && !session.is_withheld(&gate)
+        };
         if let (Some(session), mut world) = self.parts(unprepared) {
             session.prepare(&mut world).await;
             return true;
         }
         // SAFETY(lab): ahead of actions and their polls, which can keep a slow line busy for longer
         // than a watchdog waits; it would stop a device that is needed.
-        let hungry = |session: &Session| session.feed_at().is_some_and(|at| at <= now);
+        let hungry = |session: &Session| {
+            session.feed_at().is_some_and(|at| at <= now) && session.may_feed(&gate)
+        };
         if let (Some(session), mut world) = self.parts(hungry) {
             session.feed(&mut world).await;
             return true;
@@ -192,6 +202,10 @@ impl Bus {
             let name = request.instrument().to_owned();
             let (session, mut world) = self.parts(|session| session.plan.name == name);
             match (session, request) {
+                (Some(session), request) if session.is_withheld(&gate) => {
+                    let why = "it is not spoken to, so that its own watchdog stops it".to_owned();
+                    world.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why);
+                }
                 (Some(session), Request::Act(command, epoch)) => {
                     session.begin(command, epoch, &mut world)
                 }
@@ -209,7 +223,9 @@ impl Bus {
             return true;
         }
         let lab = self.line.clock.now();
-        let due = |session: &Session| session.active_due().is_some_and(|due| due <= lab);
+        let due = |session: &Session| {
+            session.active_due().is_some_and(|due| due <= lab) && !session.is_withheld(&gate)
+        };
         let next = (0..self.sessions.len())
             .filter(|at| self.sessions.get(*at).is_some_and(due))
             .min_by_key(|at| self.sessions.get(*at).and_then(Session::active_due));
@@ -224,7 +240,7 @@ impl Bus {
         by_due.sort_by_key(|at| self.sessions.get(*at).and_then(Session::due));
         for at in by_due {
             let (session, mut world) = self.at(at);
-            if let Some(session) = session
+            if let Some(session) = session.filter(|session| !session.is_withheld(&gate))
                 && session.poll(&mut world).await
             {
                 return true;
@@ -236,12 +252,18 @@ impl Bus {
     /// Sleeps until there is something to do.
     async fn rest(&mut self, connect_at: Instant) {
         let open = self.line.is_open();
-        let lab = if open { self.sessions.iter().filter_map(Session::due).min() } else { None };
+        let spoken = || self.sessions.iter().filter(|session| !session.is_withheld(&self.gate));
+        let lab = if open { spoken().filter_map(Session::due).min() } else { None };
         let deadline = self.sessions.iter().filter_map(Session::deadline).min();
         let lab = [lab, deadline].into_iter().flatten().min();
-        let retry = self.sessions.iter().filter(|s| !s.is_up()).map(Session::retry_at).min();
-        let feed = self.sessions.iter().filter_map(Session::feed_at).min();
-        let wall = if open { [retry, feed].into_iter().flatten().min() } else { Some(connect_at) };
+        let retry = spoken().filter(|s| !s.is_up()).map(Session::retry_at).min();
+        let fed = self.sessions.iter().filter(|session| session.may_feed(&self.gate));
+        let feed = fed.filter_map(Session::feed_at).min();
+        // Nobody says when the engine is well again.
+        let starved = self.sessions.iter().any(|session| !session.may_feed(&self.gate));
+        let look = starved.then(|| Instant::now() + LOOK_AGAIN);
+        let wall =
+            if open { [retry, feed, look].into_iter().flatten().min() } else { Some(connect_at) };
         let clock = self.line.clock.clone();
         let room = !self.outbox.is_full();
         let mut arrived = None;

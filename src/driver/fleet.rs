@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::bus::Bus;
 use super::exchange::Line;
-use super::gate::{EmergencyStop, Gate, Lease, insist};
+use super::gate::{EmergencyStop, Gate, Health, Lease, insist};
 use super::line::{Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
 use super::null::Null;
 use super::plan::{Plan, Protocol};
@@ -20,7 +20,9 @@ use super::stop;
 use super::tap::watched;
 use super::topics::{State, Topics};
 use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError, Tap};
-use crate::wire::{Backoff, Clock, Dialer, SerialSettings};
+use super::unit::Unit;
+use crate::wire::claim::{key_hash, line_key};
+use crate::wire::{Backoff, Clock, Dialer, LineLock, SerialSettings};
 
 /// Longest pause before a silent device of a shared line is asked again, in reply timeouts. An
 /// attempt costs two of them, one for the answer and one for the quiet after it.
@@ -44,6 +46,7 @@ struct Handle {
     requests: mpsc::Sender<Request>,
     urgent: Arc<Urgent>,
     ready: watch::Receiver<Readiness>,
+    unit: Arc<Unit>,
     /// The longest that other work on the line can keep its safe state waiting.
     stop_latency: Duration,
 }
@@ -52,6 +55,9 @@ struct Handle {
 struct Ready {
     setup: InstrumentSetup,
     plan: Arc<Plan>,
+    unit: Arc<Unit>,
+    /// Keeps others on this machine from its line.
+    lock: Option<Arc<LineLock>>,
 }
 
 impl Fleet {
@@ -68,6 +74,18 @@ impl Fleet {
         Fleet::start_watched(instruments, clock, dialer, notices, seed, None)
     }
 
+    /// The same, with the identity of each unit that was there before.
+    pub fn start_knowing(
+        instruments: Vec<InstrumentSetup>,
+        clock: Clock,
+        dialer: Dialer,
+        notices: mpsc::Sender<Notice>,
+        seed: u64,
+        known: &BTreeMap<String, String>,
+    ) -> Result<Fleet, Vec<SetupError>> {
+        Fleet::begin(instruments, clock, dialer, notices, seed, None, known)
+    }
+
     /// The same, with every message shown as it crosses a wire.
     pub fn start_watched(
         instruments: Vec<InstrumentSetup>,
@@ -77,16 +95,35 @@ impl Fleet {
         seed: u64,
         tap: Option<Tap>,
     ) -> Result<Fleet, Vec<SetupError>> {
+        Fleet::begin(instruments, clock, dialer, notices, seed, tap, &BTreeMap::new())
+    }
+
+    fn begin(
+        instruments: Vec<InstrumentSetup>,
+        clock: Clock,
+        dialer: Dialer,
+        notices: mpsc::Sender<Notice>,
+        seed: u64,
+        tap: Option<Tap>,
+        known: &BTreeMap<String, String>,
+    ) -> Result<Fleet, Vec<SetupError>> {
         let mut wrong = Vec::new();
+        let mut locks = BTreeMap::new();
         let mut lines: BTreeMap<String, Vec<Ready>> = BTreeMap::new();
         for setup in instruments {
+            let lock = claimed(&setup, &dialer, &mut locks).unwrap_or_else(|reason| {
+                wrong.push(SetupError { instrument: setup.name.clone(), reason });
+                None
+            });
             if let Err(reason) = dialer.supports(&setup.at, &setup.trust) {
                 wrong.push(SetupError { instrument: setup.name.clone(), reason });
             }
             match Plan::new(&setup) {
                 Ok(plan) => {
                     let line = stop::line_of(&setup, &plan);
-                    lines.entry(line).or_default().push(Ready { setup, plan: Arc::new(plan) });
+                    let unit = Arc::new(Unit::new(known.get(&setup.name).cloned()));
+                    let plan = Arc::new(plan);
+                    lines.entry(line).or_default().push(Ready { setup, plan, unit, lock });
                 }
                 Err(reasons) => wrong.extend(
                     reasons
@@ -143,12 +180,17 @@ impl Fleet {
                 requests: requests.clone(),
                 urgent: Arc::clone(&urgent),
                 ready,
+                unit: Arc::clone(&member.unit),
                 stop_latency,
             };
-            self.gate.add(name.clone(), Arc::clone(&urgent));
+            let beat = member.plan.heartbeat.as_ref().filter(|beat| beat.feed.is_empty());
+            self.gate.add(name.clone(), Arc::clone(&urgent), beat.map(|beat| beat.period));
             self.instruments.insert(name, handle);
         }
         let Some(first) = members.first() else { return };
+        if let Some(lock) = &first.lock {
+            urgent.keep(Arc::clone(lock));
+        }
         let task = match &first.plan.protocol {
             Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
                 let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
@@ -177,7 +219,8 @@ impl Fleet {
                     .zip(lamps)
                     .map(|(member, lamp)| {
                         let backoff = Backoff::up_to(patience, seed);
-                        Session::new(Arc::clone(&member.plan), lamp, clock, backoff)
+                        let unit = Arc::clone(&member.unit);
+                        Session::new(Arc::clone(&member.plan), lamp, unit, clock, backoff)
                     })
                     .collect();
                 let queue = VecDeque::new();
@@ -194,7 +237,8 @@ impl Fleet {
                     at: first.setup.at.clone(),
                     secret: first.setup.secret.clone(),
                     trust: first.setup.trust.clone(),
-                    client_id: format!("labloop-{}-{seed:x}", first.setup.name),
+                    client_id: client_id(&first.setup, dialer, seed),
+                    unit: Arc::clone(&first.unit),
                     dialer: dialer.clone(),
                     clock: clock.clone(),
                     requests: inlet,
@@ -301,6 +345,15 @@ impl Fleet {
         Ok(())
     }
 
+    /// A person says that an instrument may be used although another unit answers, or another client
+    /// had taken it over; its identity now, if it tells one.
+    pub fn accept(&self, instrument: &str) -> Result<Option<String>, SendError> {
+        let handle = self.handle(instrument)?;
+        let identity = handle.unit.accept();
+        handle.urgent.wake();
+        Ok(identity)
+    }
+
     /// How long, in wall time, other work on its line can keep the safe state of each instrument
     /// from the wire at most.
     pub fn stop_latencies(&self) -> BTreeMap<String, Duration> {
@@ -310,6 +363,11 @@ impl Fleet {
     /// The emergency stop of all its instruments.
     pub fn emergency(&self) -> EmergencyStop {
         EmergencyStop(Arc::clone(&self.gate))
+    }
+
+    /// The pulse of whoever watches over it.
+    pub fn health(&self) -> Health {
+        Health(Arc::clone(&self.gate))
     }
 
     /// The right to speak to its instruments.
@@ -342,6 +400,33 @@ impl Fleet {
             // A task that panicked has nothing left to end.
             let _ = task.await;
         }
+    }
+}
+
+/// Takes the line of an instrument on this machine; lines that its fleet has are not taken twice.
+fn claimed(
+    setup: &InstrumentSetup,
+    dialer: &Dialer,
+    locks: &mut BTreeMap<String, Arc<LineLock>>,
+) -> Result<Option<Arc<LineLock>>, String> {
+    let Some(key) = line_key(&setup.at) else { return Ok(None) };
+    if let Some(lock) = locks.get(&key) {
+        return Ok(Some(Arc::clone(lock)));
+    }
+    let lock = dialer.claim(&setup.at).map_err(|error| error.to_string())?.map(Arc::new);
+    if let Some(lock) = &lock {
+        locks.insert(key, Arc::clone(lock));
+    }
+    Ok(lock)
+}
+
+/// Who we are to a broker. For a real instrument that depends on the instrument alone: a second
+/// engine that wants it, on whatever machine, takes the first one's session over, and both know.
+/// 23 characters, which every broker takes.
+fn client_id(setup: &InstrumentSetup, dialer: &Dialer, seed: u64) -> String {
+    match line_key(&setup.at).filter(|_| !dialer.is_elsewhere(&setup.at)) {
+        Some(key) => format!("labloop-{}", key_hash(&key)),
+        None => format!("labloop-{}-{seed:x}", setup.name),
     }
 }
 

@@ -31,6 +31,10 @@ const LONGEST_RETRY: Duration = Duration::from_secs(10);
 /// slow line with many instruments it may still be at it, and asking twice is one more safe state.
 const UNANSWERED: Duration = Duration::from_secs(60);
 
+/// A command of an engine that was not heard of for so long stays here: its process was stopped, or
+/// its disk is stuck, and its lease may be another's. A disk that syncs slowly takes a few seconds.
+const LEASE_OLD: Duration = Duration::from_secs(10);
+
 /// Who pressed the emergency stop, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pressed {
@@ -67,6 +71,15 @@ struct Effort {
     backoff: Backoff,
 }
 
+/// An instrument whose safe state the stop sends.
+#[derive(Debug)]
+struct Member {
+    instrument: String,
+    line: Arc<Urgent>,
+    /// Longest pause between two tries.
+    longest: Duration,
+}
+
 /// Keeps commands from the wire.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -78,12 +91,17 @@ pub(super) struct Gate {
     presses: AtomicU64,
     pressed: watch::Sender<Option<Pressed>>,
     efforts: Mutex<BTreeMap<String, Effort>>,
-    lines: Mutex<Vec<(String, Arc<Urgent>)>>,
+    lines: Mutex<Vec<Member>>,
     /// Wakes [`insist`].
     wake: Notify,
     /// Closed for another reason.
     closed: Mutex<Option<String>>,
     lapsed: OnceLock<String>,
+    /// Somebody promised to beat.
+    watched: AtomicBool,
+    /// When it beat last, in nanoseconds since `born`.
+    beat: AtomicU64,
+    born: Instant,
     /// Fencing epoch of the engine whose commands pass; 0 until one is set.
     epoch: AtomicU64,
 }
@@ -105,13 +123,46 @@ impl Gate {
             wake: Notify::new(),
             closed: Mutex::default(),
             lapsed: OnceLock::new(),
+            watched: AtomicBool::new(false),
+            beat: AtomicU64::new(0),
+            born: Instant::now(),
             epoch: AtomicU64::new(0),
         }
     }
 
-    /// An instrument whose safe state the emergency stop sends.
-    pub fn add(&self, instrument: String, line: Arc<Urgent>) {
-        locked(&self.lines).push((instrument, line));
+    /// An instrument whose safe state the emergency stop sends. `watchdog`: it stops by itself after
+    /// so long without a message, of whatever kind.
+    // SAFETY(lab): where the device hears but does not obey, its own watchdog is the next to act,
+    // and every try puts it off: the tries come to lie farther apart than it waits. (A pause is
+    // between half and all of its span.)
+    pub fn add(&self, instrument: String, line: Arc<Urgent>, watchdog: Option<Duration>) {
+        let longest = watchdog.map_or(LONGEST_RETRY, |wait| LONGEST_RETRY.max(wait * 5 / 2));
+        locked(&self.lines).push(Member { instrument, line, longest });
+    }
+
+    /// Whether a device that stops by itself may be told that all is well: while the engine that is
+    /// to watch over it is at work, was heard of no longer than `within` ago, and, after an emergency
+    /// stop, only once it is safe.
+    pub fn may_feed(&self, instrument: &str, within: Duration) -> bool {
+        if self.lapsed.get().is_some() {
+            return false;
+        }
+        if self.stopped.load(Ordering::SeqCst) {
+            let efforts = locked(&self.efforts);
+            if efforts.get(instrument).is_none_or(|effort| effort.state != Stopped::Confirmed) {
+                return false;
+            }
+        }
+        self.silent_for() <= within
+    }
+
+    /// How long ago the engine that promised to beat was heard of.
+    fn silent_for(&self) -> Duration {
+        if !self.watched.load(Ordering::SeqCst) {
+            return Duration::ZERO;
+        }
+        let beat = Duration::from_nanos(self.beat.load(Ordering::SeqCst));
+        self.born.elapsed().saturating_sub(beat)
     }
 
     pub fn close(&self, reason: &str) {
@@ -132,6 +183,14 @@ impl Gate {
             return Err(format!(
                 "the gate is closed: {} pressed the emergency stop; it opens when a person clears it",
                 by.as_deref().unwrap_or("somebody")
+            ));
+        }
+        let silent = self.silent_for();
+        if silent > LEASE_OLD {
+            return Err(format!(
+                "the gate is closed: the engine was not heard of for {:.0} s, and somebody else may \
+                 have its instruments by now",
+                silent.as_secs_f64()
             ));
         }
         if let Some(reason) = &*locked(&self.closed) {
@@ -191,9 +250,9 @@ impl Gate {
         }
         let next = efforts.values().filter_map(|effort| effort.again_at).min();
         drop(efforts);
-        for (instrument, line) in &*locked(&self.lines) {
-            if due.contains(instrument) {
-                line.safe_state(instrument);
+        for member in &*locked(&self.lines) {
+            if due.contains(&member.instrument) {
+                member.line.safe_state(&member.instrument);
             }
         }
         next
@@ -249,17 +308,17 @@ impl EmergencyStop {
         let lines = locked(&gate.lines);
         {
             let mut efforts = locked(&gate.efforts);
-            for (seed, (instrument, _)) in lines.iter().enumerate() {
+            for (seed, member) in lines.iter().enumerate() {
                 let effort = Effort {
                     state: Stopped::Pending,
                     again_at: Some(Instant::now() + UNANSWERED),
-                    backoff: Backoff::up_to(LONGEST_RETRY, seed as u64),
+                    backoff: Backoff::up_to(member.longest, seed as u64),
                 };
-                efforts.insert(instrument.clone(), effort);
+                efforts.insert(member.instrument.clone(), effort);
             }
         }
-        for (instrument, line) in &*lines {
-            line.safe_state(instrument);
+        for member in &*lines {
+            member.line.safe_state(&member.instrument);
         }
         drop(lines);
         gate.pressed.send_modify(|pressed| {
@@ -331,14 +390,40 @@ impl Lease {
     pub fn lapse(&self, why: &str) {
         // The first reason stays.
         let _ = self.0.lapsed.set(why.to_owned());
-        for (_, line) in &*locked(&self.0.lines) {
-            line.lapse();
+        for member in &*locked(&self.0.lines) {
+            member.line.lapse();
         }
     }
 
     /// Why it has lapsed, if it has.
     pub fn lapsed(&self) -> Option<String> {
         self.0.lapsed.get().map(|why| lapsed_text(why))
+    }
+}
+
+/// The pulse of the engine that watches over a fleet; cheap to clone, and works from any thread.
+///
+/// Devices that stop by themselves when nobody talks to them are kept from that only while it beats:
+/// a driver that goes on by itself must not make an engine look alive that is stuck.
+#[derive(Debug, Clone)]
+pub struct Health(pub(super) Arc<Gate>);
+
+impl Health {
+    /// The pulse for nobody.
+    pub fn detached(clock: Clock) -> Health {
+        Health(Arc::new(Gate::new(clock)))
+    }
+
+    /// All is well now. From the first beat on it is counted upon.
+    pub fn beat(&self) {
+        let since = self.0.born.elapsed();
+        self.0.beat.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.0.watched.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody watches over the fleet any more, on purpose.
+    pub fn rest(&self) {
+        self.0.watched.store(false, Ordering::SeqCst);
     }
 }
 

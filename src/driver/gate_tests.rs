@@ -4,7 +4,7 @@ use crate::wire::Tick;
 fn gate() -> (EmergencyStop, Arc<Urgent>) {
     let stop = EmergencyStop::detached(Clock::virtual_time(Tick(0)));
     let line: Arc<Urgent> = Arc::default();
-    stop.0.add("pump".into(), Arc::clone(&line));
+    stop.0.add("pump".into(), Arc::clone(&line), None);
     stop.0.set_epoch(4);
     (stop, line)
 }
@@ -58,6 +58,62 @@ async fn a_driver_that_never_says_how_it_went_is_asked_anew() {
     tokio::time::sleep(UNANSWERED + Duration::from_secs(1)).await;
     assert_eq!(line.take().safe, ["pump"]);
     assert_eq!(stop.not_confirmed()["pump"], "no answer yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_fed_only_while_the_engine_beats_and_after_a_stop_once_it_is_safe() {
+    let (stop, line) = gate();
+    let health = Health(Arc::clone(&stop.0));
+    let within = Duration::from_millis(500);
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(stop.0.may_feed("pump", within), "nobody promised to beat");
+    health.beat();
+    assert!(stop.0.may_feed("pump", within));
+    tokio::time::sleep(Duration::from_millis(501)).await;
+    assert!(!stop.0.may_feed("pump", within), "the engine is stuck");
+    health.beat();
+    stop.press("ada");
+    assert!(!stop.0.may_feed("pump", within), "it is not known to be safe");
+    stop.0.reported("pump", false, "refused");
+    assert!(!stop.0.may_feed("pump", within), "its own watchdog is the next to act");
+    line.take();
+    stop.0.reported("pump", true, "confirmed");
+    assert!(stop.0.may_feed("pump", within));
+    Lease(Arc::clone(&stop.0)).lapse("taken");
+    assert!(!stop.0.may_feed("pump", within));
+}
+
+#[tokio::test(start_paused = true)]
+async fn row_22_what_an_engine_sent_before_it_was_stopped_does_not_pass_when_it_wakes_up() {
+    let (stop, _) = gate();
+    let health = Health(Arc::clone(&stop.0));
+    health.beat();
+    tokio::time::sleep(LEASE_OLD).await;
+    stop.0.check(4).unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(stop.0.check(4).unwrap_err().contains("was not heard of for 10 s"));
+    health.beat();
+    stop.0.check(4).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn tries_come_to_lie_farther_apart_than_a_watchdog_waits() {
+    let stop = EmergencyStop::detached(Clock::virtual_time(Tick(0)));
+    let (line, watchdog) = (Arc::<Urgent>::default(), Duration::from_secs(30));
+    stop.0.add("pump".into(), Arc::clone(&line), Some(watchdog));
+    tokio::spawn(insist(Arc::clone(&stop.0)));
+    stop.press("ada");
+    let mut last = Instant::now();
+    let mut longest = Duration::ZERO;
+    for _ in 0..30 {
+        while line.take().safe.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+        stop.0.reported("pump", false, "refused");
+    }
+    assert!(longest > watchdog, "{longest:?}");
 }
 
 #[test]

@@ -159,8 +159,13 @@ async fn over_line(
     line.open().await.map_err(|error| error.to_string())?;
     let (state, _ready) = tokio::sync::watch::channel(Readiness::Up);
     let lamp = Lamp::new(setup.name.clone(), state);
-    let mut session =
-        Session::new(Arc::clone(plan), lamp, &clock, crate::wire::Backoff::of_line(0));
+    let mut session = Session::new(
+        Arc::clone(plan),
+        lamp,
+        Arc::default(),
+        &clock,
+        crate::wire::Backoff::of_line(0),
+    );
     session.assume_up();
     let mut world = World { line: &mut line, outbox: &mut outbox, gate: &gate };
     match &example.of {

@@ -11,6 +11,7 @@ use super::gate::Gate;
 use super::text::Fault;
 use super::types::{Command, FailureKind, Notice, Outcome, Sent};
 use crate::expr::Value;
+use crate::wire::LineLock;
 
 /// Requests waiting for one line.
 pub(super) const QUEUE: usize = 128;
@@ -54,6 +55,8 @@ pub(super) struct Urgent {
     notify: Notify,
     /// The line is no longer ours.
     lapsed: AtomicBool,
+    /// Keeps others on this machine from the line.
+    lock: Mutex<Option<Arc<LineLock>>>,
 }
 
 /// What is pending.
@@ -91,6 +94,21 @@ impl Urgent {
 
     pub fn shutdown(&self) {
         self.change(|pending| pending.shutdown = true);
+    }
+
+    /// Keeps the lock on the line for as long as it is driven.
+    pub fn keep(&self, lock: Arc<LineLock>) {
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+    }
+
+    /// Gives the lock on the line back: it is closed.
+    pub fn release(&self) {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// Has the line look at everything anew.
+    pub fn wake(&self) {
+        self.notify.notify_one();
     }
 
     /// Nothing may be sent on the line any more.
@@ -272,6 +290,7 @@ pub(super) async fn refuse_for_good(
     mut outbox: Outbox,
     gate: &Gate,
 ) {
+    urgent.release();
     let why = gate.check(gate.epoch()).err().unwrap_or_default();
     loop {
         outbox.flush();

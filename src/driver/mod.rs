@@ -39,10 +39,12 @@ mod template;
 mod text;
 mod topics;
 mod types;
+mod unit;
 mod values;
 
 pub use fleet::Fleet;
-pub use gate::{EmergencyStop, Lease, Pressed, Stopped};
+pub use gate::{EmergencyStop, Health, Lease, Pressed, Stopped};
+pub use plan::HOLD_STATE;
 pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
     Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,

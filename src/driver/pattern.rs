@@ -107,6 +107,15 @@ pub(super) enum Raw {
     Text(String),
 }
 
+impl std::fmt::Display for Raw {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Raw::Number(number) => write!(f, "{number}"),
+            Raw::Text(text) => f.write_str(text.trim()),
+        }
+    }
+}
+
 impl Pattern {
     /// Compiles a pattern.
     pub fn parse(source: &str) -> Result<Pattern, String> {

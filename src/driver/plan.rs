@@ -252,6 +252,9 @@ pub(super) enum DonePlan {
     After(Expr),
 }
 
+/// What the hold state of a definition is called where actions are; no action can have that name.
+pub const HOLD_STATE: &str = "hold state";
+
 impl Plan {
     /// Compiles a setup. The error lists everything that is wrong with it.
     pub fn new(setup: &InstrumentSetup) -> Result<Plan, Vec<String>> {

@@ -10,6 +10,7 @@
 //! safe states, get their turn.
 
 mod act;
+mod feed;
 mod safe;
 mod watch;
 
@@ -26,15 +27,14 @@ use self::watch::Poll;
 use super::exchange::{Line, Trace};
 use super::gate::Gate;
 use super::line::{Lamp, Outbox};
-use super::plan::{ActionPlan, Plan};
-use super::scope::Scope;
+use super::plan::{ActionPlan, Op, Plan};
 use super::talk::Talk;
 use super::text::Fault;
 use super::types::{FailureKind, Notice, Sent};
+use super::unit::{Met, Unit};
 use super::values;
 use crate::expr::Value;
 use crate::spec::instrument::StatusClass;
-use crate::units::{Dimension, Quantity};
 use crate::wire::{Backoff, Clock, Tick};
 
 /// Rounds of identify and on_connect that an alarm or a restart may cost.
@@ -55,6 +55,7 @@ pub(super) struct Session {
     pub plan: Arc<Plan>,
     actions: BTreeMap<String, Arc<ActionPlan>>,
     pub lamp: Lamp,
+    unit: Arc<Unit>,
     backoff: Backoff,
     up: bool,
     /// When to prepare it again.
@@ -76,7 +77,13 @@ pub(super) struct World<'a> {
 }
 
 impl Session {
-    pub fn new(plan: Arc<Plan>, lamp: Lamp, clock: &Clock, backoff: Backoff) -> Session {
+    pub fn new(
+        plan: Arc<Plan>,
+        lamp: Lamp,
+        unit: Arc<Unit>,
+        clock: &Clock,
+        backoff: Backoff,
+    ) -> Session {
         let now = clock.now();
         let polls = Poll::all(&plan, now);
         let actions =
@@ -85,6 +92,7 @@ impl Session {
             plan,
             actions,
             lamp,
+            unit,
             backoff,
             up: false,
             retry_at: Instant::now(),
@@ -130,12 +138,6 @@ impl Session {
         self.retry_at
     }
 
-    /// When the device must hear from us, if it watches the line.
-    pub fn feed_at(&self) -> Option<Instant> {
-        let beat = self.plan.heartbeat.as_ref().filter(|_| self.up)?;
-        Some(self.last_fed + beat.period / 3)
-    }
-
     pub fn is_active(&self, attempt: &str) -> bool {
         self.active.as_ref().is_some_and(|active| active.attempt == attempt)
     }
@@ -156,27 +158,10 @@ impl Session {
 
     /// Identify, prepare, arm the heartbeat.
     pub async fn prepare(&mut self, world: &mut World<'_>) {
-        let scope = self.heartbeat_scope();
         for _ in 0..MOST_PREPARATIONS {
             let mut trace = Trace::default();
-            let mut fault = None;
-            let plan = Arc::clone(&self.plan);
-            let beat = plan.heartbeat.as_ref();
-            let arm = beat.map(|beat| beat.arm.as_slice()).unwrap_or_default();
-            for op in plan.identify.iter().chain(&plan.on_connect).chain(arm) {
-                // SAFETY(lab): a safe state of another instrument comes first; this one is prepared
-                // from the beginning afterwards.
-                if world.line.is_wanted() {
-                    return;
-                }
-                let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
-                if let Err(found) = talk.run(op, &scope).await {
-                    fault = Some(found);
-                    break;
-                }
-            }
-            match fault {
-                None => {
+            let fault = match self.introduce(world, &mut trace).await {
+                Ok(true) => {
                     self.up = true;
                     self.backoff.reset();
                     let now = world.line.clock.now();
@@ -188,24 +173,69 @@ impl Session {
                     self.heard(&mut trace, world);
                     return;
                 }
-                // Tried again at the next turn.
-                Some(fault) if fault.yields => return,
-                Some(fault) if fault.kind == FailureKind::Alarm => {
-                    // The alarm is cleared by being read; what it replaced is asked again.
-                    let now = world.line.clock.now();
-                    self.heed(&fault, now, world.outbox);
-                    if fault.broken || !world.line.is_open() {
-                        self.went_down(&fault.message, world.outbox);
-                        return;
-                    }
-                }
-                Some(fault) => {
-                    self.went_down(&fault.message, world.outbox);
-                    return;
-                }
+                // Tried again at another turn.
+                Ok(false) => return,
+                Err(fault) if fault.yields => return,
+                Err(fault) => fault,
+            };
+            if fault.kind != FailureKind::Alarm {
+                self.went_down(&fault.message, world.outbox);
+                return;
+            }
+            // The alarm is cleared by being read; what it replaced is asked again.
+            let now = world.line.clock.now();
+            self.heed(&fault, now, world.outbox);
+            if fault.broken || !world.line.is_open() {
+                self.went_down(&fault.message, world.outbox);
+                return;
             }
         }
         self.went_down("its alarm does not clear", world.outbox);
+    }
+
+    /// Asks who it is and tells it how we speak; `false` when it is not spoken to now.
+    async fn introduce(&mut self, world: &mut World<'_>, trace: &mut Trace) -> Result<bool, Fault> {
+        let scope = self.heartbeat_scope();
+        let plan = Arc::clone(&self.plan);
+        let mut identity = Vec::new();
+        for op in &plan.identify {
+            // SAFETY(lab): a safe state of another instrument comes first; this one is prepared
+            // from the beginning afterwards.
+            if world.line.is_wanted() {
+                return Ok(false);
+            }
+            let mut talk = Talk { plan: &plan, line: world.line, trace };
+            let heard = talk.run(op, &scope).await?;
+            // Registers may hold anything, also what changes; a `{value}` of a text is meant.
+            if let (Op::Text { .. }, Some(raw)) = (op, heard.raw) {
+                identity.push(raw.to_string());
+            }
+        }
+        // SAFETY(lab): before the first message that may have an effect.
+        match self.unit.meet(&identity.join("; ")) {
+            Met::Same => {}
+            Met::First => {
+                let (instrument, identity) = (plan.name.clone(), identity.join("; "));
+                world.outbox.put(Notice::Identified { instrument, identity });
+            }
+            Met::Stranger { why, news } => {
+                if news {
+                    let (instrument, detail) = (plan.name.clone(), why.clone());
+                    world.outbox.put(Notice::NotOurs { instrument, detail });
+                }
+                self.went_down(&why, world.outbox);
+                return Ok(false);
+            }
+        }
+        let arm = plan.heartbeat.as_ref().map(|beat| beat.arm.as_slice()).unwrap_or_default();
+        for op in plan.on_connect.iter().chain(arm) {
+            if world.line.is_wanted() {
+                return Ok(false);
+            }
+            let mut talk = Talk { plan: &plan, line: world.line, trace };
+            talk.run(op, &scope).await?;
+        }
+        Ok(true)
     }
 
     fn tell_rebooted(&self, detail: String, outbox: &mut Outbox) {
@@ -265,14 +295,6 @@ impl Session {
         self.heed(fault, now, world.outbox);
     }
 
-    /// The device took notice of a message, which is enough for most watchdogs.
-    fn listened(&mut self) {
-        let own = self.plan.heartbeat.as_ref().is_some_and(|beat| !beat.feed.is_empty());
-        if !own {
-            self.last_fed = Instant::now();
-        }
-    }
-
     fn heard(&mut self, trace: &mut Trace, world: &mut World<'_>) {
         self.misses = 0;
         self.listened();
@@ -297,49 +319,6 @@ impl Session {
             value: Value::text(values::status_word(status)),
             at: now,
         });
-    }
-
-    /// Lets the device hear from us. One that fails is made up for by the next: there are three in
-    /// a period.
-    pub async fn feed(&mut self, world: &mut World<'_>) {
-        self.last_fed = Instant::now();
-        let plan = Arc::clone(&self.plan);
-        let scope = self.heartbeat_scope();
-        let mut trace = Trace::default();
-        let own = plan.heartbeat.as_ref().map(|beat| beat.feed.as_slice()).unwrap_or_default();
-        let any = plan.identify.get(..1).unwrap_or_default();
-        for op in if own.is_empty() { any } else { own } {
-            let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
-            if let Err(fault) = talk.run(op, &scope).await {
-                self.heed(&fault, world.line.clock.now(), world.outbox);
-                return;
-            }
-        }
-    }
-
-    /// What the messages of a heartbeat may name.
-    fn heartbeat_scope(&self) -> Scope {
-        let mut scope = self.plan.scope();
-        if let Some(beat) = &self.plan.heartbeat {
-            let period = Quantity::new(beat.period.as_secs_f64(), Dimension::TIME);
-            scope.args.insert("period".to_owned(), Value::Quantity(period));
-        }
-        scope
-    }
-
-    /// Ends on purpose: the device need not miss us.
-    pub async fn farewell(&mut self, world: &mut World<'_>) {
-        self.abandon(FailureKind::Link, "the driver was shut down", world.outbox);
-        let plan = Arc::clone(&self.plan);
-        let (Some(beat), true) = (&plan.heartbeat, self.up) else { return };
-        let scope = plan.scope();
-        let mut trace = Trace::default();
-        for op in &beat.disarm {
-            let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
-            if talk.run(op, &scope).await.is_err() {
-                return;
-            }
-        }
     }
 }
 

@@ -31,11 +31,15 @@ use super::plan::{MqttPlan, Plan};
 use super::scope::Scope;
 use super::sparkplug::Node;
 use super::text::Fault;
-use super::types::{FailureKind, Secret, Sent};
+use super::types::{FailureKind, Notice, Secret, Sent};
+use super::unit::Unit;
 use crate::expr::Value;
 use crate::wire::mqtt::{Event, Login, Message, Options, Session};
 use crate::wire::printable::printable;
 use crate::wire::{Address, Backoff, Clock, Dialer, Tick, Trust};
+
+/// An instrument that is not ours is left alone for so long, unless a person accepts it.
+const FOR_LONG: Duration = Duration::from_secs(3_600);
 
 pub(super) struct Topics {
     pub plan: Arc<Plan>,
@@ -52,6 +56,7 @@ pub(super) struct Topics {
     pub gate: Arc<Gate>,
     pub backoff: Backoff,
     pub lamp: Lamp,
+    pub unit: Arc<Unit>,
     pub state: State,
 }
 
@@ -117,8 +122,9 @@ impl Topics {
             for attempt in pending.cancelled {
                 self.cancel(&attempt).await;
             }
+            let ours = self.unit.strange().is_none();
             if self.state.session.is_none() {
-                if connect_at <= Instant::now() {
+                if ours && connect_at <= Instant::now() {
                     let connected = self.connect().await;
                     // Also after a success: a broker may accept and hang up at once.
                     let pause = match &connected {
@@ -137,7 +143,7 @@ impl Topics {
             } else {
                 self.work();
             }
-            self.rest(connect_at).await;
+            self.rest(if ours { connect_at } else { Instant::now() + FOR_LONG }).await;
         }
         self.abandon(FailureKind::Link, "the driver was shut down");
         self.end_reads("the driver was shut down");
@@ -152,6 +158,7 @@ impl Topics {
         if let Some(session) = self.state.session.take() {
             session.close().await;
         }
+        self.urgent.release();
         self.outbox.finish().await;
     }
 
@@ -206,7 +213,18 @@ impl Topics {
 
     fn lost(&mut self, error: &io::Error) {
         let session = self.state.session.take();
-        let why = error.to_string();
+        let mut why = error.to_string();
+        if error.kind() == io::ErrorKind::ResourceBusy {
+            // SAFETY(lab): taking it back would take it from whoever has it now, who would take it
+            // back: two hands on one instrument, in turns.
+            why =
+                "another client has taken its session at the broker over: another labloop drives \
+                   it; end that one, then accept the instrument here"
+                    .to_owned();
+            self.unit.taken_over(&why);
+            let (instrument, detail) = (self.plan.name.clone(), why.clone());
+            self.outbox.put(Notice::NotOurs { instrument, detail });
+        }
         if let Some(active) = self.state.active.take() {
             self.owe(active.flight.as_ref());
             let left = |flight: &Flight| {

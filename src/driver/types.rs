@@ -194,6 +194,21 @@ pub enum Notice {
         /// How it showed.
         detail: String,
     },
+    /// The first unit that was ever there said who it is; after a reconnect the same must answer.
+    Identified {
+        /// Instrument of the lab.
+        instrument: String,
+        /// What it answered.
+        identity: String,
+    },
+    /// Another unit answers than before, or another client has taken the instrument's session over:
+    /// nothing but its safe state is sent to it until a person accepts it.
+    NotOurs {
+        /// Instrument of the lab.
+        instrument: String,
+        /// What was seen, and what to do.
+        detail: String,
+    },
     /// The instrument reports an alarm of its own.
     Alarm {
         /// Instrument of the lab.

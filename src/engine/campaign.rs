@@ -199,17 +199,17 @@ impl Campaign {
                 self.bundle.clone_from(bundle);
                 self.seed = *seed;
             }
-            CampaignRecord::Resumed { by, .. } => {
+            CampaignRecord::Resumed { .. } => {
                 // What a person paused or was stopping, an engine that comes back leaves so.
-                if by.is_some() || self.ended.is_some() {
+                if self.ended.is_some() {
                     self.wanted = Wanted::Run;
-                    self.wanted_by = by.clone().unwrap_or_default();
+                    self.wanted_by.clear();
                 }
                 self.ended = None;
                 self.proposing = false;
                 self.forgiven = self.concluded();
             }
-            CampaignRecord::Commanded { command, by, .. } => {
+            CampaignRecord::Told { command, by, .. } => {
                 self.wanted = Wanted::after(*command);
                 self.wanted_by.clone_from(by);
             }
@@ -368,7 +368,12 @@ impl Campaign {
         let by = cause.split_once(" by ").map_or(cause, |(_, by)| by).to_owned();
         let run = Some(run.to_owned());
         let reason = String::new();
-        (!told).then_some(CampaignRecord::Commanded { command, by, reason, run })
+        (!told).then_some(CampaignRecord::Told { command, by, reason, run })
+    }
+
+    /// Who told it to do anything but go on, if anybody did.
+    pub fn told_by(&self) -> Option<&str> {
+        (self.wanted != Wanted::Run).then_some(self.wanted_by.as_str())
     }
 
     /// Experiments that failed.

@@ -11,7 +11,7 @@ use crate::engine::shell::Control;
 use crate::engine::shell::control::{Outcome, Reply};
 
 /// An engine that is well answers within one commit; one on a slow disk within this.
-const REPLY_WITHIN: Duration = Duration::from_secs(20);
+const REPLY_WITHIN: Duration = Duration::from_secs(10);
 /// Longest line of an engine: the state of a large lab.
 const ANSWER_MAX: u64 = 16 * 1024 * 1024;
 /// An outcome may come this long after the time that was asked for.

@@ -150,7 +150,8 @@ async fn attend(stream: UnixStream, handle: Handle, mut closed: watch::Receiver<
             }
         };
         let reply = asked.reply().await;
-        let waits = !wait.is_zero() && matches!(reply, Reply::Commanded { .. } | Reply::Pressed);
+        let waits = !wait.is_zero()
+            && matches!(reply, Reply::Commanded { .. } | Reply::Pressed | Reply::Calling { .. });
         if tell(&mut write, Say::Reply(reply)).await.is_err() {
             return;
         }

@@ -69,6 +69,8 @@ pub struct Instrument {
     pub actions: Vec<Action>,
     /// Leaves it harmless; `None` = not given.
     pub safe_state: Option<SafeState>,
+    /// What holding a run leads to; empty: it stays as it is; `None` = not given.
+    pub hold_state: Option<SafeState>,
     /// The device stops by itself if nobody talks to it.
     pub heartbeat: Option<Heartbeat>,
     /// Conditions a person must know of.

@@ -95,6 +95,13 @@ pub enum JournalError {
         /// Cause.
         source: FilesError,
     },
+    /// An earlier write has failed.
+    #[error(
+        "nothing is written to the journal {path} any more: an earlier write failed. Look at the disk, \
+         then start again",
+        path = .0.display()
+    )]
+    Latched(PathBuf),
     /// A body is too large for an entry.
     #[error(
         "a journal entry of {0} bytes is larger than the limit of {max}",

@@ -46,6 +46,8 @@ pub struct Journal {
     files: Files,
     seq: u64,
     head: [u8; 32],
+    /// A write has failed.
+    failed: bool,
     /// Fencing number, once the lease was taken.
     epoch: Option<u64>,
 }
@@ -58,6 +60,8 @@ impl Journal {
         let fail = |source| database(&path, source);
         let mut connection = Connection::open(&path).map_err(fail)?;
         connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
+        // An opening that fails is not to end with a checkpoint of what it could not sync.
+        checkpoint_on_close(&connection, false);
         // SQLite falls back to reading where it may not write.
         if connection.is_readonly("main").map_err(fail)? {
             let why = "the file is write-protected".to_owned();
@@ -75,7 +79,9 @@ impl Journal {
             ))
             .map_err(fail)?;
         schema::bring_up(&mut connection).map_err(|error| schema_error(&path, error))?;
-        Journal::with_head(connection, path, Files::new(folder, durability))
+        let journal = Journal::with_head(connection, path, Files::new(folder, durability))?;
+        checkpoint_on_close(&journal.connection, true);
+        Ok(journal)
     }
 
     /// Opens the journal for reading only, also while an engine writes.
@@ -104,7 +110,7 @@ impl Journal {
         files: Files,
     ) -> Result<Journal, JournalError> {
         let (seq, head) = tail(&connection, &path)?;
-        Ok(Journal { connection, path, files, seq, head, epoch: None })
+        Ok(Journal { connection, path, files, seq, head, epoch: None, failed: false })
     }
 
     /// Takes the state folder over: raises the fencing number and notes `first`, what the new
@@ -120,6 +126,8 @@ impl Journal {
         at_least: u64,
         first: impl FnOnce(u64) -> Result<(Vec<Entry>, Vec<Document>), E>,
     ) -> Result<u64, E> {
+        // One that fails is not to be followed by another sync on closing.
+        checkpoint_on_close(&self.connection, false);
         let path = &self.path;
         let fail = |source| database(path, source);
         let transaction = self
@@ -137,6 +145,7 @@ impl Journal {
         let (entries, documents) = first(epoch)?;
         let (seq, head) = insert(&transaction, path, (seq, head), &entries, &documents)?;
         transaction.commit().map_err(fail)?;
+        checkpoint_on_close(&self.connection, true);
         (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));
         Ok(epoch)
     }
@@ -176,6 +185,17 @@ impl Journal {
         if entries.is_empty() && documents.is_empty() {
             return Ok(());
         }
+        self.latched()?;
+        let result = self.append_once(entries, documents);
+        self.latch(&result);
+        result
+    }
+
+    fn append_once(
+        &mut self,
+        entries: &[Entry],
+        documents: &[Document],
+    ) -> Result<(), JournalError> {
         let path = &self.path;
         let fail = |source| database(path, source);
         let transaction = self
@@ -189,6 +209,23 @@ impl Journal {
         transaction.commit().map_err(fail)?;
         (self.seq, self.head) = (seq, head);
         Ok(())
+    }
+
+    /// After a write that failed nothing is written any more: the disk may have dropped pages and
+    /// would say that the next sync went well. Not even on closing, where SQLite would copy the log
+    /// into the file and sync both.
+    fn latch(&mut self, result: &Result<(), JournalError>) {
+        if matches!(result, Err(JournalError::Database { .. })) {
+            self.failed = true;
+            checkpoint_on_close(&self.connection, false);
+        }
+    }
+
+    fn latched(&self) -> Result<(), JournalError> {
+        match self.failed {
+            true => Err(JournalError::Latched(self.path.clone())),
+            false => Ok(()),
+        }
     }
 
     /// Number of entries.
@@ -328,6 +365,14 @@ fn schema_error(path: &Path, error: SchemaError) -> JournalError {
         SchemaError::Database(source) => database(path, source),
         SchemaError::Newer(found) => JournalError::Newer { path: path.to_owned(), found },
         SchemaError::Damaged(what) => JournalError::Damaged { path: path.to_owned(), what },
+    }
+}
+
+/// Whether closing the connection copies the log into the file, which syncs both.
+fn checkpoint_on_close(connection: &Connection, wanted: bool) {
+    let setting = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    if let Err(error) = connection.set_db_config(setting, !wanted) {
+        tracing::warn!(%error, "the journal may be synced once more on closing");
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_serial::{SerialPort, SerialPortBuilderExt, SerialStream};
 
 use super::address::{Address, Endpoint};
+use super::claim::{self, ClaimError, LineLock};
 use super::trust::Trust;
 
 /// How long a name may take to become an address, in wall time: a resolver that asks a dead server
@@ -119,6 +120,8 @@ type Pipes = dyn Fn(&str) -> io::Result<DuplexStream> + Send + Sync;
 #[derive(Clone)]
 pub struct Dialer {
     kind: Kind,
+    /// Who holds the lines that are claimed, for people.
+    holder: Arc<str>,
 }
 
 #[derive(Clone)]
@@ -139,7 +142,7 @@ impl std::fmt::Debug for Dialer {
 impl Dialer {
     /// Ports and sockets of this machine, at the addresses as written.
     pub fn real() -> Dialer {
-        Dialer { kind: Kind::Real { redirect: Arc::default() } }
+        Dialer { kind: Kind::Real { redirect: Arc::default() }, holder: Arc::from("") }
     }
 
     /// Ports and sockets, but whoever asks for a key of `map` gets what stands at its value:
@@ -152,14 +155,25 @@ impl Dialer {
         for (from, to) in map {
             redirect.insert(Address::parse(from)?.line(), Address::parse(to)?);
         }
-        Ok(Dialer { kind: Kind::Real { redirect: Arc::new(redirect) } })
+        Ok(Dialer { kind: Kind::Real { redirect: Arc::new(redirect) }, holder: Arc::from("") })
     }
 
     /// In-memory pipes made by a function of the lab address as written.
     pub fn memory(
         open: impl Fn(&str) -> io::Result<DuplexStream> + Send + Sync + 'static,
     ) -> Dialer {
-        Dialer { kind: Kind::Memory(Arc::new(open)) }
+        Dialer { kind: Kind::Memory(Arc::new(open)), holder: Arc::from("") }
+    }
+
+    /// Names who claims lines, for whoever is refused one: the state folder, say.
+    pub fn held_by(self, holder: &str) -> Dialer {
+        Dialer { holder: Arc::from(holder), ..self }
+    }
+
+    /// Takes a line for oneself on this machine. `None` where there is nothing to take: a simulator
+    /// in the place of an instrument has whoever started it.
+    pub fn claim(&self, at: &Address) -> Result<Option<LineLock>, ClaimError> {
+        if self.is_elsewhere(at) { Ok(None) } else { claim::claim(at, &self.holder) }
     }
 
     /// Whether something else takes the place of what stands at an address.

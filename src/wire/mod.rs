@@ -4,6 +4,7 @@
 //! sends the same bytes twice by itself.
 pub mod address;
 pub mod backoff;
+pub mod claim;
 pub mod clock;
 pub mod dialer;
 pub mod modbus;
@@ -22,6 +23,7 @@ pub mod trust;
 
 pub use address::{Address, AddressError, Endpoint};
 pub use backoff::Backoff;
+pub use claim::{ClaimError, LineLock};
 pub use clock::{Clock, Tick};
 pub use dialer::{Dialer, Parity, Port, SerialSettings};
 pub use pause::Pause;

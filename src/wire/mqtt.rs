@@ -29,6 +29,10 @@ const LARGEST_BACKLOG: usize = 1 << 20;
 /// Most messages that wait to be looked at; only the answer to a subscription lets any wait.
 const MOST_EVENTS: usize = 10_000;
 
+/// What a broker says, with version 5, when another client came with our name. An error of the kind
+/// `ResourceBusy` follows.
+const TAKEN_OVER: &str = "SessionTakenOver";
+
 /// Version of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -305,8 +309,12 @@ impl Session {
             Packet::Alive => self.pinged = None,
             Packet::Subscribed { .. } => {}
             Packet::Goodbye(reason) => {
+                let kind = match reason.as_str() {
+                    TAKEN_OVER => io::ErrorKind::ResourceBusy,
+                    _ => io::ErrorKind::ConnectionReset,
+                };
                 return Err(io::Error::new(
-                    io::ErrorKind::ConnectionReset,
+                    kind,
                     format!("the broker ended the session: {reason}"),
                 ));
             }

@@ -12,17 +12,20 @@ use tokio::sync::mpsc;
 
 use super::super::args::{CallArgs, Speed, TimeArgs};
 use super::super::launch::{self, World};
-use super::super::{Exit, output, run::after, user::user};
+use super::super::{Exit, live, output, run::after, user::user};
 use super::chosen::{Chosen, Wanted};
-use super::runtime;
 use super::shown::{Watch, report};
+use super::{runtime, usage};
 use crate::driver::{Sent, preview};
+use crate::engine::shell::control::Reply;
 use crate::engine::shell::{
-    History, Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted, with_access,
+    Called, Control, History, Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE,
+    permitted, with_access,
 };
 use crate::expr::Value;
-use crate::spec::ValueType;
+use crate::server::{Client, ClientError};
 use crate::spec::instrument::{Action, EffectClass, Property};
+use crate::spec::{Shape, ValueType};
 use crate::store::{Document, Durability, Journal, StateLock};
 use crate::wire::{Clock, Dialer};
 
@@ -30,6 +33,9 @@ use crate::wire::{Clock, Dialer};
 const CONNECT_WAIT: Duration = Duration::from_secs(20);
 /// How long a property may take, in wall time.
 const READ_WAIT: Duration = Duration::from_secs(10);
+/// Longest command by hand through a running engine, and what its wire may take beyond.
+const LONGEST_CALL: Duration = Duration::from_secs(3_600);
+const CALL_GRACE: Duration = Duration::from_secs(90);
 /// How long a safe state may take.
 const SAFE_WAIT: Duration = Duration::from_secs(60);
 
@@ -43,10 +49,6 @@ pub(super) fn run(args: &CallArgs, json: bool) -> Exit {
             exit
         }
     }
-}
-
-fn usage(message: impl ToString) -> (Exit, String) {
-    (Exit::Usage, message.to_string())
 }
 
 fn call(args: &CallArgs, json: bool) -> Outcome {
@@ -138,7 +140,10 @@ fn world(args: &CallArgs, history: &History) -> Result<(Clock, Dialer), (Exit, S
     let world = launch::world(&time, &args.lab, after(history), &args.state.state, None)
         .map_err(|why| (Exit::Unreachable, why))?;
     match world {
-        World::Wires { clock, dialer, .. } => Ok((clock, dialer)),
+        World::Wires { clock, dialer, .. } => {
+            let holder = format!("a command by hand, state folder {}", args.state.state.display());
+            Ok((clock, dialer.held_by(&holder)))
+        }
         World::Virtual { .. } => Err(usage("a command by hand needs real wires")),
     }
 }
@@ -148,6 +153,9 @@ fn read(args: &CallArgs, chosen: &Chosen, property: &Property, json: bool) -> Ou
     if args.dry_run {
         let messages = preview::property(&chosen.setup, name).map_err(usage)?;
         return Ok(dry_run(&messages, json));
+    }
+    if let Some(client) = engine(args)? {
+        return through_engine(client, args, chosen, Some(&property.shape), json);
     }
     let _lock = lock(&args.state.state, args.simulate)?;
     let (clock, dialer) = world(args, &History::default())?;
@@ -172,6 +180,12 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
     if let Some(action) = &act.action {
         guarded(chosen, action)?;
         confirmed(args, chosen, action, &act.given)?;
+    }
+    if let Some(client) = engine(args)? {
+        let returns = act.action.as_ref().and_then(|action| action.returns.as_ref());
+        let exit = through_engine(client, args, chosen, returns, json)?;
+        let unsafe_now = act.action.is_none() && exit == Exit::RunFailed;
+        return Ok(if unsafe_now { Exit::Safety } else { exit });
     }
     let state = &args.state.state;
     let _lock = lock(state, true)?;
@@ -222,6 +236,59 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
         if let Some(action) = &act.action {
             goes_on(args, chosen, action, &outcome);
         }
+    }
+    Ok(exit)
+}
+
+/// The engine that is at work in the state folder: it has the instruments, so the command goes
+/// through it.
+fn engine(args: &CallArgs) -> Result<Option<Client>, (Exit, String)> {
+    match Client::connect(&args.state.state) {
+        Ok(_) if args.at.is_some() => Err(usage(
+            "an engine is at work here and has its own place for the instrument; leave out --at",
+        )),
+        Ok(client) => Ok(Some(client)),
+        Err(ClientError::Nobody(_)) => Ok(None),
+        Err(error) => Err(live::failed(&error)),
+    }
+}
+
+/// Gives the command to a running engine, which has its own lab: its limits count.
+fn through_engine(
+    mut client: Client,
+    args: &CallArgs,
+    chosen: &Chosen,
+    shape: Option<&Shape>,
+    json: bool,
+) -> Outcome {
+    let control = Control::Call {
+        instrument: args.instrument.clone(),
+        what: args.what.clone(),
+        set: args.set.clone(),
+        by: user(),
+    };
+    let Reply::Calling { id, at_most_s } = live::ask(&mut client, control, LONGEST_CALL)? else {
+        return Err((Exit::Unreachable, "the engine answered something else".to_owned()));
+    };
+    let within = Duration::try_from_secs_f64(at_most_s).unwrap_or(LONGEST_CALL) + CALL_GRACE;
+    let outcome = client.outcome(within).map_err(|error| live::failed(&error))?;
+    let called = outcome.map_err(|why| (Exit::RunFailed, why))?.called;
+    let Some(Called { result, baseline, witness, trace, .. }) = called else {
+        return Err((Exit::Unreachable, "the engine told no outcome".to_owned()));
+    };
+    let shown = trace.clone();
+    let messages = runtime().map_err(usage)?.block_on(async {
+        let watch = Watch::new(chosen, Some(&args.what), json);
+        for message in shown {
+            // An error means that nobody shows them.
+            let _ = watch.tap().send(message).await;
+        }
+        watch.finish().await
+    });
+    let outcome = ManualOutcome { result, baseline, witness, trace };
+    let exit = report(args, &outcome, shape, &args.what, &messages, json);
+    if !json && !id.is_empty() {
+        output::say(format!("Noted by the running engine as {id}."));
     }
     Ok(exit)
 }

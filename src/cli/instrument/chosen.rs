@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::super::Exit;
 use super::super::output;
 use crate::compiler::bundle::Loader;
-use crate::compiler::{PORT_ARGUMENTS, check_lab, first_guard};
-use crate::driver::{InstrumentSetup, preview};
-use crate::engine::shell::{SAFE_STATE, instrument_setup};
+use crate::compiler::{check_lab, first_guard};
+use crate::driver::InstrumentSetup;
+use crate::engine::shell::{SAFE_STATE, arguments, instrument_setup, unknown};
 use crate::expr::Value;
 use crate::spec::instrument::{Action, Instrument, Property};
 use crate::spec::lab::LabInstrument;
-use crate::spec::{Named, ValueSpec, ValueType, Written, listed, literal, nearest, render};
+use crate::spec::render;
 use crate::wire::Address;
 
 /// A lab and one instrument of it.
@@ -97,94 +97,6 @@ impl Chosen {
         action: &Action,
         set: &[String],
     ) -> Result<BTreeMap<String, Value>, String> {
-        let mut given = BTreeMap::new();
-        let mut wrong = Vec::new();
-        for text in set {
-            match self.argument(action, text) {
-                Ok((name, value)) => {
-                    if given.insert(name.clone(), value).is_some() {
-                        wrong.push(format!("--set {name} is given twice"));
-                    }
-                }
-                Err(why) => wrong.push(why),
-            }
-        }
-        if wrong.is_empty() {
-            match preview::arguments(action, &given) {
-                Ok(all) => given = all,
-                Err(why) => wrong.extend(why),
-            }
-        }
-        for limit in self.instrument.limits.iter().filter(|l| l.action.value == action.name.value) {
-            let name = &limit.argument.value;
-            let Some(Value::Quantity(value)) = given.get(name) else { continue };
-            let spec = action.args.iter().find(|spec| spec.name.value == *name);
-            let shown = |quantity: &crate::units::Quantity| match spec.map(|spec| &spec.kind) {
-                Some(ValueType::Quantity { unit }) => quantity.display_in(&unit.value),
-                _ => quantity.to_string(),
-            };
-            let above = |limit: f64| value.value > limit + 1e-9 * limit.abs();
-            let below = |limit: f64| value.value < limit - 1e-9 * limit.abs();
-            let most = limit.max.as_ref().filter(|most| above(most.value.value));
-            let least = limit.min.as_ref().filter(|least| below(least.value.value));
-            for (limit, word) in [(most, "at most"), (least, "at least")] {
-                let Some(limit) = limit else { continue };
-                wrong.push(format!(
-                    "{name} is {}; in this lab `{}` allows {word} {}",
-                    shown(value),
-                    self.instrument.name.value,
-                    shown(&limit.value)
-                ));
-            }
-        }
-        if wrong.is_empty() { Ok(given) } else { Err(wrong.join("\n")) }
-    }
-
-    fn argument(&self, action: &Action, text: &str) -> Result<(String, Value), String> {
-        let (name, value) = text
-            .split_once('=')
-            .ok_or_else(|| format!("--set {text}: write --set name=\"value unit\""))?;
-        let (name, value) = (name.trim(), value.trim());
-        let Some(spec) = action.args.iter().find(|spec| spec.name.value == name) else {
-            let known = action.args.iter().map(|spec| spec.name.value.as_str());
-            let own = &action.name.value;
-            return Err(unknown(&format!("--set: `{own}` has no argument"), name, known));
-        };
-        let value = self.port(spec, value)?;
-        let value = literal::parse(&value, spec).map_err(|why| {
-            let way_out = match &spec.kind {
-                ValueType::Quantity { unit } if value.parse::<f64>().is_ok() => {
-                    format!("; write {name}=\"{value} {}\"", unit.value.symbol)
-                }
-                _ => String::new(),
-            };
-            format!("--set {name}: {why}{way_out}")
-        })?;
-        Ok((name.to_owned(), value))
-    }
-
-    /// The instrument's own word for a port that the lab names.
-    fn port(&self, spec: &ValueSpec, word: &str) -> Result<String, String> {
-        let ports: &[Named<Written>] = &self.instrument.ports;
-        if ports.is_empty() || !PORT_ARGUMENTS.contains(&spec.name.value.as_str()) {
-            return Ok(word.to_owned());
-        }
-        match ports.iter().find(|port| port.name.value == word).map(|port| &port.value) {
-            Some(Written::Scalar { text, .. }) => Ok(text.clone()),
-            Some(_) => Err(format!("the port `{word}` of the lab is no single word")),
-            None => {
-                let known = ports.iter().map(|port| port.name.value.as_str());
-                let own = &self.instrument.name.value;
-                Err(unknown(&format!("`{own}` has no port"), word, known))
-            }
-        }
-    }
-}
-
-/// `WHAT "name"; did you mean ...`
-fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
-    match nearest(name, known.clone()) {
-        Some(near) => format!("{what} `{name}`; did you mean `{near}`?"),
-        None => format!("{what} `{name}`; there is {}", listed(known)),
+        arguments(&self.instrument, action, set)
     }
 }

@@ -8,10 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::compiler::graph::{Graph, Node, NodeId, NodeKind};
+use crate::compiler::graph::{Graph, HoldState, Node, NodeId, NodeKind};
 use crate::compiler::walk::Walk;
 use crate::spec::instrument::Instrument;
 use crate::spec::{Diagnostic, Span, codes};
+
+/// The type whose instruments go on stirring while a run is held.
+const STIRRER: &str = "stirrer";
 
 /// The definition of an instrument of the lab.
 pub(super) fn definition(walk: &Walk<'_>, instrument: &str) -> Option<Arc<Instrument>> {
@@ -35,6 +38,24 @@ pub(super) fn started(walk: &Walk<'_>, graph: &Graph) -> Vec<String> {
         .filter(|name| started.contains(name))
         .cloned()
         .collect()
+}
+
+/// Where holding a run leads its instruments, where the definition or the type says so.
+pub(super) fn hold_states(walk: &Walk<'_>, graph: &Graph) -> BTreeMap<String, HoldState> {
+    let used: BTreeSet<&String> = graph.nodes.iter().flat_map(|node| &node.claims).collect();
+    let mut states = BTreeMap::new();
+    for instrument in used {
+        let Some(definition) = definition(walk, instrument) else { continue };
+        let state = match &definition.hold_state {
+            Some(hold) if hold.operations.is_empty() => HoldState::Stays,
+            Some(_) => HoldState::Declared,
+            // What is stirred settles or burns when it is not.
+            None if definition.kind.value == STIRRER => HoldState::Stays,
+            None => continue,
+        };
+        states.insert(instrument.clone(), state);
+    }
+    states
 }
 
 fn starts(node: &Node) -> Option<&String> {

@@ -9,12 +9,14 @@ use crate::expr;
 use crate::spec::instrument::{
     self as doc, Ask, Correlate, Operation, Parity, ReplyKind, Serial, Wire,
 };
-use crate::spec::{Expression, Spanned};
+use crate::spec::{Condition, Expression, Spanned};
 use crate::units::Dimension;
 use crate::wire::{self, Endpoint};
 
 /// Reply timeouts above this would let one silent instrument keep a line from all others.
 const LONGEST_REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often the read-back of a hold state is looked at (lab time).
+const CONFIRM_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) struct Compiler<'a> {
     pub(super) wrong: &'a mut Vec<String>,
@@ -26,6 +28,26 @@ pub(super) struct Compiler<'a> {
     pub(super) scope: Scope,
     /// Added to every register number.
     pub(super) plus: i64,
+}
+
+/// The hold state of an instrument as an action without arguments: it takes its turn like any
+/// other and is done once its read-back confirms it.
+fn hold_plan(operations: Vec<Op>, confirm: Option<&Condition>) -> ActionPlan {
+    let done = confirm.map(|condition| DonePlan::Until {
+        condition: condition.expr.clone(),
+        held_for: Duration::ZERO,
+        every: CONFIRM_EVERY,
+    });
+    ActionPlan {
+        args: Vec::new(),
+        compute: Vec::new(),
+        operations,
+        done,
+        returns: None,
+        effect: EffectClass::Repeatable,
+        on_cancel: Vec::new(),
+        require: Vec::new(),
+    }
 }
 
 impl Compiler<'_> {
@@ -92,6 +114,10 @@ impl Compiler<'_> {
             if let Some(plan) = self.action(action, single, &place) {
                 actions.insert(action.name.value.clone(), plan);
             }
+        }
+        if let Some(hold) = definition.hold_state.as_ref().filter(|h| !h.operations.is_empty()) {
+            let operations = self.ops(&hold.operations, single, "hold_state");
+            actions.insert(HOLD_STATE.to_owned(), hold_plan(operations, hold.confirm.as_ref()));
         }
         let reply_timeout = definition.connection.reply_timeout.value;
         if reply_timeout.is_zero() || reply_timeout > LONGEST_REPLY_TIMEOUT {

@@ -26,6 +26,7 @@ impl Topics {
         let mut trace = Trace::default();
         let mut troubles = Vec::new();
         if self.state.session.is_none()
+            && self.unit.strange().is_none()
             && let Err(error) = self.connect().await
         {
             self.lost(&error);

@@ -113,10 +113,6 @@ pub enum CampaignRecord {
     Resumed {
         /// labloop that did.
         version: String,
-        /// Who asked for it by its name; `None` where an engine took up what it found. Only a
-        /// person ends what a person has paused.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<String>,
     },
     /// An experiment was proposed.
     Proposed {
@@ -154,8 +150,8 @@ pub enum CampaignRecord {
         /// What became of its hypothesis.
         verdict: Verdict,
     },
-    /// A person commanded it.
-    Commanded {
+    /// A person told it to start nothing more for now, to go on, or to end.
+    Told {
         /// What.
         command: Command,
         /// Who.

@@ -169,7 +169,7 @@ impl Campaign {
             _ => {
                 let (by, reason) = (by.to_owned(), reason.to_owned());
                 let run = None;
-                Obedience::Accepted(CampaignRecord::Commanded { command, by, reason, run })
+                Obedience::Accepted(CampaignRecord::Told { command, by, reason, run })
             }
         }
     }

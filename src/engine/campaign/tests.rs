@@ -97,7 +97,7 @@ fn failures_in_a_row_end_the_campaign_and_a_person_may_resume_it() {
     assert_eq!(seen.last().unwrap(), "end Failures(2)");
     let (seen, mut campaign) = play(&[Ending::Stopped]);
     assert_eq!(seen.last().unwrap(), "end Person(\"stopped by anna\")");
-    campaign.apply(&CampaignRecord::Resumed { version: "x".into(), by: None }, Tick(2));
+    campaign.apply(&CampaignRecord::Resumed { version: "x".into() }, Tick(2));
     assert!(
         matches!(campaign.decide(Tick(2)), Some(Decision::StartRun { run, .. }) if run == "c.1.2")
     );
@@ -156,7 +156,7 @@ fn every_state() -> Vec<(CampaignState, Campaign)> {
 
 fn commanded(command: Command) -> CampaignRecord {
     let (by, reason, run) = ("anna".to_owned(), String::new(), None);
-    CampaignRecord::Commanded { command, by, reason, run }
+    CampaignRecord::Told { command, by, reason, run }
 }
 
 #[test]
@@ -234,10 +234,9 @@ fn a_pause_begins_no_run_and_a_stop_ends_the_campaign_once_its_runs_are_over() {
 fn an_engine_that_comes_back_leaves_paused_what_a_person_paused() {
     let mut campaign = Campaign::new("c".into(), rules());
     campaign.apply(&commanded(Command::Pause), Tick(1));
-    campaign.apply(&CampaignRecord::Resumed { version: "x".into(), by: None }, Tick(2));
+    campaign.apply(&CampaignRecord::Resumed { version: "x".into() }, Tick(2));
     assert_eq!(campaign.decide(Tick(2)), None);
-    let by = Some("anna".to_owned());
-    campaign.apply(&CampaignRecord::Resumed { version: "x".into(), by }, Tick(3));
+    campaign.apply(&commanded(Command::Resume), Tick(3));
     assert_eq!(campaign.decide(Tick(3)), Some(Decision::Propose(1)));
 }
 
@@ -261,7 +260,7 @@ fn more_failures_than_the_budget_end_the_campaign_though_never_in_a_row() {
 fn records_of_before_there_were_commands_are_read() {
     let old = r#"{"resumed":{"version":"0.1.0"}}"#;
     let read: CampaignRecord = serde_json::from_str(old).unwrap();
-    assert_eq!(read, CampaignRecord::Resumed { version: "0.1.0".into(), by: None });
+    assert_eq!(read, CampaignRecord::Resumed { version: "0.1.0".into() });
     let text = serde_json::to_string(&read).unwrap();
     assert_eq!(text, old);
 }

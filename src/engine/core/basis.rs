@@ -41,7 +41,7 @@ impl Event {
                 trace.clear();
             }
             Event::Sample { signal, .. } => *signal = Signal::default(),
-            Event::MadeSafe { trace, .. } => trace.clear(),
+            Event::MadeSafe { trace, .. } | Event::AtHold { trace, .. } => trace.clear(),
             _ => {}
         }
         noted

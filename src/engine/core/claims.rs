@@ -12,18 +12,34 @@ use crate::compiler::graph::PlaceClaim;
 /// Holder of a claim.
 pub type Holder = (String, StepKey);
 
+/// What a step waits for before it can start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Want {
+    /// Step; `None` where the run as a whole waits.
+    pub step: Option<StepKey>,
+    /// Instruments, all at once.
+    pub wanted: Vec<String>,
+    /// It waits for room in places.
+    pub room: bool,
+}
+
 /// Reservations of instruments.
 #[derive(Debug, Clone, Default)]
 pub struct Claims {
     held: BTreeMap<String, Vec<Holder>>,
     /// Samples that each run may have in a place.
     seats: BTreeMap<String, BTreeMap<String, u32>>,
+    /// Instruments that persons have taken out, and who. The shell says it anew after a crash.
+    taken: BTreeMap<String, String>,
 }
 
 impl Claims {
     /// Whether `run` may take all of `wanted`: each is free or already held by the same run in a
-    /// block around the step, and not `reserved` by an older waiter.
+    /// block around the step, none is taken out by a person or `reserved` by one that goes before.
     pub fn available(&self, run: &str, wanted: &[String], reserved: &BTreeSet<String>) -> bool {
+        if wanted.iter().any(|instrument| self.taken.contains_key(instrument)) {
+            return false;
+        }
         wanted.iter().all(|instrument| match self.held.get(instrument).map(Vec::as_slice) {
             None | Some([]) => !reserved.contains(instrument),
             Some(holders) => holders.iter().all(|(holder, _)| holder == run),
@@ -43,6 +59,42 @@ impl Claims {
                 .fold(0, |sum, (_, samples)| sum.saturating_add(*samples));
             others.saturating_add(claim.samples) <= claim.capacity
         })
+    }
+
+    /// A person takes an instrument out: no step gets it until it is given back.
+    pub fn take_out(&mut self, instrument: String, by: String) {
+        self.taken.insert(instrument, by);
+    }
+
+    /// A person gives an instrument back.
+    pub fn give_back(&mut self, instrument: &str) {
+        self.taken.remove(instrument);
+    }
+
+    /// What persons have taken out, all of it.
+    pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
+        self.taken = taken;
+    }
+
+    /// Who has taken an instrument out.
+    pub fn taken_by(&self, instrument: &str) -> Option<&str> {
+        self.taken.get(instrument).map(String::as_str)
+    }
+
+    /// Steps that hold an instrument.
+    pub fn holders(&self, instrument: &str) -> &[Holder] {
+        self.held.get(instrument).map_or(&[], Vec::as_slice)
+    }
+
+    /// Places that have no room for the samples of a run.
+    pub fn full(&self, run: &str, places: &[PlaceClaim]) -> Vec<String> {
+        let full = |place: &&PlaceClaim| !self.has_room(run, std::slice::from_ref(*place));
+        places.iter().filter(full).map(|place| place.place.clone()).collect()
+    }
+
+    /// Runs whose samples may stand in a place.
+    pub fn guests(&self, place: &str) -> Vec<String> {
+        self.seats.get(place).map_or_else(Vec::new, |runs| runs.keys().cloned().collect())
     }
 
     /// Takes the room a run needs.

@@ -9,11 +9,11 @@ use super::Tick;
 use super::events::{Heard, Reply};
 use super::machine::Core;
 use super::record::{Ending, Record};
-use super::run::{Phase, Run, Status, StepKey};
+use super::run::Run;
 use super::states::{Cause, Command, Illegal, RunState, Trigger, next};
 
 /// Who speaks when the engine itself does.
-const ENGINE: &str = "engine";
+pub(super) const ENGINE: &str = "engine";
 
 impl Core {
     /// A person's command to a run.
@@ -66,6 +66,8 @@ impl Core {
 
     /// A person lets a held run go on: causes that yield to a word are gone, others stay.
     fn resume_held(&mut self, id: &str, by: String, now: Tick) {
+        // Whoever lets one go on has seen what all were to be held for by a person's word.
+        self.lab_holds.remove(&Cause::Person);
         let Some(run) = self.runs.get(id) else { return };
         let stays: Vec<&str> = run
             .holds
@@ -74,6 +76,16 @@ impl Core {
             .map(|held| held.cause.as_str())
             .collect();
         if stays.is_empty() {
+            let down = self.not_connected(id);
+            if !down.is_empty() {
+                let why = format!(
+                    "`{id}` cannot resume: {} not connected; see to that and resume again, or stop",
+                    down.join(", ")
+                );
+                self.reply(id, Heard::Refused, why);
+                return;
+            }
+            self.answer_downtime_by_resuming(id, &by, now);
             self.moved(id, RunState::Restarting, Cause::Person, by, String::new(), now);
             self.reply(id, Heard::Accepted, String::new());
             return;
@@ -91,6 +103,13 @@ impl Core {
         }
         let what = format!("`{id}` is still held by {stays}: it goes on once that has passed");
         self.reply(id, Heard::Accepted, what);
+    }
+
+    /// Instruments of a run that are not connected and that no other run has used since.
+    pub(super) fn not_connected(&self, id: &str) -> Vec<String> {
+        let Some(run) = self.runs.get(id) else { return Vec::new() };
+        let mine = |name: &&String| self.last_user.get(*name).is_none_or(|user| user == id);
+        run.touched.iter().filter(mine).filter(|name| self.down.contains(*name)).cloned().collect()
     }
 
     /// Something about the lab or the engine holds all runs, and those to come.
@@ -174,37 +193,15 @@ impl Core {
         now: Tick,
     ) {
         self.emit(Record::Moved { run: id.to_owned(), to, cause, by, detail }, now);
+        if to.stands_still() {
+            self.break_conditions(id);
+        }
     }
 
     /// The steps of a run have ended, whatever the reason. Results it has are kept.
     pub(super) fn end_body(&mut self, id: &str, ending: Ending, cause: String, now: Tick) {
         let results = self.runs.get(id).map_or_else(BTreeMap::new, |run| run.results.clone());
         self.emit(Record::BodyEnded { run: id.to_owned(), ending, cause, results }, now);
-    }
-
-    /// Brings a run that waits for something as a whole to the state that follows, once it has
-    /// happened. True if a record came of it.
-    pub(super) fn settle_state(&mut self, id: &str, now: Tick) -> bool {
-        let Some(run) = self.runs.get(id) else { return false };
-        let state = run.state();
-        let (settled, cause) = match state {
-            RunState::Pausing => (!run.is_under_way(), Cause::Person),
-            RunState::Holding => (run.in_flight() == 0, run.first_cause()),
-            RunState::Held if run.holds.is_empty() => {
-                let (engine, detail) = (ENGINE.to_owned(), String::new());
-                self.moved(id, RunState::Restarting, Cause::Shutdown, engine, detail, now);
-                return true;
-            }
-            RunState::Restarting => (true, Cause::Person),
-            _ => return false,
-        };
-        let Ok(to) = next(state, Trigger::Settled, cause) else { return false };
-        if !settled {
-            return false;
-        }
-        let to = if to == RunState::Running && run.paused { RunState::Paused } else { to };
-        self.moved(id, to, cause, ENGINE.to_owned(), String::new(), now);
-        true
     }
 
     pub(super) fn reply(&mut self, id: &str, heard: Heard, message: String) {
@@ -214,82 +211,5 @@ impl Core {
             _ => message,
         };
         self.out.replies.push(Reply { run: id.to_owned(), heard, state, message });
-    }
-
-    /// The answer to a question of a run.
-    pub(super) fn take_answer(
-        &mut self,
-        run: &str,
-        path: &str,
-        _question: Option<u32>,
-        answer: String,
-        by: String,
-        now: Tick,
-    ) {
-        let Some(key) = self.runs.get(run).and_then(|r| {
-            r.steps.iter().find(|(k, s)| s.asked && r.path(k) == path).map(|(k, _)| k.clone())
-        }) else {
-            let why = format!("no question of `{run}` at `{path}` is open");
-            self.reply(run, Heard::Refused, why);
-            return;
-        };
-        self.answer(run, &key, answer, by, now);
-        self.reply(run, Heard::Accepted, String::new());
-    }
-
-    pub(super) fn answer(
-        &mut self,
-        run: &str,
-        key: &StepKey,
-        answer: String,
-        by: String,
-        now: Tick,
-    ) {
-        let Some(r) = self.runs.get(run) else { return };
-        let (Some(state), step) = (r.steps.get(key), r.step_ref(key)) else { return };
-        let attempt = state.attempts;
-        let doubt = matches!(state.status, Status::Sent | Status::Uncertain);
-        self.emit(
-            Record::Answer {
-                run: run.to_owned(),
-                question: 0,
-                step: step.clone(),
-                answer: answer.clone(),
-                by: by.clone(),
-            },
-            now,
-        );
-        if doubt {
-            self.resolve_by_word(run, step, attempt, &answer, by, now);
-        }
-    }
-}
-
-impl Run {
-    /// Whether this cause holds it.
-    pub fn is_held_by(&self, cause: Cause) -> bool {
-        self.holds.iter().any(|held| held.cause == cause)
-    }
-
-    fn first_cause(&self) -> Cause {
-        self.holds.first().map_or(Cause::Person, |held| held.cause)
-    }
-
-    /// Whether a step does something at this moment: a command without outcome, a wait. An open
-    /// question is nothing that moves.
-    pub fn is_under_way(&self) -> bool {
-        self.phase == Phase::Body
-            && self.steps.iter().any(|(key, state)| {
-                let leaf = || self.node(key).is_some_and(|node| !node.kind.is_block());
-                match state.status {
-                    Status::Sent | Status::Uncertain => !state.asked,
-                    Status::Open => !state.asked && state.open_children == 0 && leaf(),
-                    Status::Waiting
-                    | Status::Deciding
-                    | Status::Failed
-                    | Status::Done
-                    | Status::PassedOver => false,
-                }
-            })
     }
 }

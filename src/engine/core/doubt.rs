@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use super::Tick;
+use super::advance::WITNESS_WAIT;
 use super::events::{Action, Failure, Reading};
 use super::machine::Core;
-use super::record::{Record, Resolution, StepRef};
+use super::record::{Record, Resolution};
 use super::run::{Phase, Status, StepKey};
-use crate::compiler::graph::{Effect, NodeKind, Witness};
+use crate::compiler::graph::{Effect, FailureKind, NodeKind, Witness};
 use crate::expr::Value;
 
 /// Least time between two readings of a witness (lab time).
@@ -28,6 +29,8 @@ pub struct Doubt {
     probes: u32,
     last: Option<f64>,
     still_since: Tick,
+    /// The last reading, for whoever is asked.
+    pub(super) seen: Option<Value>,
 }
 
 /// What one reading says.
@@ -92,7 +95,7 @@ impl Core {
         let due = now.after(witness.settle);
         self.doubts.insert(
             (id.to_owned(), key.clone()),
-            Doubt { due, probes: 0, last: None, still_since: now },
+            Doubt { due, probes: 0, last: None, still_since: now, seen: None },
         );
         self.sleep_until(id, key, due);
         false
@@ -111,8 +114,18 @@ impl Core {
         let since = run.steps.get(key).and_then(|s| s.sent).unwrap_or(now);
         if let Some(NodeKind::Action { instrument, witness: Some(witness), .. }) =
             run.node(key).map(|n| &n.kind)
-            && !self.asked.contains(&place)
         {
+            if let Some(asked) = self.asked.get(&place) {
+                let limit = asked.after(WITNESS_WAIT).after(self.slack);
+                if now < limit {
+                    self.sleep_until(id, key, limit);
+                    return false;
+                }
+                // Nobody answers: as good as a reading that failed.
+                let failure = Failure::without_effect(FailureKind::Timeout, "no word in time");
+                self.take_witness(id.to_owned(), key.clone(), Err(failure), now);
+                return false;
+            }
             self.out.actions.push(Action::ReadWitness {
                 run: id.to_owned(),
                 key: key.clone(),
@@ -120,9 +133,9 @@ impl Core {
                 property: witness.property.clone(),
                 since,
             });
-            self.asked.insert(place);
+            self.asked.insert(place, now);
         }
-        self.sleep(id, key);
+        self.sleep_until(id, key, now.after(WITNESS_WAIT).after(self.slack));
         false
     }
 
@@ -134,7 +147,7 @@ impl Core {
         now: Tick,
     ) {
         let place = (id.clone(), key.clone());
-        if !self.asked.remove(&place) {
+        if self.asked.remove(&place).is_none() {
             return;
         }
         let Some(run) = self.runs.get_mut(&id) else { return };
@@ -142,11 +155,18 @@ impl Core {
         match state.status {
             Status::Waiting => {
                 let wanted = run.plan.claims(key.node).to_vec();
-                if !matches!(run.phase, Phase::Body | Phase::Finally) {
+                // SAFETY(lab): the steps may have ended while it was read; nothing of them is sent
+                // while `finally` runs.
+                if !run.is_in_phase(&key) {
                     self.claims.release(&id, &key, &wanted);
                     return;
                 }
                 match reading {
+                    // By the time the run goes on it is out of date.
+                    Ok(_) if !run.state().goes_on() => {
+                        run.ready.insert(key.clone());
+                        self.claims.release(&id, &key, &wanted);
+                    }
                     Ok(Reading { value, .. }) => {
                         run.ready.insert(key);
                         self.stirred.insert(id);
@@ -179,6 +199,7 @@ impl Core {
         let (Some(state), Some(node)) = (run.steps.get(key), run.node(key)) else { return };
         let NodeKind::Action { witness: Some(witness), .. } = &node.kind else { return };
         doubt.probes += 1;
+        doubt.seen = reading.as_ref().ok().map(|r| r.value.clone());
         let value = reading.as_ref().ok().and_then(|r| number(Some(&r.value)));
         if value != doubt.last {
             doubt.still_since = now;
@@ -234,36 +255,6 @@ impl Core {
         let trace = String::new();
         let record = Record::Resolved { run, step, attempt, resolution, evidence, by, trace };
         self.emit(record, now);
-    }
-
-    /// A person's word on a doubt.
-    pub(super) fn resolve_by_word(
-        &mut self,
-        id: &str,
-        step: StepRef,
-        attempt: u32,
-        answer: &str,
-        by: String,
-        now: Tick,
-    ) {
-        let resolution = match answer {
-            "done" => Resolution::Done,
-            "not done" => Resolution::NotDone,
-            _ => Resolution::Discard,
-        };
-        self.doubts.remove(&(id.to_owned(), step.key.clone()));
-        self.emit(
-            Record::Resolved {
-                run: id.to_owned(),
-                step,
-                attempt,
-                resolution,
-                evidence: format!("answered `{answer}`"),
-                by,
-                trace: String::new(),
-            },
-            now,
-        );
     }
 }
 

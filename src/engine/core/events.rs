@@ -7,11 +7,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::basis::Basis;
+use super::parked::Parked;
 use super::record::{Record, StepRef, Terms};
 use super::run::StepKey;
 use super::states::{Cause, Command, RunState};
 use super::{Signal, Tick};
-use crate::compiler::graph::{FailureKind, Graph};
+use crate::compiler::graph::{FailureKind, Graph, HoldState};
 use crate::expr::Value;
 
 /// Why a step failed.
@@ -98,6 +99,11 @@ pub enum Event {
         /// Instrument.
         instrument: String,
     },
+    /// An instrument is connected and ready again.
+    LinkUp {
+        /// Instrument.
+        instrument: String,
+    },
     /// The answer to a question.
     Answer {
         /// Run.
@@ -133,6 +139,31 @@ pub enum Event {
         command: Command,
         /// Who.
         by: String,
+    },
+    /// A hold state was sent.
+    AtHold {
+        /// Run.
+        run: String,
+        /// Instrument.
+        instrument: String,
+        /// Confirmed by the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+        /// Bytes, for people.
+        trace: String,
+    },
+    /// A person has taken an instrument out of the hands of runs: steps that need it wait.
+    Taken {
+        /// Instrument.
+        instrument: String,
+        /// Who.
+        by: String,
+    },
+    /// An instrument that was taken out is given back.
+    Given {
+        /// Instrument.
+        instrument: String,
     },
     /// A fact about the lab or the engine holds every run until it passes. Runs that start
     /// meanwhile are held from the start.
@@ -231,6 +262,26 @@ pub enum Action {
         /// Inputs.
         inputs: BTreeMap<String, Value>,
     },
+    /// Cancel a command under way; its outcome follows as ever.
+    Cancel {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+        /// Attempt.
+        attempt: u32,
+        /// Instrument.
+        instrument: String,
+    },
+    /// Bring an instrument to its hold state and answer with [`Event::AtHold`].
+    Hold {
+        /// Run.
+        run: String,
+        /// Instrument.
+        instrument: String,
+        /// Which state that is; never [`HoldState::Stays`].
+        how: HoldState,
+    },
     /// Send the safe state of an instrument and answer with [`Event::MadeSafe`].
     MakeSafe {
         /// Run.
@@ -260,6 +311,8 @@ pub struct Output {
     pub actions: Vec<Action>,
     /// What commands and answers came to, in their order.
     pub replies: Vec<Reply>,
+    /// Every run that waits for others, if that is not as it was.
+    pub parked: Option<Vec<Parked>>,
     /// What this rests on; `None` where nothing was decided (a reading nobody waited for). To the
     /// journal, before the records.
     pub basis: Option<Basis>,

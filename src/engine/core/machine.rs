@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::basis::{Basis, Told};
-use super::claims::Claims;
+use super::claims::{Claims, Want};
 use super::doubt::Doubt;
-use super::events::{Action, Event, Failure, InDoubt, Output, bounded};
+use super::events::{Event, Failure, InDoubt, Output, bounded};
+use super::parked::Parked;
+use super::question::Answering;
 use super::record::{Ending, Record};
 use super::run::{Phase, Run, Status, StepKey};
 use super::states::Cause;
 use super::{Plan, Signals, Tick};
-use crate::compiler::graph::{Graph, NodeId, NodeKind};
+use crate::compiler::graph::{Effect, Graph, NodeId};
 use crate::expr::Value;
 
 /// The state of all runs.
@@ -30,13 +32,21 @@ pub struct Core {
     /// Waits for conditions: since when each holds without a break.
     pub(super) watching: BTreeMap<(String, StepKey), Option<Tick>>,
     /// Requests to the shell that were not answered yet; lost in a crash and then asked anew.
-    pub(super) asked: BTreeSet<(String, StepKey)>,
+    pub(super) asked: BTreeMap<(String, StepKey), Tick>,
     /// Witness readings taken just before an intent.
     pub(super) baselines: BTreeMap<(String, StepKey), Value>,
     pub(super) doubts: BTreeMap<(String, StepKey), Doubt>,
     pub(super) out: Output,
     /// Runs that wait for claims, with what they want.
-    pub(super) blocked: BTreeMap<String, BTreeSet<String>>,
+    pub(super) blocked: BTreeMap<String, Vec<Want>>,
+    /// How often each of them has been overtaken.
+    pub(super) overtaken: BTreeMap<String, u32>,
+    /// What was told of them last.
+    pub(super) parked_told: Vec<Parked>,
+    /// Instruments that are not connected, as far as was told.
+    pub(super) down: BTreeSet<String>,
+    /// Which run has sent something with an effect to an instrument last.
+    pub(super) last_user: BTreeMap<String, String>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
     /// A condition that is waited for came to hold, or ceased to.
@@ -57,11 +67,15 @@ impl Core {
             slack,
             timers: BTreeSet::new(),
             watching: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             baselines: BTreeMap::new(),
             doubts: BTreeMap::new(),
             out: Output::default(),
             blocked: BTreeMap::new(),
+            overtaken: BTreeMap::new(),
+            parked_told: Vec::new(),
+            down: BTreeSet::new(),
+            last_user: BTreeMap::new(),
             stirred: BTreeSet::new(),
             turned: false,
             lab_holds: BTreeMap::new(),
@@ -84,6 +98,12 @@ impl Core {
         self.signals.tell(saw);
     }
 
+    /// What persons have taken out, all of it (recovery and replay). Volatile: the journal has it
+    /// beside the runs' records, and each engine is told it anew.
+    pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
+        self.claims.set_taken(taken);
+    }
+
     /// A run by name.
     pub fn run(&self, id: &str) -> Option<&Run> {
         self.runs.get(id)
@@ -99,6 +119,7 @@ impl Core {
         if self.runs.get(run).is_some_and(|r| r.phase == Phase::Over) {
             self.runs.remove(run);
             self.order.retain(|id| id != run);
+            self.last_user.retain(|_, user| user != run);
         }
     }
 
@@ -121,6 +142,11 @@ impl Core {
             let plan = Arc::new(Plan::new(&graph));
             self.runs.insert(run.clone(), Run::new(run.clone(), graph, plan));
             self.order.push(run.clone());
+        }
+        if let Record::Intent { run: id, instrument, effect, .. } = record
+            && *effect != Effect::Read
+        {
+            self.used(instrument, id);
         }
         let Some(run) = self.runs.get_mut(record.run()) else { return };
         run.apply(record, now);
@@ -152,6 +178,20 @@ impl Core {
         self.stirred.insert(record.run().to_owned());
     }
 
+    /// A run sends something with an effect: from now on the instrument is its to hold and to set
+    /// going again, and no other run's.
+    fn used(&mut self, instrument: &str, id: &str) {
+        let before = self.last_user.insert(instrument.to_owned(), id.to_owned());
+        if before.is_some_and(|before| before == id) {
+            return;
+        }
+        for (other, run) in &mut self.runs {
+            if other != id {
+                run.going.remove(instrument);
+            }
+        }
+    }
+
     fn release_finished_blocks(&mut self, id: &str) {
         let Some(run) = self.runs.get(id) else { return };
         for key in self.claims.blocks_of(id) {
@@ -170,6 +210,12 @@ impl Core {
     /// Emits a record: applied now, durable before any action that follows.
     pub(super) fn emit(&mut self, record: Record, now: Tick) {
         self.apply(&record, now, || None);
+        if let Record::Held { run, step } | Record::Intent { run, step, .. } = &record
+            && !self.blocked.is_empty()
+        {
+            let taken = self.runs.get(run).map(|r| r.plan.claims(step.key.node).to_vec());
+            self.count_overtaken(run, &taken.unwrap_or_default());
+        }
         self.out.records.push(record);
     }
 
@@ -181,6 +227,7 @@ impl Core {
         self.take(event, now);
         let woken = self.due(now);
         self.advance(now);
+        self.tell_parked();
         let mut output = std::mem::take(&mut self.out);
         let decided = woken
             || self.turned
@@ -210,7 +257,7 @@ impl Core {
             }
             Event::Witnessed { run, key, reading } => self.take_witness(run, key, reading, now),
             Event::Analysed { run, key, result, trace } => {
-                if !self.asked.remove(&(run.clone(), key.clone())) {
+                if self.asked.remove(&(run.clone(), key.clone())).is_none() {
                     return;
                 }
                 self.end_traced(&run, &key, result.map(Some), trace, now);
@@ -221,10 +268,17 @@ impl Core {
             }
             Event::LinkLost { instrument } => {
                 self.signals.forget(&instrument);
+                self.down.insert(instrument.clone());
                 self.look_at_conditions(Some(&instrument), now);
             }
+            Event::LinkUp { instrument } => {
+                if self.down.remove(&instrument) {
+                    self.stir_all();
+                }
+            }
             Event::Answer { run, path, question, answer, by } => {
-                self.take_answer(&run, &path, question, answer, by, now);
+                let given = Answering { run: &run, path: &path, question, answer, by };
+                self.take_answer(given, now);
             }
             Event::MadeSafe { run, instrument, confirmed, detail, trace } => {
                 if self.runs.get(&run).is_some_and(|r| r.making_safe.contains(&instrument)) {
@@ -232,11 +286,26 @@ impl Core {
                     self.emit(made, now);
                 }
             }
+            Event::AtHold { run, instrument, confirmed, detail, trace } => {
+                let awaited = |r: &Run| r.at_hold.get(&instrument).map(|m| m.confirmed);
+                if self.runs.get(&run).and_then(awaited) == Some(None) {
+                    let at = Record::AtHold { run, instrument, confirmed, detail, trace };
+                    self.emit(at, now);
+                }
+            }
+            Event::Taken { instrument, by } => {
+                self.claims.take_out(instrument, by);
+                self.stir_all();
+            }
+            Event::Given { instrument } => {
+                self.claims.give_back(&instrument);
+                self.stir_all();
+            }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),
             Event::HoldAll { cause, detail } => self.hold_all(cause, detail, now),
             Event::Passed { cause } => self.passed(cause, now),
             Event::Emergency { by, detail } => self.emergency(by, detail, now),
-            Event::Recovered { downtime: _ } => self.recover(now),
+            Event::Recovered { downtime } => self.recover(downtime, now),
             Event::InstrumentsLost => {
                 let body = |r: &Run| r.phase == Phase::Body && !r.touched.is_empty();
                 let lost: Vec<String> =
@@ -259,14 +328,18 @@ impl Core {
         trace: String,
         now: Tick,
     ) {
-        let Some(step) = self.runs.get(run).and_then(|r| {
+        let Some((step, again)) = self.runs.get(run).and_then(|r| {
             let state = r.steps.get(key)?;
-            (state.status == Status::Sent && state.attempts == attempt).then(|| r.step_ref(key))
+            let again = r.restarting.as_ref() == Some(key);
+            let awaited = state.status == Status::Sent || again;
+            (awaited && state.attempts == attempt).then(|| (r.step_ref(key), again))
         }) else {
             return;
         };
         let result = result.map_err(bounded);
+        let failure = result.as_ref().err().filter(|_| again).cloned();
         self.emit(Record::Outcome { run: run.to_owned(), step, attempt, result, trace }, now);
+        self.restarted(run, failure, now);
     }
 
     /// Ends a step that sends nothing, if it is still under way.
@@ -301,65 +374,8 @@ impl Core {
         self.emit(Record::Ended { run: run.to_owned(), step, result, trace }, now);
     }
 
-    /// Volatile state is gone: every step that is not over is looked at again.
-    fn recover(&mut self, now: Tick) {
-        let mut orphans = Vec::new();
-        for (id, run) in &mut self.runs {
-            self.stirred.insert(id.clone());
-            if run.phase == Phase::Over {
-                continue;
-            }
-            let awake: Vec<StepKey> = run
-                .steps
-                .iter()
-                .filter(|(_, s)| !matches!(s.status, Status::Done | Status::PassedOver))
-                .map(|(k, _)| k.clone())
-                .collect();
-            for key in awake {
-                let state = run.steps.get(&key);
-                if state.is_some_and(|s| s.status == Status::Sent && !s.asked) {
-                    orphans.push((id.clone(), key.clone()));
-                }
-                let active = matches!(run.phase, Phase::Body | Phase::Finally);
-                let block = run.graph.node(key.node).is_some_and(|n| n.kind.is_block());
-                let open_block = block && state.is_some_and(|s| s.status == Status::Open);
-                // A leaf whose `on_error` steps run is brought on by them.
-                let handled = !block && state.is_some_and(|s| s.open_children > 0);
-                if active && !open_block && !handled && in_phase(run, &key) {
-                    run.ready.insert(key);
-                }
-            }
-            if run.phase == Phase::Safe {
-                for instrument in run.making_safe.clone() {
-                    self.out.actions.push(Action::MakeSafe { run: id.clone(), instrument });
-                }
-            }
-        }
-        for (run, key) in orphans {
-            self.orphaned(&run, &key, now);
-        }
-        self.forget_old_holds(now);
-    }
-}
-
-/// Whether a step belongs to the part of its life that its run is in: steps of the body do not
-/// wake up again while `finally` runs.
-fn in_phase(run: &Run, key: &StepKey) -> bool {
-    let mut top = key.node;
-    while let Some(parent) = run.graph.node(top).and_then(|n| n.parent) {
-        top = parent;
-    }
-    match run.phase {
-        Phase::Finally => Some(top) == run.graph.finally,
-        Phase::Body => top == NodeId(0),
-        Phase::Draining | Phase::Safe | Phase::Over => false,
-    }
-}
-
-/// Instrument and action of an action node.
-pub(super) fn commanded(kind: &NodeKind) -> Option<(&str, &str)> {
-    match kind {
-        NodeKind::Action { instrument, action, .. } => Some((instrument, action)),
-        _ => None,
+    /// Something has changed that concerns every run.
+    fn stir_all(&mut self) {
+        self.stirred.extend(self.order.iter().cloned());
     }
 }

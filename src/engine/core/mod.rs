@@ -15,14 +15,22 @@
 //!                       Over
 //! ```
 mod advance;
+mod apply;
 mod basis;
 mod claims;
 mod command;
+mod conclude;
 mod doubt;
 mod events;
+mod flow;
+mod hold;
+mod leaf;
 mod machine;
+mod parked;
 mod plan;
+mod question;
 mod record;
+mod recover;
 mod replay;
 mod run;
 mod scope;
@@ -35,10 +43,11 @@ mod wake;
 pub use basis::{Basis, Told};
 pub use events::{Action, Event, Failure, Heard, InDoubt, Output, Reading, Reply};
 pub use machine::Core;
+pub use parked::{OVERTAKEN_MAX, Obstacle, Parked};
 pub use plan::Plan;
 pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
 pub use replay::{Difference, Replay};
-pub use run::{HeldBy, Phase, Run, Status, StepKey, StepState};
+pub use run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
 pub use states::{
     CAUSES, Cause, Command, Illegal, RunState, STATES, TRIGGERS, Trigger, next as next_state,

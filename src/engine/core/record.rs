@@ -8,7 +8,7 @@ use super::Tick;
 use super::events::{Failure, InDoubt};
 use super::run::StepKey;
 use super::states::{Cause, RunState};
-use crate::compiler::graph::{Effect, FailureKind};
+use crate::compiler::graph::{Effect, FailureKind, HoldState};
 use crate::expr::Value;
 
 /// A step of a run, by its durable path and by its index in the run's stored graph.
@@ -151,6 +151,38 @@ pub enum Record {
         cause: Cause,
         /// Who.
         by: String,
+    },
+    /// A command under way is about to be cancelled, because its run is held.
+    Cancelling {
+        /// Run.
+        run: String,
+        /// Step.
+        step: StepRef,
+        /// Attempt of the intent.
+        attempt: u32,
+    },
+    /// An instrument is about to be brought to its hold state.
+    ToHold {
+        /// Run.
+        run: String,
+        /// Instrument.
+        instrument: String,
+        /// Which state that is.
+        how: HoldState,
+    },
+    /// An instrument is in its hold state, or was not confirmed to be.
+    AtHold {
+        /// Run.
+        run: String,
+        /// Instrument.
+        instrument: String,
+        /// Read back from the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+        /// Bytes sent and received, for people; bounded by the shell.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        trace: String,
     },
     /// Claims were given to a block.
     Held {
@@ -362,6 +394,9 @@ impl Record {
             Record::RunStarted { run, .. }
             | Record::Moved { run, .. }
             | Record::Released { run, .. }
+            | Record::Cancelling { run, .. }
+            | Record::ToHold { run, .. }
+            | Record::AtHold { run, .. }
             | Record::Held { run, .. }
             | Record::Begun { run, .. }
             | Record::Intent { run, .. }

@@ -87,6 +87,13 @@ impl Replay {
         Ok(())
     }
 
+    /// What was in people's hands from then on.
+    pub fn hands(&mut self, taken: BTreeMap<String, String>) -> Result<(), Box<Difference>> {
+        self.end()?;
+        self.core.set_taken(taken);
+        Ok(())
+    }
+
     /// What woke the core. Decides the turn before.
     pub fn woken(&mut self, seq: u64, at: Tick, basis: Basis) -> Result<(), Box<Difference>> {
         self.end()?;

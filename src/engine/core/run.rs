@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::events::Failure;
-use super::record::{Ending, Record, Resolution, StepRef, Terms};
+use super::record::{About, Ending, StepRef, Terms};
 use super::states::{Cause, RunState};
 use super::{Plan, Tick};
-use crate::compiler::graph::{Graph, Node, NodeId, NodeKind, OnError};
+use crate::compiler::graph::{Graph, HoldState, Node, NodeId, NodeKind};
 use crate::expr::Value;
 
 /// One instance of a node: the node and the counters of the loops around it, from outside in.
@@ -81,6 +82,47 @@ pub struct StepState {
     pub round: u32,
     /// Children of a block that are not done.
     pub open_children: u32,
+    /// The question that stands open, while `asked`.
+    pub question: Option<OpenQuestion>,
+    /// A hold is cancelling, or has cancelled, its last attempt: that is no failure.
+    pub cancelled: bool,
+    /// How long the run had stood still in all when this step began, or its question.
+    pub stood: Duration,
+}
+
+/// A question that stands open.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenQuestion {
+    /// Number in its run; 0 in old journals.
+    pub id: u32,
+    /// What kind.
+    pub about: About,
+    /// Answers to choose from.
+    pub options: Vec<String>,
+}
+
+/// An instrument of a run that is being held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AtHold {
+    /// Where it is brought.
+    pub how: HoldState,
+    /// Since when.
+    pub since: Tick,
+    /// Whether it confirmed; `None` while that is awaited.
+    pub confirmed: Option<bool>,
+}
+
+/// An answer that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Number of the question.
+    pub id: u32,
+    /// Path of the step it was about.
+    pub path: String,
+    /// The answer.
+    pub answer: String,
+    /// Who.
+    pub by: String,
 }
 
 /// Part of its life a run is in.
@@ -126,11 +168,35 @@ pub struct Run {
     /// When it began.
     pub started: Tick,
     /// State by the records; see [`Run::state`].
-    moved_to: RunState,
+    pub(super) moved_to: RunState,
     /// A person paused it; it stays so after a hold of another cause.
     pub paused: bool,
     /// What holds it, oldest first.
     pub holds: Vec<HeldBy>,
+    /// The cause that passed last.
+    pub released: Option<Cause>,
+    /// Since when it is in its state.
+    pub moved_at: Tick,
+    /// How long it stood still in all, before the time it does now.
+    pub stood: Duration,
+    /// Since when it stands still.
+    pub stands_since: Option<Tick>,
+    /// Instruments of a run that is held.
+    pub at_hold: BTreeMap<String, AtHold>,
+    /// What was sent to each instrument since it was last stopped, each action once, by last use.
+    pub going: BTreeMap<String, Vec<StepKey>>,
+    /// What the last hold stopped and is to be set going again, in this order.
+    pub to_restart: Vec<StepKey>,
+    /// The one of these that is under way.
+    pub restarting: Option<StepKey>,
+    /// Why a machine cannot set going again what a hold stopped, by instrument.
+    pub unclear: BTreeMap<String, String>,
+    /// A person has seen to that.
+    pub by_hand: bool,
+    /// Questions so far.
+    pub questions: u32,
+    /// The last answers.
+    pub answers: Vec<Answered>,
     /// Steps reached so far.
     pub steps: BTreeMap<StepKey, StepState>,
     /// Steps that wait for a decision.
@@ -167,6 +233,18 @@ impl Run {
             moved_to: RunState::Running,
             paused: false,
             holds: Vec::new(),
+            released: None,
+            moved_at: Tick(0),
+            stood: Duration::ZERO,
+            stands_since: None,
+            at_hold: BTreeMap::new(),
+            going: BTreeMap::new(),
+            to_restart: Vec::new(),
+            restarting: None,
+            unclear: BTreeMap::new(),
+            by_hand: false,
+            questions: 0,
+            answers: Vec::new(),
             steps: BTreeMap::new(),
             ready: BTreeSet::new(),
             ending: None,
@@ -183,12 +261,16 @@ impl Run {
 
     /// What the run is doing as a whole.
     pub fn state(&self) -> RunState {
-        let root = StepKey { node: NodeId(0), rounds: Vec::new() };
-        let begun = self.steps.get(&root).is_none_or(|s| s.status != Status::Waiting);
         match self.moved_to {
-            RunState::Running if !begun => RunState::Idle,
+            RunState::Running if !self.has_begun() => RunState::Idle,
             state => state,
         }
+    }
+
+    /// Whether its first step may have started.
+    pub fn has_begun(&self) -> bool {
+        let root = StepKey { node: NodeId(0), rounds: Vec::new() };
+        self.steps.get(&root).is_none_or(|s| s.status != Status::Waiting)
     }
 
     /// Node of a step.
@@ -220,529 +302,39 @@ impl Run {
         path
     }
 
-    /// Commands sent whose outcome is not known.
+    /// Commands sent whose outcome is not known. One in doubt that a person is asked about is not
+    /// under way any more.
     pub fn in_flight(&self) -> usize {
-        self.steps.values().filter(|s| s.status == Status::Sent).count()
+        let steps = self.steps.values().filter(|s| s.status == Status::Sent && !s.asked).count();
+        steps + usize::from(self.restarting.is_some())
     }
 
-    /// Takes a fact into the state. Facts that do not fit the state are ignored: they come from a
-    /// journal whose chain was verified, so they can only be late duplicates.
-    pub fn apply(&mut self, record: &Record, now: Tick) {
-        match record {
-            Record::RunStarted { terms, .. } => {
-                self.started = now;
-                self.terms = terms.clone();
-                self.enter(StepKey { node: NodeId(0), rounds: Vec::new() }, now, None);
-            }
-            Record::Held { step, .. } | Record::Begun { step, .. } => self.open(&step.key, now),
-            Record::Intent { step, attempt, instrument, args, baseline, effect, .. } => {
-                self.ready.remove(&step.key);
-                if let Some(state) = self.steps.get_mut(&step.key) {
-                    state.status = Status::Sent;
-                    state.since = now;
-                    state.started.get_or_insert(now);
-                    state.sent = Some(now);
-                    state.attempts = *attempt;
-                    state.baseline.clone_from(baseline);
-                    state.args.clone_from(args);
-                }
-                if *effect != crate::compiler::graph::Effect::Read
-                    && !self.touched.contains(instrument)
-                {
-                    self.touched.push(instrument.clone());
-                }
-            }
-            Record::Outcome { step, result, .. } | Record::Ended { step, result, .. } => {
-                self.outcome(&step.key, result, now);
-            }
-            Record::Resolved { step, resolution, .. } => {
-                self.resolved(&step.key, *resolution, now);
-            }
-            Record::Decided { step, holds, .. } => self.decided(&step.key, *holds, now),
-            Record::Retrying { step, .. } => {
-                let failures = self.steps.get(&step.key).map_or(1, |s| s.failures);
-                let wait =
-                    self.node(&step.key).and_then(|n| n.retry.as_ref()).map(|r| r.pause(failures));
-                self.restart(&step.key, now, now.after(wait.unwrap_or_default()));
-            }
-            Record::Handling { step, handler, .. } => {
-                self.ready.remove(&step.key);
-                if let Some(state) = self.steps.get_mut(&step.key) {
-                    state.status = Status::Open;
-                    state.since = now;
-                    state.open_children = 1;
-                }
-                self.enter(handler.key.clone(), now, None);
-            }
-            Record::PassedOver { step, .. } => self.finish(&step.key, Status::PassedOver, now),
-            Record::Question { step, .. } => {
-                self.ready.remove(&step.key);
-                if let Some(state) = self.steps.get_mut(&step.key) {
-                    state.asked = true;
-                    state.since = now;
-                }
-            }
-            Record::Answer { step, answer, .. } => self.answered(&step.key, answer, now),
-            Record::Paused { paused, by, .. } => {
-                let to = if *paused { RunState::Paused } else { RunState::Running };
-                if self.phase == Phase::Body {
-                    self.moved(to, Cause::Person, by, "", now);
-                }
-            }
-            Record::Moved { to, cause, by, detail, .. } => self.moved(*to, *cause, by, detail, now),
-            Record::Released { cause, .. } => self.holds.retain(|held| held.cause != *cause),
-            Record::BodyEnded { ending, cause, results, .. } => {
-                self.ending = Some((*ending, cause.clone()));
-                self.results.clone_from(results);
-                self.ready.clear();
-                self.moved_to = RunState::ending(*ending);
-                self.paused = false;
-                self.holds.clear();
-                // Ended again from within its safe states: they are sent anew, and to all.
-                self.safe_listed = false;
-                self.making_safe.clear();
-                self.not_confirmed.clear();
-                self.phase = if *ending == Ending::Aborted { Phase::Safe } else { Phase::Draining };
-                self.drained(now);
-            }
-            Record::FinallyEnded { failed, make_safe, .. } => {
-                self.phase = Phase::Safe;
-                self.safe_listed = true;
-                self.finally_failed.clone_from(failed);
-                self.making_safe = make_safe.iter().cloned().collect();
-                self.ready.clear();
-            }
-            Record::MadeSafe { instrument, confirmed, .. } => {
-                if self.making_safe.remove(instrument) && !confirmed {
-                    self.not_confirmed.push(instrument.clone());
-                }
-            }
-            Record::RunEnded { ending, .. } => {
-                self.moved_to = RunState::ended(*ending);
-                self.phase = Phase::Over;
-                self.ready.clear();
-            }
-        }
-    }
-
-    /// The run comes to another state. Causes gather while it is held, and are gone once it runs.
-    fn moved(&mut self, to: RunState, cause: Cause, by: &str, detail: &str, now: Tick) {
-        match to {
-            RunState::Pausing | RunState::Paused => self.paused = true,
-            RunState::Holding | RunState::Held => {
-                if !self.holds.iter().any(|held| held.cause == cause) {
-                    let (by, detail) = (by.to_owned(), detail.to_owned());
-                    self.holds.push(HeldBy { cause, by, detail, since: now });
-                }
-            }
-            RunState::Restarting => {
-                self.holds.clear();
-                self.paused &= cause != Cause::Person;
-            }
-            RunState::Running => {
-                self.holds.clear();
-                self.paused = false;
-            }
-            _ => {}
-        }
-        self.moved_to = to;
-    }
-
-    /// A step's predecessors are done. Blocks that need neither claims nor time open at once.
-    fn enter(&mut self, key: StepKey, earliest: Tick, latest: Option<Tick>) {
-        let Some(node) = self.graph.node(key.node) else { return };
-        let block = node.kind.is_block();
-        let needs = !self.plan.claims(key.node).is_empty();
-        let root = key.node.0 == 0;
-        let now = earliest;
-        self.steps.insert(
-            key.clone(),
-            StepState {
-                status: Status::Waiting,
-                since: now,
-                earliest,
-                latest,
-                started: None,
-                sent: None,
-                attempts: 0,
-                failures: 0,
-                failure: None,
-                baseline: None,
-                args: BTreeMap::new(),
-                value: None,
-                asked: false,
-                verdict: None,
-                round: 0,
-                open_children: 0,
-            },
-        );
-        // The root waits for `require`; a block that holds waits for its claims; a block that must
-        // start at a certain time waits for it.
-        let timed = latest.is_some() || !self.edges_are_plain(key.node);
-        if block && !needs && !root && !timed {
-            self.open(&key, now);
-        } else {
-            self.ready.insert(key);
-        }
-    }
-
-    fn edges_are_plain(&self, node: NodeId) -> bool {
-        self.plan.before.get(node.0 as usize).is_none_or(|list| {
-            list.iter().all(|index| {
-                self.graph.edges.get(*index).is_none_or(|e| e.min.is_zero() && e.max.is_none())
-            })
-        })
-    }
-
-    /// Starts a block's body, or what a leaf does by itself.
-    fn open(&mut self, key: &StepKey, now: Tick) {
-        self.ready.remove(key);
-        let Some(state) = self.steps.get_mut(key) else { return };
-        state.status = Status::Open;
-        state.since = now;
-        state.started.get_or_insert(now);
-        let graph = Arc::clone(&self.graph);
-        let Some(node) = graph.node(key.node) else { return };
-        match &node.kind {
-            NodeKind::Group { .. } | NodeKind::Parallel { .. } => self.enter_body(key, None, now),
-            NodeKind::Repeat { max_times, .. } if *max_times > 0 => {
-                self.enter_body(key, Some(0), now);
-            }
-            NodeKind::ForEach { values, .. } if !values.is_empty() => {
-                self.enter_body(key, Some(0), now);
-            }
-            NodeKind::Repeat { .. } | NodeKind::ForEach { .. } => {
-                self.finish(key, Status::Done, now);
-            }
-            NodeKind::Branch { .. } => {
-                if let Some(state) = self.steps.get_mut(key) {
-                    state.status = Status::Deciding;
-                }
-                self.ready.insert(key.clone());
-            }
-            NodeKind::Action { .. }
-            | NodeKind::Wait { .. }
-            | NodeKind::WaitUntil { .. }
-            | NodeKind::Analyse { .. }
-            | NodeKind::Values { .. }
-            | NodeKind::Ask { .. }
-            | NodeKind::Log { .. } => {
-                self.ready.insert(key.clone());
-            }
-        }
-    }
-
-    /// Enters the children without predecessors of all slots (or of slot 0 in a loop round).
-    fn enter_body(&mut self, key: &StepKey, round: Option<u32>, now: Tick) {
-        let plan = Arc::clone(&self.plan);
-        let slots = if round.is_some() { 1 } else { plan.slots(key.node) };
-        self.enter_slots(key, 0..slots, round, now);
-    }
-
-    fn enter_slots(
-        &mut self,
-        key: &StepKey,
-        slots: std::ops::Range<u32>,
-        round: Option<u32>,
-        now: Tick,
-    ) {
-        let plan = Arc::clone(&self.plan);
-        let mut rounds = key.rounds.clone();
-        rounds.extend(round);
-        let total: usize = slots.clone().map(|slot| plan.body(key.node, slot).len()).sum();
-        if let Some(state) = self.steps.get_mut(key) {
-            state.round = round.unwrap_or(0);
-            state.open_children = u32::try_from(total).unwrap_or(u32::MAX);
-            state.status = Status::Open;
-        }
-        if total == 0 {
-            self.body_done(key, now);
-            return;
-        }
-        for slot in slots {
-            for child in plan.body(key.node, slot) {
-                if plan.before.get(child.0 as usize).is_none_or(Vec::is_empty) {
-                    self.enter(StepKey { node: *child, rounds: rounds.clone() }, now, None);
-                }
-            }
-        }
-    }
-
-    fn outcome(&mut self, key: &StepKey, result: &Result<Option<Value>, Failure>, now: Tick) {
-        match result {
-            Ok(value) => {
-                if let Some(state) = self.steps.get_mut(key) {
-                    state.value.clone_from(value);
-                }
-                self.note_settled(key, true);
-                self.finish(key, Status::Done, now);
-            }
-            Err(failure) => {
-                let verifiable = self.node(key).is_some_and(|n| {
-                    matches!(
-                        n.kind,
-                        NodeKind::Action {
-                            effect: crate::compiler::graph::Effect::Verifiable
-                                | crate::compiler::graph::Effect::Once,
-                            ..
-                        }
-                    )
-                });
-                self.note_settled(key, false);
-                let Some(state) = self.steps.get_mut(key) else { return };
-                state.failures = state.failures.saturating_add(1);
-                state.since = now;
-                state.status = if failure.effect_unknown && verifiable {
-                    Status::Uncertain
-                } else {
-                    Status::Failed
-                };
-                state.failure = Some(failure.clone());
-                if matches!(self.phase, Phase::Body | Phase::Finally) {
-                    self.ready.insert(key.clone());
-                }
-            }
-        }
-        self.drained(now);
-    }
-
-    fn note_settled(&mut self, key: &StepKey, ok: bool) {
-        if self.phase != Phase::Finally {
-            return;
-        }
-        let Some(NodeKind::Action { instrument, starts, .. }) = self.node(key).map(|n| &n.kind)
-        else {
-            return;
+    /// Whether a command of this run to an instrument has no outcome yet.
+    pub fn is_commanding(&self, instrument: &str) -> bool {
+        let to = |key: &StepKey| {
+            self.node(key).and_then(|n| commanded(&n.kind)).is_some_and(|(i, _)| i == instrument)
         };
-        // SAFETY(lab): what starts something (a set point, a last rinse) does not stop it; the
-        // safe state must follow, or a heater stays on after the run.
-        let (instrument, stops) = (instrument.clone(), starts.is_empty());
-        if ok && stops {
-            self.settled.insert(instrument);
-        } else {
-            self.settled.remove(&instrument);
-        }
+        let sent =
+            |(key, s): (&StepKey, &StepState)| s.status == Status::Sent && !s.asked && to(key);
+        self.steps.iter().any(sent) || self.restarting.as_ref().is_some_and(to)
     }
 
-    fn resolved(&mut self, key: &StepKey, resolution: Resolution, now: Tick) {
-        match resolution {
-            Resolution::Done => self.finish(key, Status::Done, now),
-            Resolution::NotDone => {
-                let Some(state) = self.steps.get_mut(key) else { return };
-                if state.status == Status::Sent {
-                    self.restart(key, now, now);
-                } else {
-                    state.status = Status::Failed;
-                    state.since = now;
-                    self.ready.insert(key.clone());
-                }
-            }
-            Resolution::Discard => {
-                let Some(state) = self.steps.get_mut(key) else { return };
-                state.status = Status::Failed;
-                state.verdict = Some(Ending::Invalid);
-                state.since = now;
-                self.ready.insert(key.clone());
-            }
-        }
-        self.drained(now);
+    /// How long it has stood still in all.
+    pub fn stood_until(&self, now: Tick) -> Duration {
+        self.stands_since.map_or(self.stood, |since| self.stood + now.since(since))
     }
 
-    /// Back to waiting. What ran inside a block is forgotten, so that it runs anew.
-    fn restart(&mut self, key: &StepKey, now: Tick, earliest: Tick) {
-        let block = self.node(key).is_some_and(|n| n.kind.is_block());
-        let inside: Vec<StepKey> = self
-            .steps
-            .keys()
-            .filter(|_| block)
-            .filter(|k| k.rounds.starts_with(&key.rounds) && self.is_inside(k.node, key.node))
-            .cloned()
-            .collect();
-        for step in inside {
-            self.ready.remove(&step);
-            self.steps.remove(&step);
-        }
-        if let Some(state) = self.steps.get_mut(key) {
-            state.status = Status::Waiting;
-            state.since = now;
-            state.earliest = earliest;
-            state.latest = None;
-            state.asked = false;
-            self.ready.insert(key.clone());
-        }
+    /// When a time of the protocol that began with this step's status runs out: the run may have
+    /// stood still since.
+    pub fn due(&self, state: &StepState, after: Duration, now: Tick) -> Tick {
+        state.since.after(after).after(self.stood_until(now).saturating_sub(state.stood))
     }
+}
 
-    fn is_inside(&self, node: NodeId, block: NodeId) -> bool {
-        let mut at = self.graph.node(node).and_then(|n| n.parent);
-        while let Some(parent) = at {
-            if parent == block {
-                return true;
-            }
-            at = self.graph.node(parent).and_then(|n| n.parent);
-        }
-        false
-    }
-
-    fn decided(&mut self, key: &StepKey, holds: bool, now: Tick) {
-        self.ready.remove(key);
-        let graph = Arc::clone(&self.graph);
-        let Some(node) = graph.node(key.node) else { return };
-        let round = self.steps.get(key).map_or(0, |s| s.round);
-        match &node.kind {
-            NodeKind::Branch { .. } => {
-                let slot = u32::from(!holds);
-                self.enter_slots(key, slot..slot + 1, None, now);
-            }
-            NodeKind::Repeat { .. } if holds => self.finish(key, Status::Done, now),
-            NodeKind::Repeat { max_times, until } => {
-                if round + 1 < *max_times {
-                    self.enter_body(key, Some(round + 1), now);
-                } else if let Some(until) = until {
-                    let failure = Failure {
-                        kind: crate::compiler::graph::FailureKind::Condition,
-                        message: format!("`{}` was not met in {max_times} rounds", until.text),
-                        effect_unknown: false,
-                    };
-                    self.outcome(key, &Err(failure), now);
-                } else {
-                    self.finish(key, Status::Done, now);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn answered(&mut self, key: &StepKey, answer: &str, now: Tick) {
-        let is_ask = self.node(key).is_some_and(|n| matches!(n.kind, NodeKind::Ask { .. }));
-        let Some(state) = self.steps.get_mut(key) else { return };
-        if !std::mem::take(&mut state.asked) {
-            return;
-        }
-        if is_ask {
-            state.value = Some(Value::Text(answer.into()));
-            if answer == "invalid" {
-                state.status = Status::Failed;
-                state.verdict = Some(Ending::Invalid);
-                self.ready.insert(key.clone());
-            } else {
-                self.finish(key, Status::Done, now);
-            }
-            return;
-        }
-        // About a failed step; about a doubt, a `Resolved` record follows.
-        match answer {
-            "retry" => self.restart(key, now, now),
-            "skip" => self.finish(key, Status::PassedOver, now),
-            "fail" => {
-                state.verdict = Some(Ending::Failed);
-                self.ready.insert(key.clone());
-            }
-            _ => {}
-        }
-    }
-
-    /// A step is over: its successors may follow, and its block may be done.
-    fn finish(&mut self, key: &StepKey, status: Status, now: Tick) {
-        self.ready.remove(key);
-        let Some(state) = self.steps.get_mut(key) else { return };
-        if matches!(state.status, Status::Done | Status::PassedOver) {
-            return;
-        }
-        state.status = status;
-        state.since = now;
-        state.asked = false;
-        let (graph, plan) = (Arc::clone(&self.graph), Arc::clone(&self.plan));
-        for edge in plan.after.get(key.node.0 as usize).into_iter().flatten() {
-            if let Some(edge) = graph.edges.get(*edge) {
-                self.follow(StepKey { node: edge.to, rounds: key.rounds.clone() });
-            }
-        }
-        let Some(parent) = graph.node(key.node).and_then(|n| n.parent) else { return };
-        let depth = plan.loops(parent).len();
-        let parent =
-            StepKey { node: parent, rounds: key.rounds.get(..depth).unwrap_or_default().to_vec() };
-        let Some(state) = self.steps.get_mut(&parent) else { return };
-        state.open_children = state.open_children.saturating_sub(1);
-        if state.open_children == 0 {
-            self.body_done(&parent, now);
-        }
-    }
-
-    /// Enters a successor once all of its predecessors are over.
-    fn follow(&mut self, key: StepKey) {
-        if self.steps.contains_key(&key) {
-            return;
-        }
-        let (graph, plan) = (Arc::clone(&self.graph), Arc::clone(&self.plan));
-        let mut earliest = Tick(0);
-        let mut latest: Option<Tick> = None;
-        for edge in plan.before.get(key.node.0 as usize).into_iter().flatten() {
-            let Some(edge) = graph.edges.get(*edge) else { continue };
-            let before = StepKey { node: edge.from, rounds: key.rounds.clone() };
-            let Some(state) = self.steps.get(&before) else { return };
-            if !matches!(state.status, Status::Done | Status::PassedOver) {
-                return;
-            }
-            earliest = earliest.max(state.since.after(edge.min));
-            if let Some(max) = edge.max {
-                let limit = state.since.after(max);
-                latest = Some(latest.map_or(limit, |l| l.min(limit)));
-            }
-        }
-        self.enter(key, earliest, latest);
-    }
-
-    fn body_done(&mut self, key: &StepKey, now: Tick) {
-        let graph = Arc::clone(&self.graph);
-        let Some(node) = graph.node(key.node) else { return };
-        let round = self.steps.get(key).map_or(0, |s| s.round);
-        match &node.kind {
-            NodeKind::Repeat { .. } => {
-                if let Some(state) = self.steps.get_mut(key) {
-                    state.status = Status::Deciding;
-                    state.since = now;
-                }
-                self.ready.insert(key.clone());
-            }
-            NodeKind::ForEach { values, .. } if (round as usize) + 1 < values.len() => {
-                self.enter_body(key, Some(round + 1), now);
-            }
-            _ => {
-                // A leaf has a body only while the steps of its `on_error` run.
-                let status = match &node.on_error {
-                    _ if node.kind.is_block() => Status::Done,
-                    OnError::Fallback(other) => self.stood_in(key, *other),
-                    _ => Status::PassedOver,
-                };
-                self.finish(key, status, now);
-                if key.node.0 == 0 || Some(key.node) == graph.finally {
-                    self.ready.insert(key.clone());
-                }
-            }
-        }
-    }
-
-    /// Another instrument did what a step was to do: the step has its value.
-    fn stood_in(&mut self, key: &StepKey, other: NodeId) -> Status {
-        let other = StepKey { node: other, rounds: key.rounds.clone() };
-        let Some(state) = self.steps.get(&other) else { return Status::PassedOver };
-        let (status, value) = (state.status, state.value.clone());
-        if status == Status::Done
-            && let Some(own) = self.steps.get_mut(key)
-        {
-            own.value = value;
-        }
-        status
-    }
-
-    /// Opens `finally` when the body has ended and nothing is under way any more.
-    fn drained(&mut self, now: Tick) {
-        if self.phase != Phase::Draining || self.in_flight() > 0 {
-            return;
-        }
-        self.phase = Phase::Finally;
-        if let Some(root) = self.graph.finally {
-            self.enter(StepKey { node: root, rounds: Vec::new() }, now, None);
-        }
+/// Instrument and action of an action node.
+pub(super) fn commanded(kind: &NodeKind) -> Option<(&str, &str)> {
+    match kind {
+        NodeKind::Action { instrument, action, .. } => Some((instrument, action)),
+        _ => None,
     }
 }

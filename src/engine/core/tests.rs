@@ -1,263 +1,26 @@
 //! The laws of a run, on graphs made by hand and an instrument made of a closure.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::compiler::graph::{
-    Condition, Edge, Effect, FailureKind, Graph, Node, NodeId, NodeKind, OnError, Place, Retry,
-    Witness,
-};
-use crate::expr::{self, Expr, Value};
+use crate::compiler::graph::Edge;
+use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind, OnError, Retry};
+use crate::expr;
+
+mod hold;
+mod lab;
+mod parked;
+mod questions;
+mod recovery;
+mod states;
+
+use lab::{Draft, Lab, Reply};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// A graph with its two roots, `steps` and `finally`.
-struct Draft {
-    graph: Graph,
-}
-
-impl Draft {
-    fn new() -> Draft {
-        let graph = Graph {
-            protocol: "p".into(),
-            hash: "h".into(),
-            parameters: BTreeMap::new(),
-            derived: BTreeMap::new(),
-            roles: BTreeMap::from([("pump".into(), "pump_1".into())]),
-            require: Vec::new(),
-            nodes: Vec::new(),
-            edges: Vec::new(),
-            finally: None,
-            results: Vec::new(),
-            started_instruments: vec!["pump_1".into(), "pump_2".into()],
-            places: Vec::new(),
-            stock: BTreeMap::new(),
-            resume_within: None,
-        };
-        let mut draft = Draft { graph };
-        draft.add(None, "steps", NodeKind::Group { hold: Vec::new() });
-        draft
-    }
-
-    fn add(&mut self, parent: Option<u32>, name: &str, kind: NodeKind) -> u32 {
-        let id = u32::try_from(self.graph.nodes.len()).unwrap();
-        let claims = match &kind {
-            NodeKind::Action { instrument, .. } => vec![instrument.clone()],
-            _ => Vec::new(),
-        };
-        let before = self
-            .graph
-            .nodes
-            .iter()
-            .rev()
-            .find(|n| n.parent == parent.map(NodeId) && parent.is_some());
-        if let Some(before) = before {
-            let from = before.id;
-            let (to, min) = (NodeId(id), Duration::ZERO);
-            self.graph.edges.push(Edge { from, to, min, max: None });
-        }
-        self.graph.nodes.push(Node {
-            id: NodeId(id),
-            name: name.into(),
-            path: name.into(),
-            parent: parent.map(NodeId),
-            slot: 0,
-            kind,
-            claims,
-            expected: SECOND,
-            deadline: Some(10 * SECOND),
-            retry: None,
-            on_error: OnError::Fail,
-            fresh: Vec::new(),
-            place: Place::default(),
-        });
-        id
-    }
-
-    fn action(&mut self, parent: u32, name: &str, instrument: &str, effect: Effect) -> u32 {
-        let witness = (effect == Effect::Verifiable).then(|| Witness {
-            property: "dispensed".into(),
-            counts: Some("volume".into()),
-            equals: None,
-            settle: SECOND / 2,
-            void_if_rebooted: true,
-        });
-        let kind = NodeKind::Action {
-            role: "pump".into(),
-            instrument: instrument.into(),
-            action: name.into(),
-            args: BTreeMap::from([("volume".into(), Expr::literal(Value::number(5.0)))]),
-            effect,
-            witness,
-            starts: Vec::new(),
-        };
-        self.add(Some(parent), name, kind)
-    }
-
-    fn node(&mut self, id: u32) -> &mut Node {
-        &mut self.graph.nodes[id as usize]
-    }
-
-    fn finally(&mut self) -> u32 {
-        let id = self.add(None, "finally", NodeKind::Group { hold: Vec::new() });
-        self.graph.finally = Some(NodeId(id));
-        id
-    }
-
-    fn condition(text: &str) -> Condition {
-        Condition { expr: expr::parse(text).unwrap(), text: text.into(), place: Place::default() }
-    }
-}
-
-/// What the instrument does with the n-th command it gets.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Reply {
-    Done,
-    Refused,
-    /// It did it and the answer was lost.
-    LostAfter,
-    /// The command was lost.
-    LostBefore,
-    /// It is lost, and nothing comes back before the engine dies.
-    Silent,
-    /// It did it, and nothing comes back before the engine dies.
-    SilentAfter,
-}
-
-/// A lab that answers at once and keeps count.
-struct Lab {
-    core: Core,
-    now: Tick,
-    records: Vec<Record>,
-    replies: VecDeque<Reply>,
-    dispensed: f64,
-    sent: Vec<String>,
-    safe: Vec<String>,
-    rebooted: bool,
-    graphs: BTreeMap<String, Arc<Graph>>,
-}
-
-impl Lab {
-    fn new(in_doubt: InDoubt, replies: &[Reply]) -> Lab {
-        Lab {
-            core: Core::new(in_doubt, Duration::ZERO),
-            now: Tick(0),
-            records: Vec::new(),
-            replies: replies.iter().copied().collect(),
-            dispensed: 100.0,
-            sent: Vec::new(),
-            safe: Vec::new(),
-            rebooted: false,
-            graphs: BTreeMap::new(),
-        }
-    }
-
-    fn start(&mut self, run: &str, draft: &Draft) {
-        self.start_under(run, draft, Terms::default());
-    }
-
-    fn start_under(&mut self, run: &str, draft: &Draft, terms: Terms) {
-        let graph = Arc::new(draft.graph.clone());
-        self.graphs.insert(run.into(), Arc::clone(&graph));
-        self.give(Event::StartRun { run: run.into(), graph, document: "d".into(), terms });
-    }
-
-    fn give(&mut self, event: Event) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            let output = self.core.step(event, self.now);
-            self.records.extend(output.records);
-            for action in output.actions {
-                events.extend(self.perform(action));
-            }
-        }
-    }
-
-    fn perform(&mut self, action: Action) -> Option<Event> {
-        match action {
-            Action::Send { run, step, attempt, instrument, action, args, .. } => {
-                self.sent.push(format!("{instrument}.{action}"));
-                let reply = self.replies.pop_front().unwrap_or(Reply::Done);
-                let happens = matches!(reply, Reply::Done | Reply::LostAfter | Reply::SilentAfter);
-                if happens && action == "dispense" {
-                    self.dispensed += args["volume"].as_quantity().unwrap().value;
-                }
-                let failure = |kind, effect_unknown| Failure {
-                    kind,
-                    message: "as told".into(),
-                    effect_unknown,
-                };
-                let result = match reply {
-                    Reply::Done => Ok(None),
-                    Reply::Refused => Err(failure(FailureKind::Refused, false)),
-                    Reply::LostAfter | Reply::LostBefore => {
-                        Err(failure(FailureKind::Timeout, true))
-                    }
-                    Reply::Silent | Reply::SilentAfter => return None,
-                };
-                let (key, trace) = (step.key, String::new());
-                Some(Event::Outcome { run, key, attempt, result, trace })
-            }
-            Action::ReadWitness { run, key, .. } => Some(Event::Witnessed {
-                run,
-                key,
-                reading: Ok(Reading {
-                    value: Value::number(self.dispensed),
-                    rebooted: self.rebooted,
-                    busy: Some(false),
-                }),
-            }),
-            Action::Analyse { run, key, .. } => Some(Event::Analysed {
-                run,
-                key,
-                result: Ok(Value::number(1.0)),
-                trace: String::new(),
-            }),
-            Action::MakeSafe { run, instrument } => {
-                self.safe.push(instrument.clone());
-                let (confirmed, detail) = (true, String::new());
-                let trace = String::new();
-                Some(Event::MadeSafe { run, instrument, confirmed, detail, trace })
-            }
-        }
-    }
-
-    /// Lets time pass until nothing is due any more.
-    fn settle(&mut self) {
-        for _ in 0..10_000 {
-            let Some(next) = self.core.next_wake() else { return };
-            self.now = self.now.max(next);
-            self.give(Event::Wake);
-        }
-        panic!("it never comes to rest");
-    }
-
-    /// The engine dies; a new one reads the journal.
-    fn crash(&mut self, in_doubt: InDoubt) {
-        self.core = Core::new(in_doubt, Duration::ZERO);
-        for record in &self.records {
-            let graphs = &self.graphs;
-            self.core.apply(record, self.now, || graphs.get(record.run()).cloned());
-        }
-        self.give(Event::Recovered { downtime: Duration::ZERO });
-        self.settle();
-    }
-
-    fn ending(&self, run: &str) -> Option<Ending> {
-        self.records.iter().find_map(|r| match r {
-            Record::RunEnded { run: r, ending, .. } if r == run => Some(*ending),
-            _ => None,
-        })
-    }
-
-    fn count(&self, what: &str) -> usize {
-        self.sent.iter().filter(|s| s.ends_with(what)).count()
-    }
-}
 
 #[test]
 fn steps_run_in_order_then_finally_then_the_run_is_complete() {
@@ -290,6 +53,41 @@ fn a_failed_step_runs_finally_and_every_started_instrument_is_made_safe() {
     assert_eq!(lab.count("never"), 0);
     assert_eq!(lab.count("stop"), 1);
     assert_eq!(lab.safe, ["pump_1", "pump_2"]);
+}
+
+/// Found by a run on real wires: a witness was being read when another branch failed.
+#[test]
+fn a_witness_that_is_read_after_the_steps_have_ended_starts_no_dose() {
+    let mut draft = Draft::new();
+    draft.action(0, "set", "pump_1", Effect::Repeatable);
+    draft.action(0, "dispense", "pump_2", Effect::Verifiable);
+    draft.graph.edges.clear();
+    let finally = draft.finally();
+    draft.action(finally, "stop", "pump_1", Effect::Repeatable);
+    let mut core = Core::new(InDoubt::Ask, Duration::ZERO);
+    let graph = Arc::new(draft.graph);
+    let (run, document, terms) = ("r".to_owned(), "d".to_owned(), Terms::default());
+    let begun = core.step(Event::StartRun { run: run.clone(), graph, document, terms }, Tick(0));
+    let mut witness = None;
+    for action in begun.actions {
+        match action {
+            Action::Send { step, attempt, .. } => {
+                let (kind, message) = (FailureKind::Refused, "as told".into());
+                let result = Err(Failure { kind, message, effect_unknown: false });
+                let (run, key, trace) = (run.clone(), step.key, String::new());
+                core.step(Event::Outcome { run, key, attempt, result, trace }, Tick(1));
+            }
+            Action::ReadWitness { key, .. } => witness = Some(key),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(core.run("r").unwrap().phase, Phase::Finally);
+    let reading =
+        Ok(Reading { value: expr::Value::number(1.0), rebooted: false, busy: Some(false) });
+    let event = Event::Witnessed { run, key: witness.unwrap(), reading };
+    let late = core.step(event, Tick(2));
+    assert_eq!(late.actions, []);
+    assert!(!late.records.iter().any(|r| matches!(r, Record::Intent { .. })));
 }
 
 #[test]
@@ -552,7 +350,7 @@ fn stop_ends_the_step_and_abort_does_not_wait() {
     }
 }
 
-fn reply() -> impl Strategy<Value = Reply> {
+pub fn reply() -> impl Strategy<Value = Reply> {
     prop::sample::select(vec![
         Reply::Done,
         Reply::Done,

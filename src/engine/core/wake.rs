@@ -9,6 +9,7 @@ use super::machine::Core;
 use super::record::Record;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
+use super::states::RunState;
 use crate::compiler::graph::{FailureKind, NodeKind};
 use crate::expr::{self, Value};
 
@@ -23,6 +24,8 @@ impl Core {
             any = true;
             if key == run_timer() {
                 self.safe_states_overdue(&id, now);
+                self.hold_overdue(&id, now);
+                self.stirred.insert(id);
                 continue;
             }
             let Some(run) = self.runs.get_mut(&id) else { continue };
@@ -89,6 +92,9 @@ impl Core {
             self.watching.remove(&place);
             return false;
         }
+        if !(run.state().goes_on() || run.state() == RunState::Pausing) {
+            return false;
+        }
         let scope = Scope::new(self, run, key, now);
         let (holds, why) = match expr::eval(&condition.expr, &scope) {
             Ok(Value::Bool(holds)) => (holds, String::new()),
@@ -96,7 +102,7 @@ impl Core {
             Ok(_) => (false, " (it is not true or false)".to_owned()),
             Err(error) => (false, format!(" ({})", error.message)),
         };
-        let deadline = node.deadline.map(|d| state.since.after(d));
+        let deadline = node.deadline.map(|d| run.due(state, d, now));
         let before = self.watching.get(&place).copied().flatten();
         let since = if holds { before.or(Some(now)) } else { None };
         self.turned |= before.is_some() != since.is_some();

@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 use super::control::{Obeyed, Refusal, RefusalKind, Reply, Subject, SubjectKind};
 use super::engine::{Engine, EngineError};
+use super::entries::Fact;
+use super::history::History;
 use super::instruments::Instruments;
 use super::prepare::Prepared;
 use crate::compiler::campaign::edit::{EditError, edited};
 use crate::compiler::{Bundle, check_bundle};
-use crate::engine::campaign::{Campaign, CampaignRecord, CampaignState, Obedience};
+use crate::engine::campaign::{Campaign, CampaignRecord, CampaignState, EndReason, Obedience};
 use crate::engine::core::{Command, RunState};
-use crate::store::{Document, Journal};
+use crate::store::{Document, Holder, Journal, JournalError};
 
 /// A change of a campaign that may be made.
 #[derive(Debug)]
@@ -53,7 +55,10 @@ impl Change {
         let found = edited(&texts(journal, machine)?, text)?;
         let kept = Document::new("bundle", found.bundle.to_kept());
         let (bundle, diff) = (kept.hash.clone(), found.diff);
-        let prepared = prepared(found.bundle, machine, None)?;
+        // A budget of the command line stays until the text's own is changed.
+        let counted = diff.iter().any(|change| change.starts_with("budget.experiments:"));
+        let experiments = (!counted).then_some(machine.rules.experiments);
+        let prepared = prepared(found.bundle, machine, experiments)?;
         let experiments = prepared.experiments;
         let record = CampaignRecord::Edited { by, reason, diff, bundle, experiments };
         Ok(Change { record, prepared, kept: Some(kept) })
@@ -87,6 +92,26 @@ impl Change {
         let prepared = prepared(bundle, &after, Some(machine.rules.experiments))?;
         Ok(Change { record, prepared, kept: None })
     }
+}
+
+/// Notes a change while no engine is at work, under a fencing number of its own.
+pub fn change_without_engine(
+    journal: &mut Journal,
+    history: &History,
+    change: Change,
+) -> Result<(), JournalError> {
+    let id = change.prepared.setup.machine.id.clone();
+    let wall_ms = jiff::Timestamp::now().as_millisecond();
+    let fact = Fact::Campaign(id, change.record);
+    let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| JournalError::Broken {
+        path: "journal.db".into(),
+        seq: journal.len() + 1,
+        what: format!("a fact cannot be written: {error}"),
+    })?;
+    let kept = change.kept.into_iter().collect();
+    let first = |_| Ok::<_, JournalError>((vec![entry], kept));
+    journal.take_lease(&Holder::this_process(wall_ms), history.epoch.saturating_add(1), first)?;
+    Ok(())
 }
 
 fn texts(journal: &Journal, machine: &Campaign) -> Result<String, ChangeError> {
@@ -128,7 +153,17 @@ impl<I: Instruments> Engine<I> {
         let Some(machine) = self.campaign(id) else { return Ok(None) };
         let (result, why) = match machine.obey(command, by, reason) {
             Obedience::Accepted(record) => {
+                let idle = machine.active_runs() == 0;
                 self.note_campaign(id, record)?;
+                // With nothing under way it ends here and now, also where nothing could be started.
+                let how = match command {
+                    Command::Stop if idle => Some("stopped"),
+                    Command::Abort if idle => Some("aborted"),
+                    _ => None,
+                };
+                if let Some(how) = how {
+                    self.end_campaign(id, EndReason::Person(format!("{how} by {by}")))?;
+                }
                 (Obeyed::Accepted, String::new())
             }
             Obedience::Already => (Obeyed::AlreadySo, String::new()),

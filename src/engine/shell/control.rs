@@ -18,6 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::hand::Called;
 use super::view::View;
 use crate::driver::{EmergencyStop, Stopped};
 use crate::engine::core::{Command, Ending};
@@ -37,6 +38,8 @@ pub const REASON_MAX: usize = 1_000;
 pub const NOTE_MAX: usize = 4_000;
 /// Longest text of a campaign that is edited, in bytes: it must fit into one line of the socket.
 pub const EDIT_MAX: usize = 128 << 10;
+/// Most arguments of a command by hand.
+pub const SET_MAX: usize = 100;
 /// Longest id of a run, campaign, instrument or question.
 pub const ID_MAX: usize = 500;
 
@@ -81,6 +84,42 @@ pub enum Control {
         question: String,
         /// One of its options.
         answer: String,
+        /// Who.
+        by: String,
+    },
+    /// A person takes an instrument out: runs that need it wait.
+    Take {
+        /// Instrument.
+        instrument: String,
+        /// Who.
+        by: String,
+        /// What for.
+        #[serde(default)]
+        reason: String,
+    },
+    /// An instrument is given back.
+    Give {
+        /// Instrument.
+        instrument: String,
+        /// Who.
+        by: String,
+    },
+    /// One action, reading or safe state by hand.
+    Call {
+        /// Instrument.
+        instrument: String,
+        /// Action or property of its definition, or `safe_state`.
+        what: String,
+        /// Arguments, each `name=value`.
+        #[serde(default)]
+        set: Vec<String>,
+        /// Who.
+        by: String,
+    },
+    /// An instrument may be used although another unit answers than before.
+    Accept {
+        /// Instrument.
+        instrument: String,
         /// Who.
         by: String,
     },
@@ -148,6 +187,30 @@ pub enum Reply {
         step: String,
         /// The answer.
         answer: String,
+    },
+    /// An instrument is in a person's hands.
+    Taken {
+        /// Runs that have used it; they wait where they need it next.
+        runs: Vec<String>,
+    },
+    /// An instrument was given back.
+    Given {
+        /// What was done to it that may have had an effect.
+        changed: Vec<String>,
+        /// Runs that had used it and are held because of that.
+        held: Vec<String>,
+    },
+    /// A command by hand is under way; how it ends comes as the outcome.
+    Calling {
+        /// Its name in the journal; empty for a reading.
+        id: String,
+        /// It has ended after so long, in seconds of wall time, and what its wire takes.
+        at_most_s: f64,
+    },
+    /// An instrument is used as it is now.
+    Accepted {
+        /// What it says who it is; empty if it cannot tell.
+        identity: String,
     },
     /// A note is kept.
     Noted,
@@ -262,6 +325,16 @@ pub struct Outcome {
     /// All instruments, after an emergency stop.
     #[serde(default)]
     pub instruments: Vec<InstrumentOutcome>,
+    /// How a command by hand went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<Called>,
+}
+
+impl Outcome {
+    /// Of a command by hand.
+    pub(super) fn of_call(called: Called) -> Outcome {
+        Outcome { called: Some(called), ..Outcome::default() }
+    }
 }
 
 /// Where a command has led one run.
@@ -304,6 +377,8 @@ pub enum Safety {
     LeftByFinally,
     /// In its hold state, read back from it.
     Held,
+    /// Holding the run leaves it as it is, watched.
+    AsItWas,
     /// Told, but it did not confirm: look at it.
     NotConfirmed,
 }
@@ -317,6 +392,10 @@ impl Control {
             }
             Control::EmergencyStop { .. } => true,
             Control::Clear { .. }
+            | Control::Accept { .. }
+            | Control::Take { .. }
+            | Control::Give { .. }
+            | Control::Call { .. }
             | Control::Answer { .. }
             | Control::Note { .. }
             | Control::Edit { .. }
@@ -348,6 +427,30 @@ impl Control {
                 answer: line(answer, "the answer", ID_MAX)?,
                 by: name(by)?,
             },
+            Control::Take { instrument, by, reason } => Control::Take {
+                instrument: line(instrument, "the id", ID_MAX)?,
+                by: name(by)?,
+                reason: line(reason, "the reason", REASON_MAX)?,
+            },
+            Control::Give { instrument, by } => {
+                Control::Give { instrument: line(instrument, "the id", ID_MAX)?, by: name(by)? }
+            }
+            Control::Call { instrument, what, set, by } => {
+                if set.len() > SET_MAX {
+                    let why = format!("more than {SET_MAX} arguments");
+                    return Err(Refusal::new(RefusalKind::Malformed, why));
+                }
+                let set = set.into_iter().map(|text| line(text, "an argument", REASON_MAX));
+                Control::Call {
+                    instrument: line(instrument, "the id", ID_MAX)?,
+                    what: line(what, "the action", ID_MAX)?,
+                    set: set.collect::<Result<_, _>>()?,
+                    by: name(by)?,
+                }
+            }
+            Control::Accept { instrument, by } => {
+                Control::Accept { instrument: line(instrument, "the id", ID_MAX)?, by: name(by)? }
+            }
             Control::Note { text, about, by } => Control::Note {
                 text: filled(paragraphs(text, "the note", NOTE_MAX)?, "the note")?,
                 about: about.map(|id| line(id, "the id", ID_MAX)).transpose()?,
@@ -454,7 +557,7 @@ impl Asked {
                 let outcomes = emergency.outcomes();
                 if !outcomes.values().any(|stopped| *stopped == Stopped::Pending) {
                     let instruments = outcomes.into_iter().map(stopped).collect();
-                    return Some(Outcome { runs: Vec::new(), instruments });
+                    return Some(Outcome { instruments, ..Outcome::default() });
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
             },
@@ -467,7 +570,7 @@ impl Asked {
             Asked::Engine { .. } => None,
             Asked::Pressed(emergency) => {
                 let instruments = emergency.outcomes().into_iter().map(stopped).collect();
-                Some(Outcome { runs: Vec::new(), instruments })
+                Some(Outcome { instruments, ..Outcome::default() })
             }
         }
     }
@@ -550,6 +653,20 @@ impl Inbox {
             Some(request) = self.urgent.recv() => Some(request),
             Some(request) = self.ordinary.recv() => Some(request),
             else => None,
+        }
+    }
+
+    /// Refuses the next request: the engine is there, but not at work yet.
+    ///
+    /// Cancel safety: nothing is lost when this is dropped.
+    pub async fn refuse_next(&mut self, why: &str) {
+        match self.next().await {
+            Some(request) => {
+                let refusal = Refusal::new(RefusalKind::NotNow, why);
+                // Whoever asked may be gone.
+                let _ = request.reply.send(Reply::Refused(refusal));
+            }
+            None => std::future::pending().await,
         }
     }
 

@@ -1,10 +1,9 @@
 //! The disk under the state folder: how much room it has, and a reserve for the day it has none.
 //!
 //! ```text
-//! free   |<------ back ------>|<-- mark -->|   below `mark`: low. Telemetry stops, runs are held,
-//!        0                   2x mark       and the reserve file goes, so that the journal can
-//!                                          write what holding and stopping take.
-//!                                          above twice that, twice in a row: back.
+//! free        back              |    as it was    |      low: telemetry stops,   |  the reserve is
+//!   (when seen twice in a row)  |                 |      runs are held           |  given up
+//!                            2 x mark            mark                       COMMIT_MAX           0
 //! ```
 //!
 //! Architecture invariant: looks and keeps the reserve, decides nothing about runs.
@@ -21,12 +20,13 @@ const MARK_MIN: u64 = 1 << 20;
 const MARK_MAX: u64 = 64 << 20;
 /// The reserve is this share of the mark. Holding and stopping a hundred runs takes about 1 MiB.
 const RESERVE_SHARE: u64 = 2;
+/// Less than this is no room for one more commit: the reserve is given up. Not before, or whoever
+/// fills the disk would have that too.
+const COMMIT_MAX: u64 = 256 << 10;
 /// There is room again when so many times the mark are free: one that comes and goes is no room.
 const BACK: u64 = 2;
 /// Looks in a row that must find it.
 const BACK_LOOKS: u32 = 2;
-/// Not looked at again sooner; one look takes some microseconds.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Between looks that count for its being back.
 const BACK_EVERY: Duration = Duration::from_millis(500);
 /// The reserve.
@@ -53,18 +53,19 @@ struct Room {
 pub struct Disk {
     folder: PathBuf,
     level: Level,
-    looked: Option<Instant>,
+    /// The reserve is there.
+    reserved: bool,
     warned: bool,
 }
 
 impl Disk {
-    /// Watches the disk under a folder, and puts a reserve there if it has room for one. `low`: the
-    /// last engine had run out of it.
-    pub fn new(folder: &Path, low: bool) -> Disk {
-        let level = Level { low, good: 0, counted: None };
-        let mut disk = Disk { folder: folder.to_owned(), level, looked: None, warned: false };
+    /// Watches the disk under a folder, and puts a reserve there if it has room for one.
+    pub fn new(folder: &Path) -> Disk {
+        let level = Level { low: false, good: 0, counted: None };
+        let mut disk = Disk { folder: folder.to_owned(), level, reserved: false, warned: false };
         if let Some(room) = disk.room()
-            && room.free > BACK * mark(room.total) + reserve(room.total)
+            && (room.free > mark(room.total) + reserve(room.total)
+                || disk.folder.join(RESERVE).exists())
         {
             disk.keep_reserve(room.total);
         }
@@ -76,18 +77,15 @@ impl Disk {
         self.level.low
     }
 
-    /// Looks, unless that was done just now.
+    /// Looks; takes some microseconds, so that it can be done before every commit.
     pub(super) fn look(&mut self) -> Option<Change> {
-        let now = Instant::now();
-        if self.looked.is_some_and(|at| now.duration_since(at) < LOOK_EVERY) {
-            return None;
-        }
-        self.looked = Some(now);
         let room = self.room()?;
-        let change = self.level.take(room, now)?;
-        match change {
-            Change::Low { .. } => self.give_reserve(),
-            Change::Back { .. } => self.keep_reserve(room.total),
+        if self.reserved && room.free < COMMIT_MAX {
+            self.give_reserve();
+        }
+        let change = self.level.take(room, Instant::now())?;
+        if let Change::Back { .. } = change {
+            self.keep_reserve(room.total);
         }
         Some(change)
     }
@@ -117,17 +115,22 @@ impl Disk {
         let path = self.folder.join(RESERVE);
         let size = reserve(total);
         if std::fs::metadata(&path).is_ok_and(|found| found.len() == size) {
+            self.reserved = true;
             return;
         }
         let options = OpenOptions::new().create(true).truncate(true).write(true).open(&path);
-        if let Err(error) = options.and_then(|file| allocate(&file, size)) {
-            tracing::warn!(%error, "there is no reserve for the day the disk is full");
-            // Half a reserve would be taken for a whole one.
-            let _ = std::fs::remove_file(&path);
+        match options.and_then(|file| allocate(&file, size)) {
+            Ok(()) => self.reserved = true,
+            Err(error) => {
+                tracing::warn!(%error, "there is no reserve for the day the disk is full");
+                // Half a reserve would be taken for a whole one.
+                let _ = std::fs::remove_file(&path);
+            }
         }
     }
 
     fn give_reserve(&mut self) {
+        self.reserved = false;
         match std::fs::remove_file(self.folder.join(RESERVE)) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -253,14 +256,14 @@ mod tests {
     fn a_reserve_takes_room_and_is_kept_once() {
         let folder = std::env::temp_dir().join(format!("labloop-reserve-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let mut disk = Disk::new(&folder, false);
+        let mut disk = Disk::new(&folder);
         let room = disk.room().unwrap();
         let found = std::fs::metadata(folder.join(RESERVE)).unwrap();
         assert_eq!(found.len(), reserve(room.total));
         #[cfg(target_os = "linux")]
         assert!(std::os::unix::fs::MetadataExt::blocks(&found) * 512 >= found.len());
         drop(disk);
-        disk = Disk::new(&folder, false);
+        disk = Disk::new(&folder);
         assert_eq!(disk.look(), None);
         disk.give_reserve();
         disk.give_reserve();

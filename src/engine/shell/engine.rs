@@ -12,14 +12,15 @@ use super::bulk;
 use super::control::Inbox;
 use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
+use super::hand::Hands;
 use super::instruments::Instruments;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
+use super::questions::Questions;
 use super::searches::{Finished, Searches};
-use super::view::QuestionView;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
-use crate::driver::{EmergencyStop, Exchange, Notice, Pressed};
+use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
 use crate::engine::core::{Core, Event, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
@@ -34,6 +35,9 @@ const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 const LEASE_FRESH: Duration = Duration::from_millis(100);
 /// Telemetry is written at least this often (lab time).
 const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
+/// The engine beats this often while it is well, in wall time: three times within the shortest time
+/// that a device's watchdog is kept from acting without a beat.
+const BEAT_EVERY: Duration = Duration::from_millis(100);
 
 /// Why the engine stopped short. Safe states are the caller's to send: the fleet is still there.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,7 @@ pub struct EngineSetup<I> {
 pub(super) enum Pending {
     Command { run: String, key: crate::engine::core::StepKey, attempt: u32 },
     Witness { run: String, key: crate::engine::core::StepKey, instrument: String, since: Tick },
+    Hold { run: String, instrument: String },
 }
 
 /// The engine.
@@ -108,6 +113,8 @@ pub struct Engine<I> {
     pub(super) pending: HashMap<String, Pending>,
     /// Safe states under way: instrument -> runs that wait for it.
     pub(super) making_safe: BTreeMap<String, Vec<String>>,
+    /// The same for runs that are being held.
+    pub(super) holding: BTreeMap<String, Vec<String>>,
     /// What crossed the wires for witnesses of steps that are not over.
     pub(super) witnessed: BTreeMap<(String, StepKey), Vec<Exchange>>,
     /// When each instrument was last seen to have restarted.
@@ -123,14 +130,17 @@ pub struct Engine<I> {
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
     /// Questions that stand open.
-    pub(super) questions: Vec<QuestionView>,
+    pub(super) questions: Questions,
     pub(super) observer: Observer,
     pub(super) searches: Searches,
     /// Work goes on when there is nothing left to do.
     pub(super) endless: bool,
     /// Clocks and disk.
     pub(super) watch: Watch,
+    pub(super) hands: Hands,
     pub(super) emergency: EmergencyStop,
+    /// The pulse that keeps the instruments' own watchdogs from acting.
+    health: Health,
     /// Presses and clearings of it that were looked at.
     pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
     /// What is known of the one that is pressed.
@@ -151,6 +161,7 @@ impl<I: Instruments> Engine<I> {
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
         let begun = Tick(setup.clock.now().0);
         let emergency = setup.instruments.emergency();
+        let health = setup.instruments.health();
         Engine {
             core: setup.core,
             telemetry_flushed: begun,
@@ -158,6 +169,7 @@ impl<I: Instruments> Engine<I> {
             instruments: setup.instruments,
             pending: HashMap::new(),
             making_safe: BTreeMap::new(),
+            holding: BTreeMap::new(),
             witnessed: BTreeMap::new(),
             rebooted: BTreeMap::new(),
             own: VecDeque::new(),
@@ -167,13 +179,15 @@ impl<I: Instruments> Engine<I> {
             notices: setup.notices,
             controls: setup.controls,
             desk: Desk::default(),
-            questions: Vec::new(),
+            questions: Questions::default(),
             observer: setup.observer,
             searches: Searches::new(),
             endless: false,
             watch: Watch::new(),
             stop_seen: emergency.watch(),
+            hands: Hands::default(),
             emergency,
+            health,
             stop: None,
             entries: Vec::new(),
             waits_for_disk: false,
@@ -206,6 +220,7 @@ impl<I: Instruments> Engine<I> {
         };
         let epoch = self.journal.take_lease(&Holder::this_process(wall_ms), epoch, first)?;
         self.instruments.obey(epoch);
+        self.hands.obey(epoch);
         self.committed = Instant::now();
         Ok(())
     }
@@ -224,10 +239,16 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
-        self.own.push_back(Event::Recovered { downtime: Duration::ZERO });
+        let downtime = self.watch.downtime();
+        self.own.push_back(Event::Recovered { downtime });
         if instruments_lost {
             self.own.push_back(Event::InstrumentsLost);
         }
+    }
+
+    /// Questions that the engine before had asked.
+    pub fn set_questions(&mut self, questions: Questions) {
+        self.questions = questions;
     }
 
     /// The journal, for reading while the engine rests.
@@ -239,6 +260,7 @@ impl<I: Instruments> Engine<I> {
     fn is_idle(&self) -> bool {
         self.own.is_empty()
             && !self.is_insisting()
+            && !self.hands.is_busy()
             && self.core.open_runs().next().is_none()
             && self.searches.are_over()
     }
@@ -249,14 +271,24 @@ impl<I: Instruments> Engine<I> {
 
     /// Works until every run is over and every campaign has ended.
     pub async fn work(&mut self) -> Result<Finished, EngineError> {
+        let worked = self.go_on().await;
+        if let Err(error @ EngineError::Lapsed(_)) = &worked {
+            self.instruments.lapse(&error.to_string());
+        }
+        worked
+    }
+
+    async fn go_on(&mut self) -> Result<Finished, EngineError> {
         loop {
             self.look_around()?;
             self.look_at_stop()?;
+            self.settle_calls()?;
             self.take_own()?;
             self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
             self.perform()?;
+            self.perform_calls()?;
             if !self.own.is_empty() {
                 continue;
             }
@@ -318,7 +350,7 @@ impl<I: Instruments> Engine<I> {
     ///
     /// Cancel safety: `recv`, the sleep and the set of thoughts lose nothing when dropped.
     async fn wait(&mut self) -> Result<(), EngineError> {
-        let wake = self.core.next_wake();
+        let wake = self.core.next_wake().into_iter().chain(self.hands.due()).min();
         let clock = self.clock.clone();
         let sleep = async {
             match wake {
@@ -331,6 +363,17 @@ impl<I: Instruments> Engine<I> {
                 true => tokio::time::sleep(self.watch.next()).await,
                 // A clock that jumps to the next timer must not find one here.
                 false => std::future::pending().await,
+            }
+        };
+        // Beats for as long as the engine waits here, which it does whenever it is well.
+        let health = self.health.clone();
+        let beating = async {
+            if !clock.speed().is_finite() {
+                std::future::pending::<()>().await;
+            }
+            loop {
+                health.beat();
+                tokio::time::sleep(BEAT_EVERY).await;
             }
         };
         tokio::select! {
@@ -349,6 +392,7 @@ impl<I: Instruments> Engine<I> {
             thought = self.searches.thought() => self.take_thought(thought)?,
             () = sleep => self.step(Event::Wake)?,
             () = look => {}
+            () = beating => {}
         }
         for _ in 0..BATCH {
             match self.notices.try_recv() {
@@ -360,9 +404,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
-        if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
-            self.note_safe(instrument, *confirmed, detail)?;
-        }
+        self.heed_notice(&notice)?;
         match self.translate(notice) {
             Some(event) => self.step(event),
             None => Ok(()),
@@ -395,6 +437,9 @@ impl<I: Instruments> Engine<I> {
             }
         }
         self.actions.extend(output.actions);
+        if let Some(runs) = output.parked {
+            self.told(Progress::Parked { runs });
+        }
         self.desk.hear(output.replies);
         Ok(())
     }
@@ -456,6 +501,9 @@ impl<I: Instruments> Engine<I> {
         if !self.actions.is_empty() && self.committed.elapsed() > LEASE_FRESH {
             self.journal.check_lease()?;
         }
+        if self.clock.speed().is_finite() {
+            self.health.beat();
+        }
         for action in std::mem::take(&mut self.actions) {
             self.perform_one(action);
         }
@@ -477,6 +525,8 @@ impl<I: Instruments> Engine<I> {
         if let Err(error) = written {
             // Telemetry gives way before the journal does: say so once and go on without it.
             tracing::warn!(%error, "telemetry is no longer written");
+            let detail = format!("telemetry is no longer written: {error}");
+            self.told.push(Progress::Engine { detail });
             self.telemetry = None;
         }
     }

@@ -174,6 +174,46 @@ pub enum EngineRecord {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         not_confirmed: Vec<String>,
     },
+    /// A person took an instrument out: no step of a run begins on it until it is given back.
+    Taken {
+        /// Instrument.
+        instrument: String,
+        /// Who.
+        by: String,
+        /// What for.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An instrument was given back.
+    Given {
+        /// Instrument.
+        instrument: String,
+        /// Who gave it back.
+        by: String,
+        /// What was done to it that may have had an effect.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        changed: Vec<String>,
+        /// Runs that had used it and are held because of that.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        held: Vec<String>,
+    },
+    /// Which unit an instrument is.
+    Identified {
+        /// Instrument.
+        instrument: String,
+        /// What it answered; empty if it cannot tell.
+        identity: String,
+        /// Who accepted it in the place of another; empty for the first that was there.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
+    },
+    /// Another unit answered than before, or another client took an instrument over.
+    NotOurs {
+        /// Instrument.
+        instrument: String,
+        /// What was seen.
+        detail: String,
+    },
     /// There is room again: runs go on.
     DiskBack {
         /// Bytes that are free.
@@ -278,7 +318,7 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::Assigned { .. } => "campaign_assigned",
         CampaignRecord::RunOver { .. } => "campaign_run_over",
         CampaignRecord::Concluded { .. } => "campaign_concluded",
-        CampaignRecord::Commanded { .. } => "campaign_commanded",
+        CampaignRecord::Told { .. } => "campaign_told",
         CampaignRecord::Edited { .. } => "campaign_edited",
         CampaignRecord::Excluded { .. } => "experiment_excluded",
         CampaignRecord::Ended { .. } => "campaign_ended",
@@ -295,6 +335,10 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::DiskBack { .. } => "engine_disk_back",
         EngineRecord::Commanded { .. } => "engine_commanded",
         EngineRecord::Note { .. } => "engine_note",
+        EngineRecord::Taken { .. } => "engine_taken",
+        EngineRecord::Given { .. } => "engine_given",
+        EngineRecord::Identified { .. } => "engine_identified",
+        EngineRecord::NotOurs { .. } => "engine_not_ours",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
         EngineRecord::MadeSafe { .. } => "engine_made_safe",
         EngineRecord::Cleared { .. } => "engine_cleared",
@@ -306,6 +350,9 @@ fn run_kind(record: &Record) -> &'static str {
         Record::RunStarted { .. } => "run_started",
         Record::Moved { .. } => "moved",
         Record::Released { .. } => "released",
+        Record::Cancelling { .. } => "cancelling",
+        Record::ToHold { .. } => "to_hold",
+        Record::AtHold { .. } => "at_hold",
         Record::Held { .. } => "held",
         Record::Begun { .. } => "begun",
         Record::Intent { .. } => "intent",

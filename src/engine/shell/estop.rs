@@ -15,9 +15,10 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::history::History;
 use super::instruments::Instruments;
+use super::notes::note_alone;
 use super::progress::Progress;
 use crate::driver::Pressed;
-use crate::engine::core::{Command, Event};
+use crate::engine::core::{Cause, Event};
 use crate::store::{Journal, JournalError};
 
 /// An emergency stop that was not cleared, as a journal tells it.
@@ -44,7 +45,7 @@ pub(super) struct Stop {
 impl<I: Instruments> Engine<I> {
     /// A stop that an earlier engine left behind: the gate is closed before anything can be sent,
     /// and the safe states go out again. Call before [`Engine::work`].
-    pub fn restore_stop(&mut self, past: &StopHistory) {
+    pub(super) fn restore_stop(&mut self, past: &StopHistory) {
         let at = jiff::Timestamp::from_millisecond(past.wall_ms).unwrap_or_default();
         self.emergency.press_at(&past.by, at);
         if let Some(pressed) = self.stop_seen.borrow_and_update().clone() {
@@ -82,13 +83,10 @@ impl<I: Instruments> Engine<I> {
         self.note(Fact::Engine(record))?;
         self.finished.stopped = Some(by.clone());
         self.told(Progress::EmergencyStop { by: by.clone() });
-        let by = format!("{by} (emergency stop)");
+        let by = by.clone();
         self.stop = Some(Stop { pressed, safe: BTreeMap::new(), cleared: false });
-        let runs: Vec<String> = self.core.open_runs().map(|run| run.id.clone()).collect();
-        for run in runs {
-            self.step(Event::Command { run, command: Command::Abort, by: by.clone() })?;
-        }
-        Ok(())
+        let detail = "every instrument is told its safe state".to_owned();
+        self.step(Event::Emergency { by, detail })
     }
 
     /// Takes note of how a safe state went while the stop is pressed: of every change, and people
@@ -146,6 +144,7 @@ impl<I: Instruments> Engine<I> {
         stop.cleared = true;
         let record = cleared(by, reason, &not_confirmed);
         self.note(Fact::Engine(record))?;
+        self.step(Event::Passed { cause: Cause::Emergency })?;
         self.told(Progress::Cleared { by: by.to_owned() });
         Ok(Ok(()))
     }
@@ -211,14 +210,7 @@ pub fn clear_without_engine(
     if let Err(why) = clearable(&not_confirmed, reason) {
         return Ok(Err(why));
     }
-    let fact = Fact::Engine(cleared(by, reason, &not_confirmed));
-    let wall_ms = jiff::Timestamp::now().as_millisecond();
-    let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| JournalError::Broken {
-        path: "journal.db".into(),
-        seq: journal.len() + 1,
-        what: format!("a fact cannot be written: {error}"),
-    })?;
-    journal.append(&[entry], &[])?;
+    note_alone(journal, history, &Fact::Engine(cleared(by, reason, &not_confirmed)))?;
     Ok(Ok(()))
 }
 

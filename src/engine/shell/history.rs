@@ -7,10 +7,12 @@ use std::time::Duration;
 use super::bulk;
 use super::entries::{BootMark, EngineRecord, Fact, ManualRecord, PAGE, read_facts};
 use super::estop::StopHistory;
+use super::hand::TakenHistory;
 use super::manual::SAFE_STATE;
+use super::questions::Questions;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
-use crate::engine::core::{Core, Ending, Phase, Record, Tick};
+use crate::engine::core::{Command, Core, Ending, Phase, Record, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError};
 
@@ -37,8 +39,31 @@ pub struct History {
     pub boot: Option<(Tick, BootMark)>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
+    /// Which unit each instrument was last, as far as it can tell.
+    pub identities: BTreeMap<String, String>,
+    /// Instruments in people's hands.
+    pub taken: BTreeMap<String, TakenHistory>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
+    /// Questions to people.
+    pub asked: Questions,
+    /// What people commanded and noted, in order.
+    pub people: Vec<PersonHistory>,
+}
+
+/// Something that a person commanded or noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PersonHistory {
+    /// When, milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Who.
+    pub by: String,
+    /// What was commanded; `None` for a note.
+    pub command: Option<Command>,
+    /// Runs, campaigns or instruments it was about; empty if about the lab as a whole.
+    pub about: Vec<String>,
+    /// The note, or the reason of the command.
+    pub text: String,
 }
 
 /// One campaign.
@@ -152,11 +177,12 @@ impl History {
             history.last_wall_ms = entry.wall_ms;
             match &fact {
                 Fact::Basis(_) => {}
-                Fact::Engine(record) => history.engine(record, now),
+                Fact::Engine(record) => history.engine(record, now, entry.wall_ms),
                 Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
                 Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
                 Fact::Run(record) => {
                     history.run(record, now, entry.wall_ms);
+                    history.asked.apply(record, entry.wall_ms);
                     if let Some(core) = core.as_deref_mut() {
                         let mut record = record.clone();
                         if !over.contains(record.run())
@@ -209,7 +235,7 @@ impl History {
         self.runs.values().filter(|r| r.ending.is_none())
     }
 
-    fn engine(&mut self, record: &EngineRecord, now: Tick) {
+    fn engine(&mut self, record: &EngineRecord, now: Tick, wall_ms: i64) {
         match record {
             EngineRecord::Started { epoch, time, speed, boot, .. } => {
                 self.epoch = *epoch;
@@ -219,18 +245,35 @@ impl History {
             }
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
+            EngineRecord::Identified { instrument, identity, .. } if identity.is_empty() => {
+                self.identities.remove(instrument);
+            }
+            // Simulators are nobody in particular.
+            EngineRecord::Identified { .. } if self.time != "real" => {}
+            EngineRecord::Identified { instrument, identity, .. } => {
+                self.identities.insert(instrument.clone(), identity.clone());
+            }
+            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
             EngineRecord::EmergencyStop { .. }
             | EngineRecord::MadeSafe { .. }
             | EngineRecord::Cleared { .. } => self.stop(record),
             EngineRecord::Away { .. }
+            | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. }
-            | EngineRecord::Commanded { .. }
-            | EngineRecord::Note { .. } => {}
+            | EngineRecord::Gap { .. } => {}
+            EngineRecord::Commanded { command, of, by, reason, .. } => {
+                let (by, about, text) = (by.clone(), of.clone(), reason.clone());
+                let command = Some(*command);
+                self.people.push(PersonHistory { wall_ms, by, command, about, text });
+            }
+            EngineRecord::Note { text, about, by } => {
+                let (by, about, text) = (by.clone(), about.iter().cloned().collect(), text.clone());
+                self.people.push(PersonHistory { wall_ms, by, command: None, about, text });
+            }
         }
     }
 
-    fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
+    pub(super) fn campaign(&mut self, id: &str, record: &CampaignRecord, now: Tick, wall_ms: i64) {
         if let CampaignRecord::Started {
             name, bundle, seed, experiments, parameters, key, ..
         } = record
@@ -256,6 +299,7 @@ impl History {
     }
 
     fn manual(&mut self, record: &ManualRecord, now: Tick, wall_ms: i64) {
+        self.handled(record);
         match record {
             ManualRecord::Intent {
                 id,
@@ -397,6 +441,17 @@ impl History {
             }
             _ => {}
         }
+    }
+}
+
+impl PersonHistory {
+    /// Whether it has to do with a run, campaign or instrument, or with the lab as a whole.
+    pub fn is_about(&self, id: Option<&str>) -> bool {
+        let Some(id) = id else { return true };
+        let within = |name: &String| {
+            name == id || name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.about.is_empty() || self.about.iter().any(within)
     }
 }
 

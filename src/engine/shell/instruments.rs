@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::view::InstrumentView;
-use crate::driver::{self, EmergencyStop};
+use super::wanted::Wanted;
+use crate::driver::{self, EmergencyStop, Health};
 use crate::expr::Value;
 use crate::wire::Clock;
 
@@ -30,6 +31,11 @@ pub trait Instruments: Send {
     /// Reads a property.
     fn read(&self, attempt: &str, instrument: &str, property: &str) -> Result<(), Refused>;
 
+    /// Cancels a command under way; its outcome follows as ever.
+    fn cancel(&self, instrument: &str, _attempt: &str) -> Result<(), Refused> {
+        Err(Refused(format!("{instrument} cannot cancel anything")))
+    }
+
     /// Sends the safe state, ahead of everything that waits.
     fn safe_state(&self, instrument: &str) -> Result<(), Refused>;
 
@@ -41,8 +47,27 @@ pub trait Instruments: Send {
         EmergencyStop::detached(Clock::real())
     }
 
+    /// The pulse that they want to feel before they keep a device's own watchdog from acting.
+    fn health(&self) -> Health {
+        Health::detached(Clock::real())
+    }
+
+    /// A person says that an instrument may be used although it is another unit than before; its
+    /// identity now, if it tells one.
+    fn accept(&self, instrument: &str) -> Result<Option<String>, Refused> {
+        Err(Refused(format!("nothing is known of `{instrument}`")))
+    }
+
+    /// What a person wants of an instrument, read against its definition and the limits of the lab.
+    fn wanted(&self, instrument: &str, _what: &str, _set: &[String]) -> Result<Wanted, Refused> {
+        Err(Refused(format!("`{instrument}` takes no commands by hand")))
+    }
+
     /// From now on they take commands of the engine with this fencing epoch, and of no other.
     fn obey(&self, _epoch: u64) {}
+
+    /// They belong to another engine now: nothing more is sent to any of them.
+    fn lapse(&self, _why: &str) {}
 
     /// Every instrument.
     fn names(&self) -> Vec<String> {

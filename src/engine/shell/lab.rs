@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::instruments::{Instruments, Refused};
 use super::view::InstrumentView;
+use super::wanted::{Wanted, unknown, wanted};
 use crate::driver::{
-    self, Command, EmergencyStop, Fleet, InstrumentSetup, Lease, LineStop, Notice, Secret,
+    self, Command, EmergencyStop, Fleet, Health, InstrumentSetup, Lease, LineStop, Notice, Secret,
     written_values,
 };
 use crate::expr::Value;
@@ -40,6 +41,8 @@ pub struct LabInstruments {
     /// Runs the lines on a thread of their own; a virtual clock has one thread for all.
     runtime: Option<Runtime>,
     names: Vec<String>,
+    /// For commands by hand: what the lab says of each, and its setup without its password.
+    lab: BTreeMap<String, (lab::LabInstrument, InstrumentSetup)>,
     max_age: BTreeMap<String, BTreeMap<String, Duration>>,
 }
 
@@ -55,6 +58,20 @@ impl LabInstruments {
         dialer: Dialer,
         notices: mpsc::Sender<Notice>,
         seed: u64,
+    ) -> Result<LabInstruments, LabError> {
+        let known = BTreeMap::new();
+        LabInstruments::start_knowing(lab, definitions, clock, dialer, notices, seed, &known)
+    }
+
+    /// The same, with the identity of each unit that was there before.
+    pub fn start_knowing(
+        lab: &Lab,
+        definitions: &BTreeMap<String, Arc<Instrument>>,
+        clock: &Clock,
+        dialer: Dialer,
+        notices: mpsc::Sender<Notice>,
+        seed: u64,
+        known: &BTreeMap<String, String>,
     ) -> Result<LabInstruments, LabError> {
         let mut wrong = Vec::new();
         let mut setups = Vec::new();
@@ -108,15 +125,28 @@ impl LabInstruments {
             return Err(LabError(wrong));
         }
         let names = setups.iter().map(|s| s.name.clone()).collect();
+        let by_hand = |setup: &InstrumentSetup| {
+            let instrument = lab.instrument(&setup.name)?.clone();
+            Some((
+                setup.name.clone(),
+                (instrument, InstrumentSetup { secret: None, ..setup.clone() }),
+            ))
+        };
+        let by_hand = setups.iter().filter_map(by_hand).collect();
         let runtime = runtime_of(clock)?;
         let entered = runtime.as_ref().map(Runtime::enter);
-        let fleet = Fleet::start(setups, clock.clone(), dialer, notices, seed)
+        let fleet = Fleet::start_knowing(setups, clock.clone(), dialer, notices, seed, known)
             .map_err(|all| LabError(all.iter().map(ToString::to_string).collect()));
         drop(entered);
         match fleet {
-            Ok(fleet) => {
-                Ok(LabInstruments { fleet, epoch: AtomicU64::new(0), runtime, names, max_age })
-            }
+            Ok(fleet) => Ok(LabInstruments {
+                fleet,
+                epoch: AtomicU64::new(0),
+                runtime,
+                names,
+                lab: by_hand,
+                max_age,
+            }),
             Err(error) => {
                 runtime.into_iter().for_each(Runtime::shutdown_background);
                 Err(error)
@@ -331,6 +361,10 @@ impl Instruments for LabInstruments {
         Ok(self.fleet.read(attempt, instrument, property)?)
     }
 
+    fn cancel(&self, instrument: &str, attempt: &str) -> Result<(), Refused> {
+        Ok(self.fleet.cancel(instrument, attempt)?)
+    }
+
     fn safe_state(&self, instrument: &str) -> Result<(), Refused> {
         Ok(self.fleet.safe_state(instrument)?)
     }
@@ -345,6 +379,26 @@ impl Instruments for LabInstruments {
 
     fn emergency(&self) -> EmergencyStop {
         self.fleet.emergency()
+    }
+
+    fn health(&self) -> Health {
+        self.fleet.health()
+    }
+
+    fn accept(&self, instrument: &str) -> Result<Option<String>, Refused> {
+        Ok(self.fleet.accept(instrument)?)
+    }
+
+    fn wanted(&self, instrument: &str, what: &str, set: &[String]) -> Result<Wanted, Refused> {
+        let Some((of, setup)) = self.lab.get(instrument) else {
+            let known = self.names.iter().map(String::as_str);
+            return Err(Refused(unknown("the lab has no instrument", instrument, known)));
+        };
+        wanted(of, setup, what, set)
+    }
+
+    fn lapse(&self, why: &str) {
+        self.fleet.lease().lapse(why);
     }
 
     fn obey(&self, epoch: u64) {

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::entries::{Fact, ManualFailure, ManualRecord};
 use super::history::History;
 use super::perform::kind_of;
+use super::wanted::effect_of;
 use super::wire_trace;
 use crate::compiler::graph::Effect;
 use crate::driver::{
@@ -340,13 +341,4 @@ fn failed(kind: FailureKind, message: String, effect: Sent, trace: Vec<Exchange>
 
 fn not_sent(refused: &SendError) -> ManualOutcome {
     failed(FailureKind::Link, refused.to_string(), Sent::NotSent, Vec::new())
-}
-
-fn effect_of(class: EffectClass) -> Effect {
-    match class {
-        EffectClass::Read => Effect::Read,
-        EffectClass::Repeatable => Effect::Repeatable,
-        EffectClass::Verifiable => Effect::Verifiable,
-        EffectClass::Once => Effect::Once,
-    }
 }

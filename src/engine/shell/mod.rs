@@ -21,40 +21,51 @@ mod disk;
 mod engine;
 mod entries;
 mod estop;
+mod hand;
 mod history;
+mod identity;
 mod instruments;
 mod lab;
 mod manual;
+mod notes;
 mod obey;
 mod perform;
 mod prepare;
 mod process;
 mod progress;
+mod questions;
 mod replay;
 mod search;
 mod searches;
 pub mod view;
+mod wanted;
 mod watch;
 pub mod wire_trace;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references, verify_files};
-pub use change::{Change, ChangeError};
+pub use change::{Change, ChangeError, change_without_engine};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use control::{Control, Handle, Inbox};
 pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine};
-pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
+pub use hand::{Called, Left, TakenHistory};
+pub use history::{
+    CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
+};
 pub use instruments::{Instruments, Refused};
 pub use lab::{
     LabError, LabInstruments, TooLate, instrument_setup, read_secret, stop_latencies, too_late,
     with_access,
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
+pub use notes::note_without_engine;
 pub use prepare::{PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
-pub use replay::{Replayed, replay};
+pub use questions::{Answered, Questions};
+pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
+pub use wanted::{Wanted, WantedAction, arguments, unknown, wanted};

@@ -3,7 +3,7 @@
 //! Invariant: what a request leads to goes through the core and the journal like every other event;
 //! the answer is sent after the commit that made it durable.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use tokio::sync::oneshot;
 
@@ -15,21 +15,20 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::Progress;
-use super::view::{OptionView, QuestionView, meaning};
+use super::view::QuestionView;
 use crate::engine::core::{self, Command, Event, Heard, Phase, Record, Run, RunState};
 
 /// Commands whose outcome is awaited at once; the outcome of more is not told, `status` shows it.
 const WAITERS_MAX: usize = 64;
-/// Answers remembered, to tell whoever comes second; the journal has them all.
-const ANSWERS_MAX: usize = 256;
 
 /// Requests between their arrival and the last word on them.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     /// Answers that wait for the commit.
     replies: Vec<(oneshot::Sender<Reply>, Reply)>,
+    /// Outcomes that wait for it too.
+    outcomes: Vec<(oneshot::Sender<Outcome>, Outcome)>,
     waiters: Vec<Waiter>,
-    answered: VecDeque<Answer>,
     /// What the core said to the last command or answer.
     heard: Vec<core::Reply>,
     /// Safe states of runs that are not over, with what the instruments said.
@@ -43,15 +42,6 @@ struct Waiter {
     runs: BTreeSet<String>,
     over: Vec<RunOutcome>,
     outcome: oneshot::Sender<Outcome>,
-}
-
-/// An answer that was taken.
-#[derive(Debug)]
-struct Answer {
-    question: String,
-    answer: String,
-    by: String,
-    wall_ms: i64,
 }
 
 /// Who commands what.
@@ -76,6 +66,12 @@ impl<I: Instruments> Engine<I> {
             }
             Control::Clear { by, reason } => self.clear(&by, reason.as_deref())?,
             Control::Answer { question, answer, by } => self.answer(question, answer, by)?,
+            Control::Take { instrument, by, reason } => self.take_out(instrument, by, reason)?,
+            Control::Give { instrument, by } => self.give_back(&instrument, by)?,
+            Control::Call { instrument, what, set, by } => {
+                self.call(instrument, &what, &set, by, outcome)?
+            }
+            Control::Accept { instrument, by } => self.accept(instrument, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
             Control::Edit { campaign, text, by, reason } => {
                 self.edit(&campaign, &text, by, reason)?
@@ -103,9 +99,9 @@ impl<I: Instruments> Engine<I> {
         let began = self.entries.len();
         let mut subjects = Vec::new();
         for run in &runs {
-            // A campaign that pauses lets its runs come to their ends.
-            let gentle = command == Command::Pause && self.is_one_of_many(&campaigns, run);
-            if gentle && target.as_ref() != Some(run) {
+            // A campaign that pauses by its name lets its runs come to their ends.
+            let named = target.as_ref().is_some_and(|target| campaigns.contains(target));
+            if named && command == Command::Pause && self.is_one_of_many(run) {
                 continue;
             }
             self.desk.heard.clear();
@@ -140,11 +136,10 @@ impl<I: Instruments> Engine<I> {
         Ok(Reply::Commanded { subjects })
     }
 
-    /// Whether a run belongs to one of these campaigns, which has more experiments than that.
-    fn is_one_of_many(&self, campaigns: &[String], run: &str) -> bool {
-        self.campaign_of(run).is_some_and(|id| {
-            campaigns.contains(&id) && self.campaign(&id).is_some_and(|c| c.rules.experiments > 1)
-        })
+    /// Whether a run belongs to a campaign that has more experiments than that.
+    fn is_one_of_many(&self, run: &str) -> bool {
+        let campaign = self.campaign_of(run);
+        campaign.and_then(|id| self.campaign(&id)).is_some_and(|c| c.rules.experiments > 1)
     }
 
     /// Open runs of a run's name, of a campaign's, or all.
@@ -203,7 +198,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn answer(&mut self, id: String, answer: String, by: String) -> Result<Reply, EngineError> {
-        let Some(question) = self.questions.iter().find(|q| q.id == id).cloned() else {
+        let Some(question) = self.questions.open.iter().find(|q| q.id == id).cloned() else {
             return Ok(Reply::Refused(self.not_open(&id)));
         };
         if !question.options.iter().any(|o| o.answer == answer) {
@@ -227,7 +222,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     fn not_open(&self, id: &str) -> Refusal {
-        if let Some(found) = self.desk.answered.iter().rev().find(|a| a.question == id) {
+        if let Some(found) = self.questions.answer_to(id) {
             let ago = self.clock.wall().as_millisecond().saturating_sub(found.wall_ms) / 1_000;
             let message = format!(
                 "question {id} was answered already: `{}` by {}, {ago} s ago",
@@ -235,7 +230,7 @@ impl<I: Instruments> Engine<I> {
             );
             return Refusal::new(RefusalKind::AlreadyAnswered, message);
         }
-        let open: Vec<&str> = self.questions.iter().map(|q| q.id.as_str()).collect();
+        let open: Vec<&str> = self.questions.open.iter().map(|q| q.id.as_str()).collect();
         let open = match open.as_slice() {
             [] => "no question is open".to_owned(),
             _ => format!("open are {}", open.join(", ")),
@@ -255,46 +250,26 @@ impl<I: Instruments> Engine<I> {
 
     /// Keeps what records say for those who ask later.
     pub(super) fn overhear(&mut self, record: &Record) {
+        self.questions.apply(record, self.clock.wall().as_millisecond());
         match record {
-            Record::Question { run, step, question, options, id, meanings, .. } => {
-                let told = |(n, answer): (usize, &String)| OptionView {
-                    answer: answer.clone(),
-                    meaning: meanings
-                        .get(n)
-                        .map_or_else(|| meaning(answer).to_owned(), Clone::clone),
-                };
-                self.questions.push(QuestionView {
-                    id: question_id(run, &step.path, *id),
-                    number: *id,
-                    run: run.clone(),
-                    step: step.path.clone(),
-                    question: question.clone(),
-                    options: options.iter().enumerate().map(told).collect(),
-                    asked_wall_ms: self.clock.wall().as_millisecond(),
-                    sent: None,
-                });
-            }
-            Record::Answer { run, step, answer, by, question } => {
-                let question = question_id(run, &step.path, *question);
-                self.questions.retain(|q| q.id != question);
-                if self.desk.answered.len() >= ANSWERS_MAX {
-                    self.desk.answered.pop_front();
-                }
-                let wall_ms = self.clock.wall().as_millisecond();
-                let (answer, by) = (answer.clone(), by.clone());
-                self.desk.answered.push_back(Answer { question, answer, by, wall_ms });
-            }
-            Record::Resolved { run, step, .. } => {
-                self.questions.retain(|q| q.run != *run || q.step != step.path);
-            }
             Record::MadeSafe { run, instrument, confirmed, detail, .. } => {
                 let state = if *confirmed { Safety::Safe } else { Safety::NotConfirmed };
                 let (instrument, detail) = (instrument.clone(), detail.clone());
                 let said = InstrumentOutcome { instrument, state, detail };
                 self.desk.said.push((run.clone(), said));
             }
+            Record::AtHold { run, instrument, confirmed, detail, .. } => {
+                let state = if *confirmed { Safety::Held } else { Safety::NotConfirmed };
+                let (instrument, detail) = (instrument.clone(), detail.clone());
+                let said = InstrumentOutcome { instrument, state, detail };
+                self.desk.said.push((run.clone(), said));
+            }
+            // What was said on the way to an earlier state counts no more.
+            Record::Moved { run, to: RunState::Holding | RunState::Restarting, .. }
+            | Record::BodyEnded { run, .. } => {
+                self.desk.said.retain(|(of, _)| of != run);
+            }
             Record::RunEnded { run, .. } => {
-                self.questions.retain(|q| q.run != *run);
                 let outcome = self.core.run(run).map(|r| self.desk.outcome_of(r));
                 self.desk.said.retain(|(of, _)| of != run);
                 let Some(outcome) = outcome else { return };
@@ -311,6 +286,9 @@ impl<I: Instruments> Engine<I> {
         for (to, reply) in self.desk.replies.drain(..) {
             // Whoever asked may be gone; what was asked is done all the same.
             let _ = to.send(reply);
+        }
+        for (to, outcome) in self.desk.outcomes.drain(..) {
+            let _ = to.send(outcome);
         }
         if self.desk.waiters.is_empty() {
             return;
@@ -345,11 +323,16 @@ impl<I: Instruments> Engine<I> {
         let open = runs.iter().filter_map(|id| self.core.run(id));
         let open = open.filter(|run| run.phase != Phase::Over);
         outcomes.extend(open.map(|run| self.desk.outcome_of(run)));
-        let _ = outcome.send(Outcome { runs: outcomes, instruments: Vec::new() });
+        let _ = outcome.send(Outcome { runs: outcomes, ..Outcome::default() });
     }
 }
 
 impl Desk {
+    /// Keeps an outcome until what it tells is durable.
+    pub(super) fn tell_later(&mut self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
+        self.outcomes.push((to, outcome));
+    }
+
     /// Keeps what the core answers, for the request that it answers.
     pub(super) fn hear(&mut self, replies: Vec<core::Reply>) {
         self.heard = replies;
@@ -358,12 +341,10 @@ impl Desk {
     /// Where a run stands, with what is known of its instruments once safe states are under way.
     fn outcome_of(&self, run: &Run) -> RunOutcome {
         let ending = run.ending.as_ref().filter(|_| run.phase == Phase::Over);
-        let instruments = match run.phase {
-            Phase::Safe | Phase::Over => {
-                run.touched.iter().map(|name| self.instrument(run, name)).collect()
-            }
-            Phase::Body | Phase::Draining | Phase::Finally => Vec::new(),
-        };
+        let ends = matches!(run.phase, Phase::Safe | Phase::Over);
+        let told = ends || matches!(run.state(), RunState::Holding | RunState::Held);
+        let used = run.touched.iter().filter(|_| told);
+        let instruments = used.map(|name| self.instrument(run, name, ends)).collect();
         RunOutcome {
             run: run.id.clone(),
             state: run.state().as_str().to_owned(),
@@ -373,13 +354,15 @@ impl Desk {
         }
     }
 
-    fn instrument(&self, run: &Run, name: &str) -> InstrumentOutcome {
+    fn instrument(&self, run: &Run, name: &str, ends: bool) -> InstrumentOutcome {
         let said = self.said.iter().rev().find(|(of, s)| *of == run.id && s.instrument == name);
         if let Some((_, said)) = said {
             return said.clone();
         }
         let awaited = run.making_safe.contains(name);
-        let state = if awaited || run.not_confirmed.iter().any(|n| n == name) {
+        let state = if !ends {
+            Safety::AsItWas
+        } else if awaited || run.not_confirmed.iter().any(|n| n == name) {
             Safety::NotConfirmed
         } else if run.settled.contains(name) {
             Safety::LeftByFinally
@@ -387,14 +370,6 @@ impl Desk {
             Safety::Safe
         };
         InstrumentOutcome { instrument: name.to_owned(), state, detail: String::new() }
-    }
-}
-
-/// What a question is called: by its number in its run, or by its step in older journals.
-pub fn question_id(run: &str, step: &str, number: u32) -> String {
-    match number {
-        0 => format!("{run}:{step}"),
-        _ => format!("{run}#{number}"),
     }
 }
 

@@ -1,19 +1,22 @@
 //! Actions of the core to the instruments, notices of the instruments to the core.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::analyses::Asked;
 use super::engine::{Engine, Pending};
 use super::instruments::Instruments;
 use super::progress::Progress;
 use super::wire_trace;
-use crate::compiler::graph::FailureKind;
+use crate::compiler::graph::{FailureKind, HoldState};
 use crate::driver::{self, Notice, Outcome, Sent};
 use crate::engine::core::{Action, Event, Failure, Reading, Record, Signal, StepKey, Tick};
 use crate::expr::Value;
 use crate::store::telemetry::Point;
 use crate::units::Unit;
 
+/// At the latest after this (lab time) a hold state has not been confirmed.
+const HOLD_DEADLINE: Duration = Duration::from_secs(30);
 /// Messages kept for the witness of one step.
 const WITNESSED_MAX: usize = 64;
 
@@ -48,6 +51,14 @@ impl<I: Instruments> Engine<I> {
                     self.own.push_back(Event::Witnessed { run, key, reading });
                 }
             }
+            Action::Cancel { run, step, attempt, instrument } => {
+                let id = format!("{run}/{}#{attempt}", step.path);
+                // Where it cannot be cancelled it is awaited.
+                if let Err(refused) = self.instruments.cancel(&instrument, &id) {
+                    tracing::info!(%id, why = %refused.0, "not cancelled");
+                }
+            }
+            Action::Hold { run, instrument, how } => self.bring_to_hold(run, instrument, how),
             Action::Analyse { run, key, function, inputs } => {
                 let Some(graph) = self.core.run(&run).map(|r| Arc::clone(&r.graph)) else { return };
                 let asked = Asked { run, key, function, inputs };
@@ -86,6 +97,32 @@ impl<I: Instruments> Engine<I> {
         }
     }
 
+    fn bring_to_hold(&mut self, run: String, instrument: String, how: HoldState) {
+        let refused = match how {
+            HoldState::Declared => {
+                let id = format!("{run}!hold/{instrument}");
+                let pending = Pending::Hold { run: run.clone(), instrument: instrument.clone() };
+                self.pending.insert(id.clone(), pending);
+                let (action, args) = (driver::HOLD_STATE, Default::default());
+                let sent = self.instruments.send(&id, &instrument, action, args, HOLD_DEADLINE);
+                sent.err().inspect(|_| {
+                    self.pending.remove(&id);
+                })
+            }
+            HoldState::Safe => {
+                self.holding.entry(instrument.clone()).or_default().push(run.clone());
+                self.instruments.safe_state(&instrument).err().inspect(|_| {
+                    self.holding.remove(&instrument);
+                })
+            }
+            HoldState::Stays => None,
+        };
+        if let Some(refused) = refused {
+            let (confirmed, detail, trace) = (false, refused.0, String::new());
+            self.own.push_back(Event::AtHold { run, instrument, confirmed, detail, trace });
+        }
+    }
+
     /// A notice as an event of the core, if it is one.
     pub(super) fn translate(&mut self, notice: Notice) -> Option<Event> {
         match notice {
@@ -101,13 +138,17 @@ impl<I: Instruments> Engine<I> {
             }
             Notice::Link { instrument, up, detail } => {
                 self.told(Progress::Link { instrument: instrument.clone(), up, detail });
-                (!up).then_some(Event::LinkLost { instrument })
+                Some(match up {
+                    true => Event::LinkUp { instrument },
+                    false => Event::LinkLost { instrument },
+                })
             }
             Notice::Rebooted { instrument, detail } => {
                 self.rebooted.insert(instrument.clone(), self.now());
                 self.told(Progress::Alarm { instrument, detail });
                 None
             }
+            Notice::Identified { .. } | Notice::NotOurs { .. } => None,
             Notice::Alarm { instrument, detail } => {
                 self.told(Progress::Alarm { instrument, detail });
                 None
@@ -116,6 +157,15 @@ impl<I: Instruments> Engine<I> {
                 let trace = wire_trace::kept(&trace);
                 for run in self.making_safe.remove(&instrument).unwrap_or_default() {
                     self.own.push_back(Event::MadeSafe {
+                        run,
+                        instrument: instrument.clone(),
+                        confirmed,
+                        detail: detail.clone(),
+                        trace: trace.clone(),
+                    });
+                }
+                for run in self.holding.remove(&instrument).unwrap_or_default() {
+                    self.own.push_back(Event::AtHold {
                         run,
                         instrument: instrument.clone(),
                         confirmed,
@@ -141,6 +191,12 @@ impl<I: Instruments> Engine<I> {
             Pending::Command { run, key, attempt } => {
                 let trace = self.witness_trace(&run, &key, trace);
                 Some(Event::Outcome { run, key, attempt, result, trace })
+            }
+            Pending::Hold { run, instrument } => {
+                let confirmed = result.is_ok();
+                let detail = result.map_or_else(|f| f.message, |_| "confirmed".to_owned());
+                let trace = wire_trace::kept(&trace);
+                Some(Event::AtHold { run, instrument, confirmed, detail, trace })
             }
             Pending::Witness { run, key, instrument, since } => {
                 let of = self.witnessed.entry((run.clone(), key.clone())).or_default();
@@ -208,6 +264,18 @@ impl<I: Instruments> Engine<I> {
                 path: step.path.clone(),
                 question: question.clone(),
                 options: options.clone(),
+            },
+            Record::Moved { run, to, cause, by, detail } => Progress::Moved {
+                run: run.clone(),
+                to: *to,
+                by: by.clone(),
+                why: if detail.is_empty() { cause.as_str().to_owned() } else { detail.clone() },
+            },
+            Record::AtHold { run, instrument, confirmed, detail, .. } => Progress::AtHold {
+                run: run.clone(),
+                instrument: instrument.clone(),
+                confirmed: *confirmed,
+                detail: detail.clone(),
             },
             Record::RunEnded { run, ending, cause, not_confirmed } => Progress::RunEnded {
                 run: run.clone(),

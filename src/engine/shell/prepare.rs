@@ -150,8 +150,7 @@ impl Prepared {
         parts.brain.restore(&machine.experiments)?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let goes_on = reopened || machine.ended.is_none();
-        let by = reopened.then(|| "resume".to_owned());
-        let begin = goes_on.then_some(CampaignRecord::Resumed { version, by });
+        let begin = goes_on.then_some(CampaignRecord::Resumed { version });
         Ok(parts.prepared(bundle, machine, seed, begin, None))
     }
 

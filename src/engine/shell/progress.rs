@@ -1,7 +1,7 @@
 //! What the engine tells whoever watches.
 
 use crate::engine::campaign::{Conclusion, EndReason, Hypothesis, Verdict, campaign_of};
-use crate::engine::core::{Command, Ending};
+use crate::engine::core::{Command, Ending, Parked, RunState};
 
 /// Something happened that people may want to see. Already durable when told.
 #[derive(Debug, Clone)]
@@ -124,6 +124,34 @@ pub enum Progress {
         /// What, as a sentence.
         detail: String,
     },
+    /// Runs wait for instruments or places that others have: all of them, in the order they are
+    /// served. Empty: no run waits any more.
+    Parked {
+        /// Each with what it waits for and who has it.
+        runs: Vec<Parked>,
+    },
+    /// A run came to another state, or another cause holds it too.
+    Moved {
+        /// Run.
+        run: String,
+        /// State it is in now.
+        to: RunState,
+        /// Who.
+        by: String,
+        /// Why.
+        why: String,
+    },
+    /// An instrument of a run that is being held is in its hold state, or was not confirmed to be.
+    AtHold {
+        /// Run.
+        run: String,
+        /// Instrument.
+        instrument: String,
+        /// Read back from the instrument.
+        confirmed: bool,
+        /// What it said.
+        detail: String,
+    },
     /// A person commanded something, and it is being carried out.
     Commanded {
         /// What.
@@ -154,8 +182,11 @@ impl Progress {
             | Progress::StepFailed { run, .. }
             | Progress::Resolved { run, .. }
             | Progress::Question { run, .. }
+            | Progress::Moved { run, .. }
+            | Progress::AtHold { run, .. }
             | Progress::RunEnded { run, .. } => campaign_of(run),
             Progress::Link { .. }
+            | Progress::Parked { .. }
             | Progress::Alarm { .. }
             | Progress::Engine { .. }
             | Progress::Commanded { .. }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::control::{InstrumentOutcome, Safety};
 use super::engine::Engine;
 use super::instruments::Instruments;
 use crate::compiler::graph::NodeKind;
-use crate::engine::core::{HeldBy, Run, Status, StepKey, StepState, Tick};
+use crate::engine::core::{Evidence, HeldBy, Parked, Run, Status, StepKey, StepState, Tick};
 use crate::expr::Value;
 
 /// Steps shown of one run; a protocol with more branches at once is rare, and a view has a size.
@@ -29,9 +30,16 @@ pub struct View {
     pub campaigns: Vec<CampaignView>,
     /// Runs that are not over, oldest first.
     pub runs: Vec<RunView>,
+    /// Runs that wait for instruments or places, each with who has them, in the order they are
+    /// served.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
     /// Who pressed the emergency stop that is not cleared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emergency_stop: Option<String>,
+    /// Instruments that have not confirmed their safe state since it was pressed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_confirmed: Vec<InstrumentOutcome>,
     /// Questions that stand open.
     pub questions: Vec<QuestionView>,
     /// Instruments of the lab.
@@ -45,6 +53,9 @@ pub struct CampaignView {
     pub campaign: String,
     /// `running`, `paused`, `stopping`.
     pub state: String,
+    /// Who said so, if somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// Experiments proposed so far.
     pub proposed: usize,
     /// Experiments concluded.
@@ -130,6 +141,9 @@ pub struct QuestionView {
     pub options: Vec<OptionView>,
     /// When it was asked, milliseconds since 1970; 0 if that is not known.
     pub asked_wall_ms: i64,
+    /// What is known of a command in doubt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Box<Evidence>>,
     /// The command it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent: Option<SentView>,
@@ -172,22 +186,6 @@ pub struct InstrumentView {
     pub why: String,
 }
 
-/// What each answer of the engine's own questions leads to.
-pub fn meaning(answer: &str) -> &'static str {
-    match answer {
-        "done" => "it happened: the run goes on behind this step, which is not sent again",
-        "not done" => "it did not happen: it is sent again",
-        "discard" => {
-            "nobody can tell, or part of it happened: the sample is lost, the run ends \
-                      as invalid, and the experiment may run anew"
-        }
-        "retry" => "the step is carried out once more",
-        "skip" => "the step counts as passed over, the run goes on",
-        "fail" => "the run ends as failed; `finally` runs",
-        _ => "",
-    }
-}
-
 impl<I: Instruments> Engine<I> {
     /// What is going on now.
     pub(super) fn view(&self) -> View {
@@ -203,6 +201,7 @@ impl<I: Instruments> Engine<I> {
                 .map(|machine| CampaignView {
                     campaign: machine.id.clone(),
                     state: self.campaign_state(machine).as_str().to_owned(),
+                    by: machine.told_by().map(str::to_owned),
                     proposed: machine.experiments.len(),
                     concluded: machine.concluded(),
                     experiments: machine.rules.experiments,
@@ -210,8 +209,19 @@ impl<I: Instruments> Engine<I> {
                 })
                 .collect(),
             runs: self.core.open_runs().map(|run| self.run_view(run, now)).collect(),
+            parked: self.core.parked(),
             emergency_stop: self.emergency.pressed().map(|pressed| pressed.by),
-            questions: self.questions.iter().map(|q| self.with_command(q, now)).collect(),
+            not_confirmed: self
+                .emergency
+                .not_confirmed()
+                .into_iter()
+                .map(|(instrument, detail)| InstrumentOutcome {
+                    instrument,
+                    state: Safety::NotConfirmed,
+                    detail,
+                })
+                .collect(),
+            questions: self.questions.open.iter().map(|q| self.with_command(q, now)).collect(),
             instruments: self.instruments.conditions(),
         }
     }

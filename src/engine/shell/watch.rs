@@ -2,18 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::clocks::{Passed, Reading, Seen};
+use super::clocks::{Gone, Passed, Reading, Seen};
 use super::disk::{Change, Disk};
 use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::Progress;
-use crate::engine::core::{Command, Event};
+use crate::engine::core::{Cause, Event};
 
 /// The engine looks at its clocks and its disk this often, in wall time.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Who holds runs when the disk is full.
-const DISK_WATCH: &str = "disk watch";
 
 /// What the shell watches of the machine it runs on.
 #[derive(Debug)]
@@ -21,11 +19,23 @@ pub(super) struct Watch {
     clocks: Reading,
     looked: Instant,
     disk: Option<Disk>,
+    /// Lab time without an engine before this one.
+    downtime: Duration,
 }
 
 impl Watch {
     pub(super) fn new() -> Watch {
-        Watch { clocks: Reading::now(), looked: Instant::now(), disk: None }
+        Watch {
+            clocks: Reading::now(),
+            looked: Instant::now(),
+            disk: None,
+            downtime: Duration::ZERO,
+        }
+    }
+
+    /// Lab time without an engine before this one.
+    pub(super) fn downtime(&self) -> Duration {
+        self.downtime
     }
 
     /// How long until the next look.
@@ -45,10 +55,16 @@ impl<I: Instruments> Engine<I> {
         self.watch.disk = Some(disk);
     }
 
-    /// Notes how long nobody was at work before this engine.
+    /// Notes how long nobody was at work before this engine; runs that may not be left alone for so
+    /// long do not go on by themselves. Call before [`Engine::recover`].
     pub fn was_away(&mut self, passed: &Passed) -> Result<(), EngineError> {
         let for_ms = u64::try_from(passed.wall.as_millis()).unwrap_or(u64::MAX);
         let by = passed.by.as_str().to_owned();
+        self.watch.downtime = match passed.by {
+            Gone::BootClock | Gone::WallClock => self.clock.lab_span(passed.wall),
+            // It may have been any time: more than any limit allows.
+            Gone::SinceBoot | Gone::Unknown => Duration::MAX,
+        };
         self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))
     }
 
@@ -85,25 +101,17 @@ impl<I: Instruments> Engine<I> {
                     mebibytes(mark),
                     mebibytes(2 * mark)
                 );
-                self.told(Progress::Engine { detail });
-                self.hold_for_disk(Command::Pause)
+                self.told(Progress::Engine { detail: detail.clone() });
+                self.step(Event::HoldAll { cause: Cause::Disk, detail })
             }
             Change::Back { free } => {
                 self.note(Fact::Engine(EngineRecord::DiskBack { free }))?;
                 let free = mebibytes(free);
                 let detail = format!("there is room on the disk again ({free} free): runs go on");
                 self.told(Progress::Engine { detail });
-                self.hold_for_disk(Command::Resume)
+                self.step(Event::Passed { cause: Cause::Disk })
             }
         }
-    }
-
-    fn hold_for_disk(&mut self, command: Command) -> Result<(), EngineError> {
-        let runs: Vec<String> = self.core.open_runs().map(|run| run.id.clone()).collect();
-        for run in runs {
-            self.step(Event::Command { run, command, by: DISK_WATCH.to_owned() })?;
-        }
-        Ok(())
     }
 
     fn take_time(&mut self, seen: Seen) -> Result<(), EngineError> {

@@ -198,7 +198,8 @@ pub(super) fn check_all(r: &mut Reader<'_>, instrument: &Instrument) {
             not_from_text(r, instrument, shape, action.name.span);
         }
     }
-    let safe = instrument.safe_state.iter().flat_map(|safe| &safe.operations);
+    let states = instrument.safe_state.iter().chain(&instrument.hold_state);
+    let safe = states.flat_map(|state| &state.operations);
     let none = Names::new(instrument, None);
     for operation in instrument.identify.iter().chain(&instrument.on_connect).chain(safe) {
         if let Some(binary) = binary_of(operation) {

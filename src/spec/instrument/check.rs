@@ -101,14 +101,17 @@ pub(super) fn all(r: &mut Reader<'_>, instrument: &Instrument, f: &Fields<'_>) {
         .iter()
         .chain(&instrument.on_connect)
         .chain(instrument.safe_state.iter().flat_map(|safe| &safe.operations))
+        .chain(instrument.hold_state.iter().flat_map(|hold| &hold.operations))
     {
         operation_expressions(r, &none, operation);
     }
     for alarm in &instrument.alarms {
         expect(r, &none, &alarm.condition, &Type::Bool);
     }
-    if let Some(confirm) = instrument.safe_state.as_ref().and_then(|safe| safe.confirm.as_ref()) {
-        expect(r, &none, confirm, &Type::Bool);
+    for state in instrument.safe_state.iter().chain(&instrument.hold_state) {
+        if let Some(confirm) = &state.confirm {
+            expect(r, &none, confirm, &Type::Bool);
+        }
     }
     for property in &instrument.properties {
         if let Some(value) = &property.value {

@@ -308,7 +308,8 @@ fn parses(instrument: &Instrument) -> Vec<&Spanned<String>> {
 /// All operations of a definition.
 fn operations(instrument: &Instrument) -> impl Iterator<Item = &Operation> {
     let actions = instrument.actions.iter().flat_map(|a| a.operations.iter().chain(&a.on_cancel));
-    let safe = instrument.safe_state.iter().flat_map(|safe| &safe.operations);
+    let states = instrument.safe_state.iter().chain(&instrument.hold_state);
+    let safe = states.flat_map(|state| &state.operations);
     let beat = instrument.heartbeat.iter().flat_map(|beat| beat.arm.iter().chain(&beat.disarm));
     instrument.identify.iter().chain(&instrument.on_connect).chain(actions).chain(safe).chain(beat)
 }

@@ -44,7 +44,8 @@ impl Instrument {
             let on_connect = operation::list(r, f.get("on_connect"), medium);
             let properties = properties(r, f.get("properties"), medium);
             let actions = actions(r, f.get("actions"), medium);
-            let safe_state = f.get("safe_state").and_then(|item| safe_state(r, item, medium));
+            let safe_state = f.get("safe_state").and_then(|item| state(r, item, medium));
+            let hold_state = f.get("hold_state").and_then(|item| state(r, item, medium));
             let heartbeat = f.get("heartbeat").and_then(|item| heartbeat(r, item, medium));
             let alarms = alarms(r, f.get("alarms"));
             let simulate = f.get("simulate").and_then(|item| simulate::lower(r, item));
@@ -65,6 +66,7 @@ impl Instrument {
                 properties,
                 actions,
                 safe_state,
+                hold_state,
                 heartbeat,
                 alarms,
                 simulate: simulate.unwrap_or_default(),
@@ -388,7 +390,8 @@ fn done(r: &mut Reader<'_>, item: Item<'_>) -> Option<Done> {
     }
 }
 
-fn safe_state(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<SafeState> {
+/// A safe state or a hold state.
+fn state(r: &mut Reader<'_>, item: Item<'_>, medium: Medium) -> Option<SafeState> {
     let span = item.span();
     if matches!(item.node.kind, NodeKind::List(_)) {
         let operations = operation::list(r, Some(item), medium);

@@ -81,6 +81,7 @@ fn uses(instrument: &Instrument) -> Vec<Use<'_>> {
         .chain(&instrument.identify)
         .chain(&instrument.on_connect)
         .chain(instrument.safe_state.iter().flat_map(|safe| &safe.operations))
+        .chain(instrument.hold_state.iter().flat_map(|hold| &hold.operations))
         .chain(instrument.heartbeat.iter().flat_map(|beat| beat.arm.iter().chain(&beat.disarm)));
     for property in &instrument.properties {
         if let Some(super::Ask::Register(register)) = &property.ask {

@@ -45,6 +45,11 @@ pub(in crate::spec) static INSTRUMENT: Table = Table {
         key("properties", Takes::Map(&PROPERTY_ENTRY), "What can be read"),
         key("actions", Takes::Map(&ACTION_ENTRY), "What it can do"),
         key("safe_state", Takes::Either(&[OPERATIONS, Takes::Object(&SAFE_STATE)]), "Leaves it harmless"),
+        key(
+            "hold_state",
+            Takes::Either(&[OPERATIONS, Takes::Object(&SAFE_STATE)]),
+            "Where holding a run leads it; empty: it stays as it is",
+        ),
         key("heartbeat", Takes::Object(&HEARTBEAT), "The device stops by itself if nobody talks to it"),
         key("alarms", Takes::List(&ALARM_ENTRY), "Conditions a person must know of"),
         key("simulate", Takes::Object(&super::simulate::SIMULATE), "How a simulator made from this definition behaves"),

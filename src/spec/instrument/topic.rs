@@ -99,7 +99,8 @@ pub(super) fn of_their_kind(r: &mut Reader<'_>, instrument: &Instrument) {
     let operations = actions
         .flat_map(|action| action.operations.iter().chain(&action.on_cancel))
         .chain(&instrument.on_connect)
-        .chain(instrument.safe_state.iter().flat_map(|safe| &safe.operations));
+        .chain(instrument.safe_state.iter().flat_map(|safe| &safe.operations))
+        .chain(instrument.hold_state.iter().flat_map(|hold| &hold.operations));
     let operations = operations.filter_map(|operation| match operation {
         Operation::Publish { span, .. } => Some((*span, false)),
         Operation::SetMetric { span, .. } => Some((*span, true)),

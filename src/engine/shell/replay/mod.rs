@@ -1,8 +1,13 @@
 //! A whole journal decided again.
 
+mod campaigns;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use campaigns::CampaignDifference;
+use campaigns::Campaigns;
 
 use super::bulk;
 use super::entries::{EngineRecord, Fact, read_facts};
@@ -15,8 +20,14 @@ use crate::store::{Journal, JournalError};
 pub struct Replayed {
     /// The replay at its end, with what it counted.
     pub replay: Replay,
-    /// The first decision that came out otherwise, if any did.
+    /// The first decision about a run that came out otherwise, if any did.
     pub difference: Option<Box<Difference>>,
+    /// The first decision of a campaign that came out otherwise, if any did before that.
+    pub campaign: Option<Box<CampaignDifference>>,
+    /// Decisions of campaigns that came out the same.
+    pub decisions: u64,
+    /// Experiments that the planners proposed again.
+    pub proposals: u64,
     /// Version of labloop whose engine decided last, up to the difference.
     pub version: String,
 }
@@ -25,19 +36,28 @@ pub struct Replayed {
 ///
 /// Errors: the journal, a graph or a file beside it cannot be read.
 pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
-    let mut found =
-        Replayed { replay: Replay::default(), difference: None, version: String::new() };
+    let mut found = Replayed {
+        replay: Replay::default(),
+        difference: None,
+        campaign: None,
+        decisions: 0,
+        proposals: 0,
+        version: String::new(),
+    };
+    let mut campaigns = Campaigns::default();
     let mut problem = None;
+    let mut hands: BTreeMap<String, String> = BTreeMap::new();
     let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
     read_facts(journal, |entry, fact| {
-        if problem.is_some() || found.difference.is_some() {
+        if problem.is_some() || found.difference.is_some() || found.campaign.is_some() {
             return;
         }
         let at = Tick(entry.tick);
         let decided = match fact {
             Fact::Engine(EngineRecord::Started { version, in_doubt, slack_ns, .. }) => {
                 found.version = version;
-                found.replay.engine_started(in_doubt, Duration::from_nanos(slack_ns))
+                let started = found.replay.engine_started(in_doubt, Duration::from_nanos(slack_ns));
+                started.and_then(|()| found.replay.hands(hands.clone()))
             }
             Fact::Basis(basis) => found.replay.woken(entry.seq, at, basis),
             Fact::Run(mut record) => {
@@ -50,16 +70,36 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 }
                 Ok(())
             }
-            Fact::Engine(_) | Fact::Campaign(..) | Fact::Manual(_) => Ok(()),
+            Fact::Engine(EngineRecord::Taken { instrument, by, .. }) => {
+                hands.insert(instrument, by);
+                found.replay.hands(hands.clone())
+            }
+            // What was held before it was given back is decided before it.
+            Fact::Engine(EngineRecord::Given { instrument, .. }) => {
+                hands.remove(&instrument);
+                Ok(())
+            }
+            Fact::Campaign(id, record) => {
+                let when = (entry.seq, at, entry.wall_ms);
+                match campaigns.record(journal, when, &id, &record) {
+                    Ok(difference) => found.campaign = difference,
+                    Err(error) => problem = Some(error),
+                }
+                Ok(())
+            }
+            Fact::Engine(_) | Fact::Manual(_) => Ok(()),
         };
         found.difference = decided.err();
     })?;
     if let Some(problem) = problem {
         return Err(problem);
     }
-    if found.difference.is_none() {
+    if found.difference.is_none() && found.campaign.is_none() {
         found.difference = found.replay.end().err();
+        found.campaign = campaigns.end()?;
     }
+    found.decisions = campaigns.decisions;
+    found.proposals = campaigns.proposals;
     Ok(found)
 }
 
