@@ -204,6 +204,7 @@ fn setup(id: &str, mind: Mind, experiments: u32, thinking: &Arc<Thinking>) -> Se
 }
 
 fn work(bench: &Bench, setups: Vec<SearchSetup>) -> (Finished, History) {
+    std::fs::create_dir_all(bench.state()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let finished = runtime.block_on(async {
         let (sender, notices) = mpsc::channel(4_096);
@@ -282,6 +283,7 @@ fn planners_take_turns_and_few_think_at_once() {
 fn only_so_many_campaigns_are_open_at_once() {
     let bench = Bench::new("many");
     let thinking = Arc::default();
+    std::fs::create_dir_all(bench.state()).unwrap();
     let (sender, notices) = mpsc::channel(1);
     let (_keep, controls) = control::channel(EmergencyStop::detached(Clock::real()));
     let mut engine = Engine::new(EngineSetup {

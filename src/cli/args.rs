@@ -36,6 +36,10 @@ pub enum Command {
     Run(RunArgs),
     /// Go on with what was paused or held, or under way when labloop last ended.
     Resume(ResumeArgs),
+    /// Serve a lab: go on with what was under way, run what is submitted, without end.
+    Serve(ServeArgs),
+    /// Hand a campaign or a protocol to the service that holds the state folder.
+    Submit(SubmitArgs),
     /// Start no new step; those under way come to their end, instruments stay as they are.
     Pause(CommandArgs),
     /// Stop at once and keep safe: instruments go to their hold states.
@@ -193,6 +197,51 @@ pub struct RunArgs {
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Lab; that of the last campaign if not given.
+    #[arg(long)]
+    pub lab: Option<PathBuf>,
+    /// What the log tells: error, warn, info, debug, trace.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub log_level: tracing_subscriber::filter::LevelFilter,
+    /// Seed of simulators and of the times between attempts to connect.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Time.
+    #[command(flatten)]
+    pub time: TimeArgs,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop submit`
+#[derive(Debug, Args)]
+pub struct SubmitArgs {
+    /// Campaign or protocol.
+    pub document: PathBuf,
+    /// Lab, instead of the one the campaign names; must be the one that is served.
+    #[arg(long)]
+    pub lab: Option<PathBuf>,
+    /// Value of a protocol's parameter, such as `temperature="80 degC"`.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of the planner, instead of the campaign's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Number of experiments, instead of the campaign's budget.
+    #[arg(long, value_name = "N")]
+    pub experiments: Option<u32>,
+    /// Submitting again with the same key starts nothing new and tells the name of the first.
+    #[arg(long)]
+    pub key: Option<String>,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

@@ -27,7 +27,7 @@ use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
 /// Notices that wait for the engine before drivers drop samples (never outcomes).
-const NOTICES: usize = 4_096;
+pub(super) const NOTICES: usize = 4_096;
 /// Simulators that were started end this long after the last engine has gone.
 const LINGER: Duration = Duration::from_secs(60);
 /// How long simulators may take to answer.
@@ -378,6 +378,8 @@ async fn go(
         Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),
+        // Nor may one speak to them that never got the folder: somebody else may have it.
+        Err(error) if engine.journal().epoch().is_none() => Worked::Broke(error),
         Err(error) => {
             for instrument in engine.give_up().await {
                 output::error(format!("{instrument} was NOT CONFIRMED SAFE: look at it now"));
@@ -391,7 +393,7 @@ async fn go(
 }
 
 /// Takes commands from other terminals. An engine without this can still be stopped by Ctrl-C.
-fn listen(state: &Path, handle: &Handle) -> Option<Server> {
+pub(super) fn listen(state: &Path, handle: &Handle) -> Option<Server> {
     match Server::start(state, handle.clone()) {
         Ok(server) => Some(server),
         Err(error) => {

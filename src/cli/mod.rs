@@ -17,9 +17,11 @@ mod init;
 mod instrument;
 mod launch;
 mod live;
+mod log;
 mod lsp;
 mod mirrors;
 mod note;
+mod notify;
 mod now;
 mod output;
 mod progress;
@@ -27,9 +29,11 @@ mod replay;
 mod resume;
 mod run;
 mod schema;
+mod serve;
 mod simulator;
 mod status;
 mod stops;
+mod submit;
 mod summary;
 mod user;
 mod verify;
@@ -53,6 +57,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Graph(args) => graph::run(&args),
         Command::Run(args) => run::run(&args, json),
         Command::Resume(args) => resume::run(&args, json),
+        Command::Serve(args) => serve::run(&args),
+        Command::Submit(args) => submit::run(&args, json),
         Command::Pause(args) => command::run(core::Command::Pause, &args, json),
         Command::Hold(args) => command::run(core::Command::Hold, &args, json),
         Command::Stop(args) => command::run(core::Command::Stop, &args, json),

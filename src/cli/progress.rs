@@ -310,7 +310,7 @@ pub(super) fn significant(number: f64) -> String {
     }
 }
 
-fn as_json(progress: &Progress) -> Option<serde_json::Value> {
+pub(super) fn as_json(progress: &Progress) -> Option<serde_json::Value> {
     use serde_json::json;
     Some(match progress {
         Progress::Proposed { experiment, hypothesis, .. } => {

@@ -50,7 +50,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     let _lock = StateLock::take(folder).map_err(usage)?;
     let journal = Journal::open_read_only(folder).map_err(usage)?;
     let past = History::read(&journal, None).map_err(usage)?;
-    let wanted = wanted(&past, args.id.as_deref())?;
+    let (wanted, reopened) = wanted(&past, args.id.as_deref())?;
     let mut texts = Texts::read(&journal, &wanted)?;
     drop(journal);
     if !texts.show() {
@@ -65,7 +65,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
     let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
-    let prepared = texts.prepare(&history, args.id.as_deref())?;
+    let prepared = texts.prepare(&history, reopened.as_deref())?;
     // Runs that began before each kept its own rule follow that of the last campaign.
     if let Some(rule) = prepared.last().and_then(|last| last.setup.terms.in_doubt) {
         core.set_in_doubt(rule);
@@ -111,17 +111,22 @@ fn parted(prepared: Prepared) -> (SearchSetup, Shown) {
     (setup, Shown { id, bundle, search })
 }
 
+/// Campaigns that are taken up, and the one of them that goes on although it is over.
+type Wanted = (Vec<CampaignHistory>, Option<String>);
+
 /// Campaigns that are taken up. Without a name: all that are open, or else the last one. With a
 /// name: that one, and those whose runs are under way, for no run is left behind.
-fn wanted(past: &History, id: Option<&str>) -> Result<Vec<CampaignHistory>, (Exit, String)> {
+fn wanted(past: &History, id: Option<&str>) -> Result<Wanted, (Exit, String)> {
     if let Some(id) = id
         && past.campaign_named(Some(id)).is_none()
     {
         return Err(usage(format!("there is no campaign `{id}` here; see `labloop status`")));
     }
     let mut found = past.to_take_up(id);
+    let mut reopened = id.map(str::to_owned);
     if found.is_empty() {
         found.extend(past.campaign_named(None));
+        reopened = found.first().map(|c| c.machine.id.clone());
     }
     if found.is_empty() {
         return Err(usage("there is no campaign here to resume"));
@@ -137,14 +142,23 @@ fn wanted(past: &History, id: Option<&str>) -> Result<Vec<CampaignHistory>, (Exi
         output::say(format!("Campaign {id} is complete; there is nothing to resume in it."));
     }
     found.retain(|c| !over(c));
-    Ok(found.into_iter().cloned().collect())
+    Ok((found.into_iter().cloned().collect(), reopened))
 }
 
 /// Campaigns with the texts they were started with, whatever happened to the files since.
-struct Texts(Vec<(String, u64, Arc<Bundle>)>);
+pub(super) struct Texts(pub(super) Vec<(String, u64, Arc<Bundle>)>);
 
 impl Texts {
-    fn read(journal: &Journal, wanted: &[CampaignHistory]) -> Result<Texts, (Exit, String)> {
+    /// Of no campaign.
+    pub(super) fn none() -> Texts {
+        Texts(Vec::new())
+    }
+
+    /// Reads the texts of campaigns and checks them.
+    pub(super) fn read(
+        journal: &Journal,
+        wanted: &[CampaignHistory],
+    ) -> Result<Texts, (Exit, String)> {
         let mut read: Vec<(String, u64, Arc<Bundle>)> = Vec::new();
         for found in wanted {
             let (id, hash) = (found.machine.id.clone(), &found.bundle);
@@ -184,11 +198,11 @@ impl Texts {
         self.0.first().map(|(_, seed, bundle)| (Arc::clone(bundle), *seed))
     }
 
-    /// Ready for the engine: all but those that have nothing left to do.
-    fn prepare(
+    /// Ready for the engine. `reopened`: this one goes on although it is over.
+    pub(super) fn prepare(
         self,
         history: &History,
-        named: Option<&str>,
+        reopened: Option<&str>,
     ) -> Result<Vec<Prepared>, (Exit, String)> {
         let mut prepared = Vec::new();
         for (id, _, bundle) in self.0 {
@@ -196,7 +210,7 @@ impl Texts {
                 .campaign_named(Some(&id))
                 .cloned()
                 .ok_or_else(|| usage(format!("campaign {id} is gone")))?;
-            let reopened = named.is_none_or(|name| name == id);
+            let reopened = reopened == Some(id.as_str());
             prepared.push(Prepared::again(bundle, found, reopened).map_err(refused)?);
         }
         Ok(prepared)
@@ -240,7 +254,7 @@ fn to_go_on(core: &Core, campaigns: &[Prepared], by: &str, reason: &str) -> Vec<
 }
 
 /// As the last engine ran, unless said otherwise.
-fn time_of(given: &TimeArgs, past: &History) -> TimeArgs {
+pub(super) fn time_of(given: &TimeArgs, past: &History) -> TimeArgs {
     if given.simulate || given.speed != Speed::Times(1.0) {
         return TimeArgs { simulate: given.simulate, speed: given.speed };
     }
@@ -252,7 +266,7 @@ fn time_of(given: &TimeArgs, past: &History) -> TimeArgs {
 }
 
 /// Lab time now, on a clock that ran on since the last engine; a virtual clock stood still.
-fn now(past: &History, time: &TimeArgs) -> (Tick, Option<Passed>) {
+pub(super) fn now(past: &History, time: &TimeArgs) -> (Tick, Option<Passed>) {
     let Speed::Times(speed) = time.speed else {
         return (past.last_tick.after(Duration::from_millis(1)), None);
     };
@@ -261,7 +275,10 @@ fn now(past: &History, time: &TimeArgs) -> (Tick, Option<Passed>) {
 }
 
 /// The lab file for simulators: the kept text, written out, because the file may have changed.
-fn kept_lab(bundle: &Bundle, folder: &Path) -> Result<std::path::PathBuf, (Exit, String)> {
+pub(super) fn kept_lab(
+    bundle: &Bundle,
+    folder: &Path,
+) -> Result<std::path::PathBuf, (Exit, String)> {
     let name = bundle.lab_file().ok_or_else(|| usage("the kept texts hold no lab"))?;
     let path = Path::new(name);
     if path.is_file() {

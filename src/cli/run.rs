@@ -16,7 +16,7 @@ use crate::engine::shell::{
     Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Questions, Wish, name_of,
 };
 use crate::expr::Value;
-use crate::store::{Journal, StateLock};
+use crate::store::{Journal, LockError, StateLock};
 
 pub(super) fn run(args: &RunArgs, json: bool) -> Exit {
     match start(args, json) {
@@ -58,7 +58,13 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     }
     guarded(&bundle)?;
     let folder = args.state.state.as_path();
-    let _lock = StateLock::take(folder).map_err(usage)?;
+    let _lock = match StateLock::take(folder) {
+        Ok(lock) => lock,
+        Err(held @ LockError::Held { .. }) => {
+            return super::submit::hand_over(args, bundle, held.to_string(), json);
+        }
+        Err(error) => return Err(usage(error)),
+    };
     let lab_file = bundle.lab_file().map(PathBuf::from).ok_or_else(|| usage("there is no lab"))?;
     let history = match Journal::open_read_only(folder) {
         Ok(journal) => History::read(&journal, None).map_err(usage)?,

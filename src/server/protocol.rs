@@ -8,8 +8,9 @@ use crate::engine::shell::control::{Outcome, Refusal, RefusalKind, Reply};
 
 /// Version of the protocol: raised when an old client would misunderstand a new engine.
 pub const VERSION: u32 = 1;
-/// Longest line of a client, in bytes: a note or the text of an edit, with room to spare.
-pub const LINE_MAX: usize = 256 * 1024;
+/// Longest line of a client, in bytes: all texts of a campaign, a lab of a hundred definitions of
+/// ten kilobytes each with room to spare.
+pub const LINE_MAX: usize = 2 * 1024 * 1024;
 
 /// A line of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

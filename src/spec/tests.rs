@@ -196,6 +196,16 @@ fn a_definition_is_checked_against_its_type_its_wire_and_itself() {
     let cases = [
         ("safe_state: [{send: STP}]", "", "LL0511"),
         (
+            "safe_state: [{send: STP}]",
+            "safe_state: [{send: STP}]\nhold_state: [{publish: x, json: {}}]",
+            "LL0514",
+        ),
+        (
+            "safe_state: [{send: STP}]",
+            "safe_state: [{send: STP}]\nhold_state: {do: [{send: STP}], confirm: dispensd > 1 mL}",
+            "LL0302",
+        ),
+        (
             "    witness: {property: dispensed, counts: volume, settle: 300 ms, void_if: rebooted}\n",
             "",
             "LL0508",

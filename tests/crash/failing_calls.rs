@@ -42,14 +42,15 @@ fn after(trace: &Path) -> Option<After> {
     let failed = lines.next()?;
     let file = failed.split_once('<')?.1.split_once('>')?.0.to_owned();
     let rest: Vec<&str> = lines.collect();
-    let syncs = rest.iter().filter(|l| l.contains("sync(") && l.contains(&file));
+    let this = format!("<{file}>");
+    let syncs = rest.iter().filter(|l| l.contains("sync(") && l.contains(&this));
     // What sets a pump, a controller or a lamp going. STP and a temperature of zero are safe states.
     let commands = rest.iter().filter(|line| {
         (line.contains("/pts/") || line.contains("/dev/")) && line.contains("RUN\\r")
             || line.contains("GPIO/28/") && !line.contains("\\\"R\\\":0")
             || line.contains("/measure")
     });
-    let written = rest.iter().any(|l| l.contains("pwrite64(") && l.contains(&file));
+    let written = rest.iter().any(|l| l.contains("pwrite64(") && l.contains(&this));
     let own = |lines: &mut dyn Iterator<Item = &&str>| lines.map(|l| (*l).to_owned()).collect();
     let (syncs, commands) = (own(&mut { syncs }), own(&mut { commands }));
     Some(After { file, syncs, written, commands })

@@ -91,13 +91,20 @@ impl Lane {
         let repeatable = "effect: repeatable\n    takes";
         assert!(light.contains(repeatable));
         write("as7341-picow.yaml", &light.replacen(repeatable, "effect: once\n    takes", 1));
+        let pump = "instruments/syringe_pump/newera-ne1000.yaml";
+        let mut pump = std::fs::read_to_string(pump).unwrap();
+        let mut changed = |from: &str, to: &str| {
+            assert!(pump.contains(from), "{from}");
+            pump = pump.replace(from, to);
+        };
         if !variant.settle.is_empty() {
-            let pump = "instruments/syringe_pump/newera-ne1000.yaml";
-            let pump = std::fs::read_to_string(pump).unwrap();
-            assert!(pump.contains("settle: 300 ms"));
-            let settle = format!("settle: {}", variant.settle);
-            write("newera-ne1000.yaml", &pump.replace("settle: 300 ms", &settle));
+            changed("settle: 300 ms", &format!("settle: {}", variant.settle));
         }
+        // A machine that is busy with other tests answers late; that is not what is tried here.
+        if !variant.retry {
+            changed("reply_timeout: 500 ms", "reply_timeout: 5 s");
+        }
+        write("newera-ne1000.yaml", &pump);
         // Instruments first: they are not to die with an engine, nor to be traced with one.
         let folder = state.join("simulators");
         std::fs::create_dir_all(&folder).unwrap();
@@ -336,6 +343,8 @@ pub struct Count {
     pub done: usize,
     /// Given up in doubt.
     pub discarded: usize,
+    /// Failed in a run that failed, which asks no witness: may have happened.
+    pub unknown: usize,
     /// Without an end: lost.
     pub open: usize,
     /// Counted by the instrument.
@@ -408,6 +417,8 @@ impl Audit {
                 "" => count.open += 1,
                 text if text.starts_with("done") => count.done += 1,
                 text if text.starts_with("discard") => count.discarded += 1,
+                text if text.starts_with("not done") => {}
+                _ if run.ending != Some(Ending::Complete) => count.unknown += 1,
                 _ => {}
             }
         }
@@ -422,14 +433,14 @@ impl Audit {
             self.unfinished.iter().map(|run| format!("run {run} is not over")).collect();
         wrong.extend(self.repeated.iter().cloned());
         for ((instrument, kind), count) in &self.counts {
-            let Count { attempts, done, discarded, open, effects } = *count;
+            let Count { attempts, done, discarded, unknown, open, effects } = *count;
             if open > 0 {
                 wrong.push(format!("{instrument} {kind}: {open} without outcome"));
             }
             let exact = *kind == "dispense";
             // A dose happened as often as the journal says, but for samples that were given up. What
             // may be sent again was sent at most as often as the journal says.
-            let most = if exact { done + discarded } else { attempts };
+            let most = if exact { done + discarded + unknown } else { attempts };
             // A set point that is there already is not written.
             let least = if *kind == "set_temperature" { 0 } else { done };
             if effects < least || effects > most {

@@ -80,3 +80,27 @@ fn different_line(one: &str, other: &str) -> Option<String> {
     }
     Some("they end their lines differently".to_owned())
 }
+
+impl Bundle {
+    /// A lab alone with all its definitions.
+    ///
+    /// Mistakes inside the documents are in `report`; an error is a file that cannot be had.
+    pub fn of_lab(file: &Path) -> Result<Bundle, BundleError> {
+        let mut loader = Loader::default();
+        let found = loader.lab(file)?;
+        let name = file.to_string_lossy().replace('\\', "/");
+        let (lab, definitions) = match found {
+            Some((lab, definitions)) => (Some(lab), definitions),
+            None => (None, Definitions::new()),
+        };
+        let kept = Kept {
+            document: name.clone(),
+            lab: Some(name),
+            uses: loader.uses,
+            texts: loader.texts,
+        };
+        let (sources, report) = (loader.sources, loader.report);
+        let (campaign, protocol, protocols) = (None, None, Default::default());
+        Ok(Bundle { sources, report, campaign, protocol, protocols, lab, definitions, kept })
+    }
+}

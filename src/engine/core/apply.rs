@@ -156,6 +156,8 @@ impl Run {
             state.question =
                 Some(OpenQuestion { id: *id, about: *about, options: options.clone() });
         }
+        // What a person is asked about is not waited for by a run that ends.
+        self.drained(now);
     }
 
     fn note_answer(&mut self, id: u32, step: &StepRef, answer: &str, by: &str) {

@@ -46,6 +46,11 @@ impl Claims {
         })
     }
 
+    /// Whether nobody but `run` has an instrument in use.
+    pub fn is_free_for(&self, run: &str, instrument: &str) -> bool {
+        self.held.get(instrument).is_none_or(|all| all.iter().all(|(holder, _)| holder == run))
+    }
+
     /// Whether all places have room for the samples of `run`. A run takes the room it will ever
     /// need at its start and keeps it to its end, so that no two runs wait for each other's places.
     pub fn has_room(&self, run: &str, places: &[PlaceClaim]) -> bool {
@@ -132,6 +137,36 @@ impl Claims {
     /// Steps of a run that hold something, each once.
     pub fn blocks_of(&self, run: &str) -> BTreeSet<StepKey> {
         self.held.values().flatten().filter(|(r, _)| r == run).map(|(_, key)| key.clone()).collect()
+    }
+
+    /// Gives back what a run held of one instrument.
+    pub fn release_instrument(&mut self, run: &str, instrument: &str) {
+        if let Some(holders) = self.held.get_mut(instrument) {
+            holders.retain(|(r, _)| r != run);
+            if holders.is_empty() {
+                self.held.remove(instrument);
+            }
+        }
+    }
+
+    /// Gives back what a run held of all instruments but these.
+    pub fn release_others(&mut self, run: &str, but: &[String]) {
+        self.held.retain(|instrument, holders| {
+            holders.retain(|(r, _)| r != run || but.contains(instrument));
+            !holders.is_empty()
+        });
+    }
+
+    /// Gives back what a run whose steps have ended held, but for the steps that are under way.
+    pub fn release_all_but(&mut self, run: &str, under_way: &BTreeSet<StepKey>) {
+        self.seats.retain(|_, runs| {
+            runs.remove(run);
+            !runs.is_empty()
+        });
+        self.held.retain(|_, holders| {
+            holders.retain(|(r, key)| r != run || under_way.contains(key));
+            !holders.is_empty()
+        });
     }
 
     /// Gives back all that a run held.

@@ -10,7 +10,8 @@ use super::events::{Heard, Reply};
 use super::machine::Core;
 use super::record::{Ending, Record};
 use super::run::Run;
-use super::states::{Cause, Command, Illegal, RunState, Trigger, next};
+use super::states::{Cause, Command, Illegal, RunState, Trigger};
+use super::transitions::next;
 
 /// Who speaks when the engine itself does.
 pub(super) const ENGINE: &str = "engine";

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Tick;
 use super::advance::run_timer;
+use super::claims::Want;
 use super::events::{Action, Failure};
 use super::machine::Core;
 use super::question::FAILURE_ANSWERS;
@@ -111,7 +112,8 @@ impl Core {
                 self.make_safe(id, Vec::new(), make_safe, now);
                 true
             }
-            Phase::Safe if run.making_safe.is_empty() => {
+            Phase::Safe if !run.making_safe.is_empty() => self.send_safe_states(id, now),
+            Phase::Safe => {
                 let (ending, cause) =
                     run.ending.clone().unwrap_or((Ending::Failed, "no ending".to_owned()));
                 let not_confirmed = run.not_confirmed.clone();
@@ -146,11 +148,64 @@ impl Core {
         now: Tick,
     ) {
         let run = id.to_owned();
-        self.emit(Record::FinallyEnded { run, failed, make_safe: make_safe.clone() }, now);
-        for instrument in make_safe {
+        self.emit(Record::FinallyEnded { run, failed, make_safe }, now);
+    }
+
+    /// Sends the safe states that are due. True if a record came of it.
+    // SAFETY(lab): the safe state of a run that ends must not cut short what another run does with
+    // the instrument. It waits until that one gives it back; where the other has set it going
+    // itself, the instrument is the other's to leave safe.
+    fn send_safe_states(&mut self, id: &str, now: Tick) -> bool {
+        let Some(run) = self.runs.get(id) else { return false };
+        for instrument in run.making_safe.clone() {
+            let place = (id.to_owned(), instrument.clone());
+            if self.safe_sent.contains_key(&place) {
+                continue;
+            }
+            if let Some(other) = self.taken_over(id, &instrument) {
+                let detail = format!("`{other}` uses it now, and leaves it safe at its own end");
+                let (run, trace) = (id.to_owned(), String::new());
+                let made = Record::MadeSafe { run, instrument, confirmed: true, detail, trace };
+                self.emit(made, now);
+                return true;
+            }
+            let wanted = [instrument.clone()];
+            if !self.claims.is_free_for(id, &instrument) {
+                let want = Want { step: None, wanted: wanted.to_vec(), room: false };
+                self.blocked.entry(id.to_owned()).or_default().push(want);
+                continue;
+            }
+            self.claims.take(id, &run_timer(), &wanted);
+            self.safe_sent.insert(place, now);
+            let limit = now.after(SAFE_WAIT).after(self.slack);
+            self.timers.insert((limit, id.to_owned(), run_timer()));
             self.out.actions.push(Action::MakeSafe { run: id.to_owned(), instrument });
         }
-        self.timers.insert((now.after(SAFE_WAIT).after(self.slack), id.to_owned(), run_timer()));
+        false
+    }
+
+    /// The run that has used an instrument since, and will leave it safe at its end.
+    fn taken_over(&self, id: &str, instrument: &str) -> Option<String> {
+        let user = self.last_user.get(instrument).filter(|user| *user != id)?;
+        let other = self.runs.get(user)?;
+        let starts = other.graph.started_instruments.iter().any(|i| i == instrument);
+        (other.phase != Phase::Over && starts).then(|| user.clone())
+    }
+
+    /// Safe states that nobody answered in time.
+    pub(super) fn safe_states_overdue(&mut self, id: &str, now: Tick) {
+        let late: Vec<String> = self
+            .safe_sent
+            .iter()
+            .filter(|((run, _), sent)| run == id && now >= sent.after(SAFE_WAIT).after(self.slack))
+            .map(|((_, instrument), _)| instrument.clone())
+            .collect();
+        for instrument in late {
+            let (run, detail) = (id.to_owned(), "no answer in time".to_owned());
+            let (confirmed, trace) = (false, String::new());
+            self.safe_sent.remove(&(run.clone(), instrument.clone()));
+            self.emit(Record::MadeSafe { run, instrument, confirmed, detail, trace }, now);
+        }
     }
 
     pub(super) fn forget_volatile(&mut self, id: &str) {
@@ -160,6 +215,7 @@ impl Core {
         self.baselines.retain(|(run, _), _| run != id);
         self.doubts.retain(|(run, _), _| run != id);
         self.blocked.remove(id);
+        self.safe_sent.retain(|(run, _), _| run != id);
         self.overtaken.remove(id);
     }
 }

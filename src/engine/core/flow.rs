@@ -212,16 +212,18 @@ impl Run {
         if self.phase != Phase::Finally {
             return;
         }
-        let Some(NodeKind::Action { instrument, starts, .. }) = self.node(key).map(|n| &n.kind)
+        let Some(NodeKind::Action { instrument, starts, stops, .. }) =
+            self.node(key).map(|n| &n.kind)
         else {
             return;
         };
-        // SAFETY(lab): what starts something (a set point, a last rinse) does not stop it; the
-        // safe state must follow, or a heater stays on after the run.
-        let (instrument, stops) = (instrument.clone(), starts.is_empty());
-        if ok && stops {
+        // SAFETY(lab): what starts something (a set point, a last rinse) does not stop it, and
+        // neither does what only reads or turns a valve; the safe state must follow, or a heater
+        // stays on after the run.
+        let (instrument, starts, stops) = (instrument.clone(), !starts.is_empty(), *stops);
+        if ok && stops && !starts {
             self.settled.insert(instrument);
-        } else {
+        } else if starts || !ok {
             self.settled.remove(&instrument);
         }
     }

@@ -20,7 +20,8 @@ use super::events::{Action, Failure};
 use super::machine::Core;
 use super::record::Record;
 use super::run::{Phase, Run, Status, StepKey, commanded};
-use super::states::{Cause, RunState, Trigger, next};
+use super::states::{Cause, RunState, Trigger};
+use super::transitions::next;
 use crate::compiler::graph::{Effect, FailureKind, HoldState, NodeKind};
 
 /// How long a hold state may take to be confirmed before it is reported as not confirmed.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::advance::run_timer;
 use super::basis::{Basis, Told};
 use super::claims::{Claims, Want};
 use super::doubt::Doubt;
@@ -47,6 +48,8 @@ pub struct Core {
     pub(super) down: BTreeSet<String>,
     /// Which run has sent something with an effect to an instrument last.
     pub(super) last_user: BTreeMap<String, String>,
+    /// Safe states that were sent and are not answered, and since when; derived anew after a crash.
+    pub(super) safe_sent: BTreeMap<(String, String), Tick>,
     /// Runs that may have something to decide.
     pub(super) stirred: BTreeSet<String>,
     /// A condition that is waited for came to hold, or ceased to.
@@ -76,6 +79,7 @@ impl Core {
             parked_told: Vec::new(),
             down: BTreeSet::new(),
             last_user: BTreeMap::new(),
+            safe_sent: BTreeMap::new(),
             stirred: BTreeSet::new(),
             turned: false,
             lab_holds: BTreeMap::new(),
@@ -163,15 +167,46 @@ impl Core {
             | Record::Resolved { run: id, step, .. }
             | Record::Ended { run: id, step, .. }
             | Record::PassedOver { run: id, step, .. } => {
-                let kept = run.steps.get(&step.key).is_some_and(|s| s.status == Status::Uncertain);
+                // What is in doubt keeps its instrument until it is resolved. At the end of a run
+                // it is not any more, and `finally` must not wait for others with it in hand.
+                let kept = run.phase == Phase::Body
+                    && run.steps.get(&step.key).is_some_and(|s| s.status == Status::Uncertain);
                 if !kept {
                     let wanted = run.plan.claims(step.key.node);
                     self.claims.release(id, &step.key, wanted);
                 }
             }
-            Record::BodyEnded { run: id, .. } | Record::RunEnded { run: id, .. } => {
-                self.claims.release_run(id);
+            // A hold state on its way keeps its instrument until it is answered.
+            Record::ToHold { run: id, instrument, .. } => {
+                self.claims.take(id, &run_timer(), std::slice::from_ref(instrument));
             }
+            Record::AtHold { run: id, instrument, .. } => {
+                self.claims.release(id, &run_timer(), std::slice::from_ref(instrument));
+            }
+            // SAFETY(lab): a command under way keeps its instrument until its outcome is known or
+            // the instrument is made safe; another run would have both at once.
+            Record::BodyEnded { run: id, .. } => {
+                let mut under_way: BTreeSet<StepKey> = run
+                    .steps
+                    .iter()
+                    .filter(|(_, s)| s.status == Status::Sent && !s.asked)
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                under_way.insert(run_timer());
+                self.claims.release_all_but(id, &under_way);
+                self.safe_sent.retain(|(run, _), _| run != id);
+            }
+            Record::Question { run: id, step, .. } if run.phase != Phase::Body => {
+                let wanted = run.plan.claims(step.key.node);
+                self.claims.release(id, &step.key, wanted);
+            }
+            Record::FinallyEnded { run: id, make_safe, .. } => {
+                self.claims.release_others(id, make_safe);
+            }
+            Record::MadeSafe { run: id, instrument, .. } => {
+                self.claims.release_instrument(id, instrument);
+            }
+            Record::RunEnded { run: id, .. } => self.claims.release_run(id),
             _ => {}
         }
         self.release_finished_blocks(record.run());
@@ -181,7 +216,11 @@ impl Core {
     /// A run sends something with an effect: from now on the instrument is its to hold and to set
     /// going again, and no other run's.
     fn used(&mut self, instrument: &str, id: &str) {
-        let before = self.last_user.insert(instrument.to_owned(), id.to_owned());
+        // A run that is over and forgotten has used it before those that are there.
+        let before = match self.runs.contains_key(id) {
+            true => self.last_user.insert(instrument.to_owned(), id.to_owned()),
+            false => self.last_user.remove(instrument),
+        };
         if before.is_some_and(|before| before == id) {
             return;
         }
@@ -245,6 +284,8 @@ impl Core {
 
     fn take(&mut self, event: Event, now: Tick) {
         match event {
+            // Somebody asks twice: the run is there.
+            Event::StartRun { run, .. } if self.runs.contains_key(&run) => {}
             Event::StartRun { run, graph, document, terms } => {
                 let hash = graph.hash.clone();
                 let record = Record::RunStarted { run: run.clone(), graph: hash, document, terms };
@@ -281,6 +322,7 @@ impl Core {
                 self.take_answer(given, now);
             }
             Event::MadeSafe { run, instrument, confirmed, detail, trace } => {
+                self.safe_sent.remove(&(run.clone(), instrument.clone()));
                 if self.runs.get(&run).is_some_and(|r| r.making_safe.contains(&instrument)) {
                     let made = Record::MadeSafe { run, instrument, confirmed, detail, trace };
                     self.emit(made, now);

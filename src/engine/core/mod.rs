@@ -38,6 +38,7 @@ mod signals;
 mod states;
 #[cfg(test)]
 mod tests;
+mod transitions;
 mod wake;
 
 pub use basis::{Basis, Told};
@@ -49,9 +50,8 @@ pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
 pub use replay::{Difference, Replay};
 pub use run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};
-pub use states::{
-    CAUSES, Cause, Command, Illegal, RunState, STATES, TRIGGERS, Trigger, next as next_state,
-};
+pub use states::{CAUSES, Cause, Command, Illegal, RunState, STATES, TRIGGERS, Trigger};
+pub use transitions::next as next_state;
 
 /// Lab time in nanoseconds since the first start of the state folder's first engine.
 #[derive(

@@ -14,7 +14,8 @@ use super::hold::HOLD_WAIT;
 use super::machine::Core;
 use super::record::About;
 use super::run::{Phase, Run, Status, StepKey};
-use super::states::{Cause, Trigger, next};
+use super::states::{Cause, Trigger};
+use super::transitions::next;
 use crate::compiler::graph::{HoldState, NodeId};
 
 impl Core {
@@ -108,13 +109,9 @@ impl Core {
                 run.ready.insert(key);
             }
         }
-        if !run.making_safe.is_empty() || !run.at_hold.is_empty() {
+        if !run.at_hold.is_empty() {
             let limit = now.after(HOLD_WAIT).after(self.slack);
             self.timers.insert((limit, id.to_owned(), run_timer()));
-        }
-        for instrument in &run.making_safe {
-            let (run, instrument) = (id.to_owned(), instrument.clone());
-            self.out.actions.push(Action::MakeSafe { run, instrument });
         }
         for (instrument, mark) in &run.at_hold {
             if mark.confirmed.is_none() && mark.how != HoldState::Stays {

@@ -4,7 +4,7 @@
 //! then the records that followed. A replay gives the same to a core of its own, at the same tick,
 //! and compares the records. Equal records mean equal decisions: state changes by records only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::events::{Event, InDoubt};
 use super::machine::Core;
 use super::record::Record;
 use super::run::Phase;
-use crate::compiler::graph::Graph;
+use crate::compiler::graph::{Effect, Graph};
 use crate::expr::Value;
 
 /// The first decision that came out otherwise.
@@ -116,10 +116,38 @@ impl Replay {
             }
         }
         if let Record::RunEnded { run, .. } = &record {
-            self.open.retain(|(_, r)| r.run() != run);
+            self.close(run);
         } else {
             self.open.push((at, record));
         }
+    }
+
+    /// A run is over. Of its records only the last use of each instrument is kept, as long as runs
+    /// are open: what it used is not theirs to hold or to set going again.
+    fn close(&mut self, run: &str) {
+        let started = |(_, r): &(Tick, Record)| match r {
+            Record::RunStarted { run: started, .. } if started != run => Some(started.clone()),
+            _ => None,
+        };
+        let still: BTreeSet<String> = self.open.iter().filter_map(started).collect();
+        let mut used = BTreeSet::new();
+        let mut kept = Vec::with_capacity(self.open.len());
+        for (at, record) in self.open.drain(..).rev() {
+            let keep = still.contains(record.run())
+                || match &record {
+                    Record::Intent { instrument, effect, .. } => {
+                        !still.is_empty()
+                            && *effect != Effect::Read
+                            && used.insert(instrument.clone())
+                    }
+                    _ => false,
+                };
+            if keep {
+                kept.push((at, record));
+            }
+        }
+        kept.reverse();
+        self.open = kept;
     }
 
     /// Decides the last turn.

@@ -6,7 +6,6 @@ use super::Tick;
 use super::advance::run_timer;
 use super::events::Failure;
 use super::machine::Core;
-use super::record::Record;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
 use super::states::RunState;
@@ -41,25 +40,6 @@ impl Core {
             }
         }
         any
-    }
-
-    fn safe_states_overdue(&mut self, id: &str, now: Tick) {
-        let Some(run) = self.runs.get(id) else { return };
-        if run.phase != Phase::Safe {
-            return;
-        }
-        for instrument in run.making_safe.clone() {
-            self.emit(
-                Record::MadeSafe {
-                    run: id.to_owned(),
-                    instrument,
-                    confirmed: false,
-                    detail: "no answer in time".to_owned(),
-                    trace: String::new(),
-                },
-                now,
-            );
-        }
     }
 
     /// Looks at the conditions that are waited for, after a reading of `instrument`.

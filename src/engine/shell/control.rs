@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::hand::Called;
+use super::prepare::Wish;
 use super::view::View;
 use crate::driver::{EmergencyStop, Stopped};
 use crate::engine::core::{Command, Ending};
@@ -159,6 +160,15 @@ pub enum Control {
         #[serde(default)]
         undo: bool,
     },
+    /// A campaign, or a single run, for an engine that serves.
+    Submit {
+        /// All texts, as a bundle is kept.
+        bundle: String,
+        /// What is asked for beside them.
+        wish: Wish,
+        /// Who.
+        by: String,
+    },
     /// What is going on.
     Status,
 }
@@ -230,6 +240,11 @@ pub enum Reply {
         /// Back in.
         undo: bool,
     },
+    /// A campaign was taken, now or when it was asked for with this key before.
+    Submitted {
+        /// Its name.
+        campaign: String,
+    },
     /// What is going on.
     Status(Box<View>),
     /// Nothing was done.
@@ -261,6 +276,10 @@ pub enum RefusalKind {
     NotNow,
     /// The request is not one, or too long.
     Malformed,
+    /// The texts have mistakes; the message is the report.
+    NotCompiled,
+    /// It is for another lab than the one that is served.
+    OtherLab,
     /// Too many requests wait.
     Busy,
     /// The engine has ended.
@@ -400,6 +419,7 @@ impl Control {
             | Control::Note { .. }
             | Control::Edit { .. }
             | Control::Exclude { .. }
+            | Control::Submit { .. }
             | Control::Status => false,
         }
     }
@@ -475,6 +495,10 @@ impl Control {
                 reason: filled(line(reason, "the reason", REASON_MAX)?, "the reason")?,
                 undo,
             },
+            Control::Submit { bundle, wish, by } => {
+                let key = wish.key.map(|key| line(key, "the key", ID_MAX)).transpose()?;
+                Control::Submit { bundle, wish: Wish { key, ..wish }, by: name(by)? }
+            }
             Control::Status => Control::Status,
         })
     }

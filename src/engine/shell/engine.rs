@@ -18,6 +18,7 @@ use super::obey::Desk;
 use super::progress::{Observer, Progress};
 use super::questions::Questions;
 use super::searches::{Finished, Searches};
+use super::serving::Service;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
@@ -125,7 +126,7 @@ pub struct Engine<I> {
     pub(super) journal: Journal,
     telemetry: Option<TelemetryWriter>,
     telemetry_flushed: Tick,
-    notices: mpsc::Receiver<Notice>,
+    pub(super) notices: mpsc::Receiver<Notice>,
     pub(super) controls: Inbox,
     /// Who asked for what and is not answered yet.
     pub(super) desk: Desk,
@@ -133,14 +134,14 @@ pub struct Engine<I> {
     pub(super) questions: Questions,
     pub(super) observer: Observer,
     pub(super) searches: Searches,
-    /// Work goes on when there is nothing left to do.
-    pub(super) endless: bool,
+    /// Set in an engine that serves.
+    pub(super) service: Option<Service>,
     /// Clocks and disk.
     pub(super) watch: Watch,
     pub(super) hands: Hands,
     pub(super) emergency: EmergencyStop,
     /// The pulse that keeps the instruments' own watchdogs from acting.
-    health: Health,
+    pub(super) health: Health,
     /// Presses and clearings of it that were looked at.
     pub(super) stop_seen: watch::Receiver<Option<Pressed>>,
     /// What is known of the one that is pressed.
@@ -182,7 +183,7 @@ impl<I: Instruments> Engine<I> {
             questions: Questions::default(),
             observer: setup.observer,
             searches: Searches::new(),
-            endless: false,
+            service: None,
             watch: Watch::new(),
             stop_seen: emergency.watch(),
             hands: Hands::default(),
@@ -215,6 +216,7 @@ impl<I: Instruments> Engine<I> {
                 time: time.to_owned(),
                 speed,
                 boot,
+                service: self.service.is_some(),
             };
             Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
@@ -257,7 +259,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Whether anything is left to do.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.own.is_empty()
             && !self.is_insisting()
             && !self.hands.is_busy()
@@ -279,7 +281,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     async fn go_on(&mut self) -> Result<Finished, EngineError> {
+        self.resolve_first().await?;
         loop {
+            self.beat();
             self.look_around()?;
             self.look_at_stop()?;
             self.settle_calls()?;
@@ -292,7 +296,8 @@ impl<I: Instruments> Engine<I> {
             if !self.own.is_empty() {
                 continue;
             }
-            if self.is_idle() {
+            if self.may_end() {
+                self.note_end()?;
                 self.waits_for_disk |= !self.entries.is_empty();
                 self.commit()?;
                 self.flush_telemetry();
@@ -338,7 +343,7 @@ impl<I: Instruments> Engine<I> {
         refused
     }
 
-    fn take_own(&mut self) -> Result<(), EngineError> {
+    pub(super) fn take_own(&mut self) -> Result<(), EngineError> {
         for _ in 0..BATCH {
             let Some(event) = self.own.pop_front() else { break };
             self.step(event)?;
@@ -390,6 +395,7 @@ impl<I: Instruments> Engine<I> {
             },
             event = self.analyses.next() => self.step(event)?,
             thought = self.searches.thought() => self.take_thought(thought)?,
+            happened = Service::next(&mut self.service) => self.take_happened(happened)?,
             () = sleep => self.step(Event::Wake)?,
             () = look => {}
             () = beating => {}
@@ -472,7 +478,7 @@ impl<I: Instruments> Engine<I> {
     }
 
     /// Makes everything noted so far durable, then tells the observer.
-    fn commit(&mut self) -> Result<(), EngineError> {
+    pub(super) fn commit(&mut self) -> Result<(), EngineError> {
         // What decisions rest on need not be durable before they are: it goes with the next record.
         let wait = !self.waits_for_disk && self.entries.len() < BASIS_MAX;
         if !(wait && self.documents.is_empty()) {

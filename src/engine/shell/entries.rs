@@ -119,6 +119,9 @@ pub enum EngineRecord {
         /// What the machine's own clock showed; what was written before it was kept has none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<BootMark>,
+        /// It serves: it ends only when it is told to, and says so.
+        #[serde(default, skip_serializing_if = "is_false")]
+        service: bool,
     },
     /// Nobody was at work before this engine.
     Away {
@@ -138,6 +141,13 @@ pub enum EngineRecord {
         for_ms: u64,
         /// Of which the machine was asleep, so that its clocks stood still.
         asleep_ms: u64,
+    },
+    /// A service ended as it was told to, with its runs held or over.
+    Left {
+        /// By whom or what.
+        by: String,
+        /// Runs that are held and go on with the next engine.
+        held: u32,
     },
     /// The disk under the state folder is nearly full: telemetry is no longer written, runs are
     /// held.
@@ -246,6 +256,10 @@ pub enum EngineRecord {
     },
 }
 
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
 /// A moment on the clock that runs from the start of a machine, which nobody can set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootMark {
@@ -331,6 +345,7 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Away { .. } => "engine_away",
         EngineRecord::ClockStepped { .. } => "engine_clock_stepped",
         EngineRecord::Gap { .. } => "engine_gap",
+        EngineRecord::Left { .. } => "engine_left",
         EngineRecord::DiskLow { .. } => "engine_disk_low",
         EngineRecord::DiskBack { .. } => "engine_disk_back",
         EngineRecord::Commanded { .. } => "engine_commanded",

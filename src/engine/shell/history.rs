@@ -16,6 +16,9 @@ use crate::engine::core::{Command, Core, Ending, Phase, Record, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError};
 
+/// Unclean starts of services that are remembered; a few are a crash loop.
+const STARTS_MAX: usize = 16;
+
 /// Everything the journal tells.
 #[derive(Debug, Default)]
 pub struct History {
@@ -37,6 +40,9 @@ pub struct History {
     pub speed: f64,
     /// When it began, in lab time and on the machine's own clock.
     pub boot: Option<(Tick, BootMark)>,
+    /// When services started that did not end as they were told to, since one last did; milliseconds
+    /// since 1970.
+    pub unclean_starts: Vec<i64>,
     /// It ran out of disk and had not found room again.
     pub disk_low: bool,
     /// Which unit each instrument was last, as far as it can tell.
@@ -237,12 +243,19 @@ impl History {
 
     fn engine(&mut self, record: &EngineRecord, now: Tick, wall_ms: i64) {
         match record {
-            EngineRecord::Started { epoch, time, speed, boot, .. } => {
+            EngineRecord::Started { epoch, time, speed, boot, service, .. } => {
+                if *service {
+                    if self.unclean_starts.len() >= STARTS_MAX {
+                        self.unclean_starts.remove(0);
+                    }
+                    self.unclean_starts.push(wall_ms);
+                }
                 self.epoch = *epoch;
                 self.time.clone_from(time);
                 self.speed = *speed;
                 self.boot = boot.clone().map(|mark| (now, mark));
             }
+            EngineRecord::Left { .. } => self.unclean_starts.clear(),
             EngineRecord::DiskLow { .. } => self.disk_low = true,
             EngineRecord::DiskBack { .. } => self.disk_low = false,
             EngineRecord::Identified { instrument, identity, .. } if identity.is_empty() => {

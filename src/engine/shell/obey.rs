@@ -54,6 +54,9 @@ struct Order {
 
 impl<I: Instruments> Engine<I> {
     pub(super) fn take_request(&mut self, request: Request) -> Result<(), EngineError> {
+        if matches!(request.control, Control::Submit { .. }) {
+            return self.submit(request);
+        }
         let Request { control, reply, outcome } = request;
         let answer = match control {
             Control::Command { target, command, by, reason } => {
@@ -79,7 +82,7 @@ impl<I: Instruments> Engine<I> {
             Control::Exclude { campaign, experiment, by, reason, undo } => {
                 self.exclude(&campaign, experiment, by, reason, undo)?
             }
-            Control::Status => Reply::Status(Box::new(self.view())),
+            Control::Status | Control::Submit { .. } => Reply::Status(Box::new(self.view())),
         };
         self.desk.replies.push((reply, answer));
         Ok(())
@@ -96,6 +99,9 @@ impl<I: Instruments> Engine<I> {
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
         let campaigns = self.campaigns_meant(target.as_deref());
+        if command == Command::Resume {
+            self.lift();
+        }
         let began = self.entries.len();
         let mut subjects = Vec::new();
         for run in &runs {
@@ -328,6 +334,11 @@ impl<I: Instruments> Engine<I> {
 }
 
 impl Desk {
+    /// Answers once everything noted so far is durable.
+    pub(super) fn answer(&mut self, to: oneshot::Sender<Reply>, reply: Reply) {
+        self.replies.push((to, reply));
+    }
+
     /// Keeps an outcome until what it tells is durable.
     pub(super) fn tell_later(&mut self, to: oneshot::Sender<Outcome>, outcome: Outcome) {
         self.outcomes.push((to, outcome));

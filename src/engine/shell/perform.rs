@@ -10,6 +10,7 @@ use super::progress::Progress;
 use super::wire_trace;
 use crate::compiler::graph::{FailureKind, HoldState};
 use crate::driver::{self, Notice, Outcome, Sent};
+use crate::engine::campaign::CampaignRecord;
 use crate::engine::core::{Action, Event, Failure, Reading, Record, Signal, StepKey, Tick};
 use crate::expr::Value;
 use crate::store::telemetry::Point;
@@ -237,56 +238,83 @@ impl<I: Instruments> Engine<I> {
 
     /// What people may want to see of a record.
     pub(super) fn tell(&mut self, record: &Record) {
-        let progress = match record {
-            Record::Intent { run, step, instrument, action, .. } => Progress::Step {
-                run: run.clone(),
-                path: step.path.clone(),
-                what: format!("{instrument}.{action}"),
-            },
-            Record::Begun { run, step } | Record::Held { run, step } => {
-                let (run, path) = (run.clone(), step.path.clone());
-                Progress::Step { run, path, what: String::new() }
-            }
-            Record::Outcome { run, step, result: Err(failure), .. }
-            | Record::Ended { run, step, result: Err(failure), .. } => Progress::StepFailed {
-                run: run.clone(),
-                path: step.path.clone(),
-                why: failure.message.clone(),
-            },
-            Record::Resolved { run, step, resolution, evidence, .. } => Progress::Resolved {
-                run: run.clone(),
-                path: step.path.clone(),
-                resolution: resolution.as_str().to_owned(),
-                evidence: evidence.clone(),
-            },
-            Record::Question { run, step, question, options, .. } => Progress::Question {
-                run: run.clone(),
-                path: step.path.clone(),
-                question: question.clone(),
-                options: options.clone(),
-            },
-            Record::Moved { run, to, cause, by, detail } => Progress::Moved {
-                run: run.clone(),
-                to: *to,
-                by: by.clone(),
-                why: if detail.is_empty() { cause.as_str().to_owned() } else { detail.clone() },
-            },
-            Record::AtHold { run, instrument, confirmed, detail, .. } => Progress::AtHold {
-                run: run.clone(),
-                instrument: instrument.clone(),
-                confirmed: *confirmed,
-                detail: detail.clone(),
-            },
-            Record::RunEnded { run, ending, cause, not_confirmed } => Progress::RunEnded {
-                run: run.clone(),
-                ending: *ending,
-                cause: cause.clone(),
-                not_confirmed: not_confirmed.clone(),
-            },
-            _ => return,
-        };
-        self.told(progress);
+        if let Some(progress) = progress_of_run(record) {
+            self.told(progress);
+        }
     }
+}
+
+/// What people may want to see of a record of a run.
+pub fn progress_of_run(record: &Record) -> Option<Progress> {
+    Some(match record {
+        Record::Intent { run, step, instrument, action, .. } => Progress::Step {
+            run: run.clone(),
+            path: step.path.clone(),
+            what: format!("{instrument}.{action}"),
+        },
+        Record::Begun { run, step } | Record::Held { run, step } => {
+            let (run, path) = (run.clone(), step.path.clone());
+            Progress::Step { run, path, what: String::new() }
+        }
+        Record::Outcome { run, step, result: Err(failure), .. }
+        | Record::Ended { run, step, result: Err(failure), .. } => Progress::StepFailed {
+            run: run.clone(),
+            path: step.path.clone(),
+            why: failure.message.clone(),
+        },
+        Record::Resolved { run, step, resolution, evidence, .. } => Progress::Resolved {
+            run: run.clone(),
+            path: step.path.clone(),
+            resolution: resolution.as_str().to_owned(),
+            evidence: evidence.clone(),
+        },
+        Record::Question { run, step, question, options, .. } => Progress::Question {
+            run: run.clone(),
+            path: step.path.clone(),
+            question: question.clone(),
+            options: options.clone(),
+        },
+        Record::Moved { run, to, cause, by, detail } => Progress::Moved {
+            run: run.clone(),
+            to: *to,
+            by: by.clone(),
+            why: if detail.is_empty() { cause.as_str().to_owned() } else { detail.clone() },
+        },
+        Record::AtHold { run, instrument, confirmed, detail, .. } => Progress::AtHold {
+            run: run.clone(),
+            instrument: instrument.clone(),
+            confirmed: *confirmed,
+            detail: detail.clone(),
+        },
+        Record::RunEnded { run, ending, cause, not_confirmed } => Progress::RunEnded {
+            run: run.clone(),
+            ending: *ending,
+            cause: cause.clone(),
+            not_confirmed: not_confirmed.clone(),
+        },
+        _ => return None,
+    })
+}
+
+/// What people may want to see of a record of a campaign.
+pub fn progress_of_campaign(campaign: &str, record: &CampaignRecord) -> Option<Progress> {
+    let campaign = campaign.to_owned();
+    Some(match record {
+        CampaignRecord::Proposed { experiment, hypothesis } => {
+            let (experiment, hypothesis) = (*experiment, hypothesis.clone());
+            Progress::Proposed { campaign, experiment, hypothesis }
+        }
+        CampaignRecord::Concluded { experiment, conclusion, verdict } => Progress::Concluded {
+            campaign,
+            experiment: *experiment,
+            conclusion: conclusion.clone(),
+            verdict: *verdict,
+        },
+        CampaignRecord::Ended { reason } => {
+            Progress::CampaignEnded { campaign, reason: reason.clone() }
+        }
+        _ => return None,
+    })
 }
 
 fn rounds(key: &StepKey) -> String {

@@ -22,12 +22,12 @@ use crate::store::Document;
 use crate::units::Quantity;
 
 /// Experiments of a campaign that does not say.
-const EXPERIMENTS: u32 = 20;
+pub const EXPERIMENTS: u32 = 20;
 /// Failed experiments in a row that pause a campaign that does not say.
 const PAUSE_AFTER: u32 = 3;
 
 /// What a campaign or a single run is asked for with, beside its texts.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wish {
     /// Values of a protocol's parameters, `name=value unit`.

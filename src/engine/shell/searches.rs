@@ -5,7 +5,7 @@
 //! decides who gets them.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -13,7 +13,9 @@ use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::engine::{Engine, EngineError};
 use super::entries::Fact;
 use super::instruments::Instruments;
+use super::perform::progress_of_campaign;
 use super::progress::Progress;
+use super::serving::{Service, instruments_of};
 use crate::compiler::graph::Graph;
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
@@ -58,6 +60,8 @@ pub(super) struct Search {
     terms: Terms,
     /// Which of the thoughts begun so far was its last.
     thought: u64,
+    /// Instruments of its next run, while one of them is not there.
+    awaits: BTreeSet<String>,
 }
 
 /// What a planner came back with.
@@ -173,7 +177,7 @@ impl Searches {
 }
 
 /// Calls what belongs to one campaign; if it panics, that campaign pays and nobody else.
-fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(call))
         .map_err(|panic| format!("{what} panicked: {}", panic_text(panic.as_ref())))
 }
@@ -234,6 +238,7 @@ impl<I: Instruments> Engine<I> {
             objectives,
             terms,
             thought: 0,
+            awaits: BTreeSet::new(),
         });
         Ok(())
     }
@@ -273,7 +278,7 @@ impl<I: Instruments> Engine<I> {
         for id in self.searches.in_turn() {
             while self.go_on_with(&id)? {}
         }
-        if self.endless {
+        if self.service.is_some() {
             self.searches.forget_ended();
         }
         Ok(())
@@ -283,21 +288,23 @@ impl<I: Instruments> Engine<I> {
     fn go_on_with(&mut self, id: &str) -> Result<bool, EngineError> {
         let now = self.now();
         let thinkers = if self.clock.speed().is_finite() { THINKING_AT_ONCE } else { 1 };
-        let stopped = self.is_stopped();
+        // Nothing new begins before the emergency stop is cleared, or once the service leaves.
+        let stopped = self.is_stopped() || self.service.as_ref().is_some_and(Service::is_quiet);
         let room = self.searches.thoughts.len() < thinkers;
-        let Some(search) = self.searches.get_mut(id) else { return Ok(false) };
+        let Some(search) = self.searches.get(id) else { return Ok(false) };
         let Some(decision) = search.machine.decide(now) else { return Ok(false) };
+        let thinks = search.brain.is_none();
         match decision {
-            // Nothing new begins before the emergency stop is cleared.
             Decision::Propose(_) | Decision::StartRun { .. } if stopped => return Ok(false),
-            Decision::Propose(_) if !room || search.brain.is_none() => return Ok(false),
+            Decision::Propose(_) if !room || thinks => return Ok(false),
             Decision::Propose(count) => {
                 self.searches.begin_thought(id, count);
                 return Ok(false);
             }
+            Decision::StartRun { .. } if self.still_waits(id) => return Ok(false),
             Decision::StartRun { experiment, run } => self.assign(id, experiment, run)?,
             Decision::Conclude { experiment, conclusion } => {
-                if search.brain.is_none() {
+                if thinks {
                     // The brain is thinking; it learns when it is back.
                     return Ok(false);
                 }
@@ -314,6 +321,7 @@ impl<I: Instruments> Engine<I> {
         let terms = search.terms.clone();
         let compiled = guarded("the compiler", || (search.compile)(&found.hypothesis.parameters));
         match compiled.and_then(|graph| graph) {
+            Ok(graph) if self.must_wait(id, &graph) => Ok(()),
             Ok(graph) => {
                 let document = self.keep_graph(&graph)?;
                 let record = CampaignRecord::Assigned { experiment, run: run.clone() };
@@ -329,6 +337,37 @@ impl<I: Instruments> Engine<I> {
                 self.conclude(id, experiment, Conclusion::Failed { cause })
             }
         }
+    }
+
+    /// A service starts a run once all its instruments are there, however late they come.
+    fn must_wait(&mut self, id: &str, graph: &Graph) -> bool {
+        if self.service.is_none() {
+            return false;
+        }
+        let needed = instruments_of(graph);
+        if self.missing_of(&needed).is_empty() {
+            return false;
+        }
+        if let Some(search) = self.searches.get_mut(id) {
+            search.awaits = needed;
+        }
+        self.still_waits(id)
+    }
+
+    /// Whether an instrument that kept a run from starting is still missing; says which.
+    fn still_waits(&mut self, id: &str) -> bool {
+        let Some(search) = self.searches.get_mut(id) else { return false };
+        if search.awaits.is_empty() {
+            return false;
+        }
+        let needed = std::mem::take(&mut search.awaits);
+        let missing = self.missing_of(&needed);
+        self.say_missing(&missing);
+        let waits = !missing.is_empty();
+        if let Some(search) = self.searches.get_mut(id).filter(|_| waits) {
+            search.awaits = needed;
+        }
+        waits
     }
 
     fn start(
@@ -427,25 +466,11 @@ impl<I: Instruments> Engine<I> {
         let now: Tick = self.now();
         let Some(search) = self.searches.get_mut(id) else { return Ok(()) };
         search.machine.apply(&record, now);
-        let campaign = id.to_owned();
-        match &record {
-            CampaignRecord::Proposed { experiment, hypothesis } => {
-                let (experiment, hypothesis) = (*experiment, hypothesis.clone());
-                self.told(Progress::Proposed { campaign, experiment, hypothesis });
-            }
-            CampaignRecord::Concluded { experiment, conclusion, verdict } => {
-                self.told(Progress::Concluded {
-                    campaign,
-                    experiment: *experiment,
-                    conclusion: conclusion.clone(),
-                    verdict: *verdict,
-                });
-            }
-            CampaignRecord::Ended { reason } => {
-                self.finished.note(id, reason);
-                self.told(Progress::CampaignEnded { campaign, reason: reason.clone() });
-            }
-            _ => {}
+        if let CampaignRecord::Ended { reason } = &record {
+            self.finished.note(id, reason);
+        }
+        if let Some(progress) = progress_of_campaign(id, &record) {
+            self.told(progress);
         }
         self.note(Fact::Campaign(id.to_owned(), record))
     }

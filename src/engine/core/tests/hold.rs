@@ -161,6 +161,33 @@ fn a_dose_that_a_hold_stopped_before_it_began_is_given_once() {
 }
 
 #[test]
+fn a_command_cut_short_by_a_hold_has_not_failed_and_is_sent_again() {
+    let mut draft = Draft::new();
+    let set = draft.action(0, "set", "pump_1", Effect::Repeatable);
+    draft.cancels(set);
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Silent]);
+    lab.start("r", &draft);
+    lab.command("r", Command::Hold);
+    assert_eq!((lab.state("r"), lab.count("cancel")), (RunState::Held, 1));
+    // It has no retry, and needs none.
+    lab.command("r", Command::Resume);
+    assert_eq!((lab.count("set"), lab.ending("r")), (2, Some(Ending::Complete)));
+    // What its time limit has run out for is not sent again.
+    let mut draft = Draft::new();
+    draft.action(0, "before", "pump_2", Effect::Repeatable);
+    let set = draft.action(0, "set", "pump_1", Effect::Repeatable);
+    draft.cancels(set);
+    draft.graph.edges[0].max = Some(5 * SECOND);
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Done, Reply::Silent]);
+    lab.start("r", &draft);
+    lab.command("r", Command::Hold);
+    lab.pass(MINUTE);
+    lab.command("r", Command::Resume);
+    lab.settle();
+    assert_eq!((lab.count("set"), lab.ending("r")), (1, Some(Ending::Failed)));
+}
+
+#[test]
 fn a_hold_awaits_what_cannot_be_cancelled() {
     let mut draft = Draft::new();
     let start = draft.action(0, "start", "pump_1", Effect::Repeatable);
@@ -391,7 +418,8 @@ fn the_emergency_stop_aborts_every_run_and_keeps_new_ones_from_starting() {
 #[test]
 fn an_instrument_that_another_run_uses_now_is_not_touched_by_a_hold() {
     let mut first = pumping();
-    first.graph.nodes.iter_mut().for_each(|n| n.claims.retain(|c| c == "pump_1"));
+    // Even where its definition has a hold state of its own.
+    first.graph.hold_states.insert("pump_1".into(), HoldState::Declared);
     let mut second = Draft::new();
     second.action(0, "dispense", "pump_1", Effect::Once);
     second.wait(0, "wait", "1 h");

@@ -94,7 +94,7 @@ impl Draft {
             effect,
             witness,
             starts: Vec::new(),
-            stops: false,
+            stops: name == "stop",
             cancels: false,
         };
         self.add(Some(parent), name, kind)

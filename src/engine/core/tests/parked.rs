@@ -105,6 +105,30 @@ fn a_run_of_low_priority_does_not_starve() {
 }
 
 #[test]
+fn a_run_that_needs_two_instruments_is_not_starved_by_runs_that_need_one() {
+    let mut both = Draft::new();
+    let hold = vec!["pump_1".to_owned(), "pump_2".to_owned()];
+    let group = both.add(Some(0), "hold", NodeKind::Group { hold });
+    both.wait(group, "wait", "10 s");
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("one", &holding("pump_1"));
+    lab.pass(5 * SECOND);
+    lab.start("two", &holding("pump_2"));
+    lab.start("both", &both);
+    for n in 0..10 {
+        // One after the other, so that never both are free at once by themselves.
+        let instrument = if n % 2 == 0 { "pump_1" } else { "pump_2" };
+        lab.start(&format!("more{n}"), &holding(instrument));
+        lab.pass(5 * SECOND);
+    }
+    let at = |run: &str| {
+        let begun = |r: &Record| matches!(r, Record::Held { run: of, .. } if of == run);
+        lab.records.iter().position(begun)
+    };
+    assert!(at("both").unwrap() < at("more0").unwrap(), "younger ones went before it");
+}
+
+#[test]
 fn an_instrument_that_a_person_has_taken_out_is_waited_for() {
     let mut draft = Draft::new();
     let group = draft.add(Some(0), "hold", NodeKind::Group { hold: vec!["pump_1".into()] });

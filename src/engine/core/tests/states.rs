@@ -1,7 +1,8 @@
 //! The table of states against one written by hand, and its laws.
 
-use crate::engine::core::states::{
-    CAUSES, Cause, Command, Illegal, RunState, STATES, TRIGGERS, Trigger, next,
+use crate::engine::core::{
+    CAUSES, Cause, Command, Ending, Illegal, RunState, STATES, TRIGGERS, Trigger,
+    next_state as next,
 };
 
 /// State, then what a person's pause, hold, resume, stop and abort make of it: the new state, `=`
@@ -45,8 +46,6 @@ const HAPPENINGS: &str = "
     invalid     -         -         =          -          -         -
     aborted     -         -         =          -          -         -
 ";
-
-use crate::engine::core::Ending;
 
 fn word(result: Result<RunState, Illegal>) -> &'static str {
     match result {
