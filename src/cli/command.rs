@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::args::CommandArgs;
 use super::live::{self, Engine};
 use super::user::user;
@@ -50,11 +52,10 @@ pub(super) fn give(
         true => client.outcome(wait).map_err(|error| live::failed(&error))?,
     };
     if json {
-        let mut value = serde_json::json!({ "command": command, "subjects": subjects });
-        match &outcome {
-            Ok(outcome) => value["outcome"] = serde_json::json!(outcome),
-            Err(why) => value["unseen"] = serde_json::json!(why),
-        }
+        let value = match &outcome {
+            Ok(outcome) => json!({"command": command, "subjects": subjects, "outcome": outcome}),
+            Err(why) => json!({"command": command, "subjects": subjects, "unseen": why}),
+        };
         output::data(&format!("{value}\n"));
     }
     let outcome = match outcome {

@@ -5,9 +5,9 @@ use crate::engine::shell::view::{CampaignView, RunView, View};
 
 /// The whole of it, or what belongs to one run or campaign.
 pub(super) fn in_words(view: &View, wanted: impl Fn(&str) -> bool) -> String {
-    let speed = match view.speed {
-        speed if speed == 1.0 => String::new(),
-        speed => format!(", {speed} lab seconds a second"),
+    let speed = match view.speed == 1.0 {
+        true => String::new(),
+        false => format!(", {} lab seconds a second", view.speed),
     };
     let mut text = format!(
         "An engine is at work.\nprocess {}, labloop {}{speed}\n",

@@ -8,6 +8,7 @@ use super::live::{self, Engine};
 use super::summary::{ending_text, reason_text};
 use super::{Exit, ask, now, output};
 use crate::engine::campaign::Conclusion;
+use crate::engine::shell::view::View;
 use crate::engine::shell::{History, PersonHistory};
 use crate::expr::Value;
 use crate::store::Journal;
@@ -45,10 +46,7 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
     };
     let id = args.id.as_deref();
     if json {
-        let mut value = as_json(&history, id, working);
-        if let Some(view) = &view {
-            value["live"] = json!(view);
-        }
+        let value = as_json(&history, id, working, view.as_ref());
         output::data(&format!("{value:#}\n"));
         return Exit::Done;
     }
@@ -163,7 +161,12 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
     text
 }
 
-fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Value {
+fn as_json(
+    history: &History,
+    id: Option<&str>,
+    working: bool,
+    live: Option<&View>,
+) -> serde_json::Value {
     let campaigns: Vec<_> = history
         .campaigns
         .iter()
@@ -221,7 +224,7 @@ fn as_json(history: &History, id: Option<&str>, working: bool) -> serde_json::Va
         })
         .collect();
     json!({
-        "working": working, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
+        "working": working, "live": live, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
         "manual": manual,
         "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
             .collect::<Vec<_>>(),
