@@ -41,12 +41,19 @@ impl Service {
         command.arg("serve").args(args).arg("--state").arg(bench.state());
         command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
         command.stdout(Stdio::null()).stderr(Stdio::null());
+        // What an earlier one left in the folder is no sign of life of this one.
+        let starts = || {
+            // It may be being made just now.
+            let journal = labloop::store::Journal::open_read_only(&bench.state());
+            let entries = journal.and_then(|j| j.about("engine")).unwrap_or_default();
+            entries.iter().filter(|e| e.kind == "engine_started").count()
+        };
+        let before = starts();
         let process = more(&mut command).spawn().unwrap();
         let mut service = Service { process };
-        let socket = bench.state().join("control.sock");
         until("the service answers", || {
             assert!(service.process.try_wait().unwrap().is_none(), "{}", log(bench));
-            socket.exists() && bench.run(&["status"]).0 == 0
+            starts() > before && bench.run(&["status"]).1.contains("An engine is at work")
         });
         service
     }

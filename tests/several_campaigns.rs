@@ -219,6 +219,7 @@ fn work(bench: &Bench, setups: Vec<SearchSetup>) -> (Finished, History) {
             observer: Box::new(|_| {}),
             core: Core::new(InDoubt::Ask, Duration::ZERO),
         });
+        engine.begin(1, "real").unwrap();
         for setup in setups {
             engine.add_campaign(setup).unwrap();
         }
@@ -296,6 +297,7 @@ fn only_so_many_campaigns_are_open_at_once() {
         observer: Box::new(|_| {}),
         core: Core::new(InDoubt::Ask, Duration::ZERO),
     });
+    engine.begin(1, "real").unwrap();
     for n in 1..=CAMPAIGNS_MAX {
         engine.add_campaign(setup(&format!("c-{n}"), Mind::Sound, 1, &thinking)).unwrap();
     }

@@ -187,6 +187,8 @@ impl Run {
         self.restart(key, now, now);
         if let Some(state) = self.steps.get_mut(key) {
             state.latest = latest;
+            // SAFETY(lab): until it is sent anew, its instrument may still be moving.
+            state.cancelled = true;
         }
     }
 

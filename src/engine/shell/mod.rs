@@ -49,7 +49,7 @@ pub use control::{Control, Handle, Inbox};
 pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
-pub use estop::{StopHistory, clear_without_engine};
+pub use estop::{StopHistory, clear_without_engine, record_without_engine};
 pub use hand::{Called, Left, TakenHistory};
 pub use history::{
     CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
