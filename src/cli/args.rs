@@ -48,6 +48,10 @@ pub enum Command {
     Stop(CommandArgs),
     /// Send the safe states now.
     Abort(CommandArgs),
+    /// Change bounds, budget, objectives, rules or pins of a campaign under way.
+    Edit(super::edit::EditArgs),
+    /// Take an experiment out of what the planner learns from, with a reason.
+    Exclude(super::edit::ExcludeArgs),
     /// Safe states of all instruments at once, ahead of everything; or clear that again.
     Estop(EstopArgs),
     /// Show what the lab wants to know from a person, or answer it.

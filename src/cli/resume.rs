@@ -263,7 +263,7 @@ fn to_go_on(core: &Core, campaigns: &[Prepared], by: &str, reason: &str) -> Vec<
         RunState::Holding | RunState::Held => run.holds.iter().all(|h| h.cause == Cause::Person),
         _ => run.paused,
     });
-    let told = campaigns.iter().map(|c| &c.setup.machine).filter(|m| m.told.is_some());
+    let told = campaigns.iter().map(|c| &c.setup.machine).filter(|m| m.told_by().is_some());
     let targets = told.map(|m| m.id.clone()).chain(paused.map(|run| run.id.clone()));
     let resume = |target| Control::Command {
         target: Some(target),

@@ -5,9 +5,9 @@ use serde_json::json;
 use super::args::StatusArgs;
 use super::export::person_json;
 use super::live::{self, Engine};
-use super::summary::{ending_text, reason_text};
+use super::summary::{edits, ending_text, exclusion, quarantined, reason_text, remarks};
 use super::{Exit, ask, now, output};
-use crate::engine::campaign::Conclusion;
+use crate::engine::campaign::{Conclusion, Wanted};
 use crate::engine::shell::view::View;
 use crate::engine::shell::{History, PersonHistory};
 use crate::expr::Value;
@@ -79,6 +79,9 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
         let machine = &campaign.machine;
         let state = match (&machine.ended, working) {
             (Some(reason), _) => reason_text(reason),
+            (None, true) if machine.wanted != Wanted::Run => {
+                format!("{}, as {} wants it", machine.state(|_| false).as_str(), machine.wanted_by)
+            }
             (None, true) => "running".to_owned(),
             (None, false) => "interrupted; `labloop resume` goes on".to_owned(),
         };
@@ -89,6 +92,17 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
             machine.experiments.len(),
             output::wall(campaign.wall_ms),
         ));
+        for edit in &machine.edits {
+            let why = if edit.reason.is_empty() { "" } else { ": " };
+            let after = edit.after;
+            text.push_str(&format!(
+                "  edited by {} after experiment {after}{why}{}\n",
+                edit.by, edit.reason
+            ));
+            for change in &edit.diff {
+                text.push_str(&format!("    {change}\n"));
+            }
+        }
         for experiment in &machine.experiments {
             let outcome = match &experiment.conclusion {
                 Some(Conclusion::Measured { results }) => results
@@ -104,7 +118,15 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
                 0 | 1 => String::new(),
                 n => format!(" ({n} runs)"),
             };
+            // What is excluded stays to be seen, struck out.
+            let outcome = match &experiment.excluded {
+                Some(_) => format!("~~{outcome}~~"),
+                None => outcome,
+            };
             text.push_str(&format!("  {:>3}  {outcome}{runs}\n", experiment.number));
+            for remark in remarks(experiment) {
+                text.push_str(&format!("       {remark}\n"));
+            }
         }
     }
     for run in history.runs.values().filter(|r| wanted(id, &r.run)) {
@@ -184,12 +206,16 @@ fn as_json(
                         })).collect::<Vec<_>>(),
                         "conclusion": e.conclusion,
                         "verdict": e.verdict,
+                        "excluded": exclusion(e),
+                        "quarantined": quarantined(e),
                     })
                 })
                 .collect();
             json!({
                 "campaign": c.machine.id, "name": c.name, "seed": c.seed,
                 "started": output::wall(c.wall_ms), "ended": c.machine.ended,
+                "state": c.machine.state(|_| false).as_str(),
+                "edits": edits(&c.machine),
                 "experiments": experiments,
             })
         })

@@ -340,6 +340,8 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::RunOver { .. } => "campaign_run_over",
         CampaignRecord::Concluded { .. } => "campaign_concluded",
         CampaignRecord::Told { .. } => "campaign_told",
+        CampaignRecord::Edited { .. } => "campaign_edited",
+        CampaignRecord::Excluded { .. } => "experiment_excluded",
         CampaignRecord::Ended { .. } => "campaign_ended",
     }
 }

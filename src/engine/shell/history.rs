@@ -439,6 +439,10 @@ impl History {
             });
         }
         if let Some(found) = self.campaigns.iter_mut().find(|c| c.machine.id == id) {
+            if let CampaignRecord::Edited { bundle, experiments, .. } = record {
+                found.bundle.clone_from(bundle);
+                found.experiments = *experiments;
+            }
             found.machine.apply(record, now);
         }
     }
