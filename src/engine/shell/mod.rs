@@ -46,7 +46,6 @@ pub mod wire_trace;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references};
-pub use bulk::{Reference, read as read_file, references, verify_files};
 pub use change::{Change, ChangeError, change_without_engine};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use control::{Control, Handle, Inbox};
