@@ -239,6 +239,7 @@ impl Fleet {
                     trust: first.setup.trust.clone(),
                     client_id: client_id(&first.setup, dialer, seed),
                     unit: Arc::clone(&first.unit),
+                    rivals: !dialer.is_elsewhere(&first.setup.at),
                     dialer: dialer.clone(),
                     clock: clock.clone(),
                     requests: inlet,

@@ -38,6 +38,12 @@ use crate::wire::mqtt::{Event, Login, Message, Options, Session};
 use crate::wire::printable::printable;
 use crate::wire::{Address, Backoff, Clock, Dialer, Tick, Trust};
 
+/// Not every broker says that another client came with our name; it ends the session without a word.
+/// A client that takes it back at once ends the other's, and so on: so many sessions in a row that
+/// lived shorter than this are a fight, and whoever notices gives way.
+const MOST_SHORT: u32 = 3;
+const SHORT: Duration = Duration::from_secs(10);
+
 /// An instrument that is not ours is left alone for so long, unless a person accepts it.
 const FOR_LONG: Duration = Duration::from_secs(3_600);
 
@@ -57,6 +63,8 @@ pub(super) struct Topics {
     pub backoff: Backoff,
     pub lamp: Lamp,
     pub unit: Arc<Unit>,
+    /// Others that want the same instrument take its session over.
+    pub rivals: bool,
     pub state: State,
 }
 
@@ -65,6 +73,10 @@ pub(super) struct Topics {
 pub(super) struct State {
     queue: VecDeque<Request>,
     session: Option<Session>,
+    /// Since when.
+    opened: Option<Instant>,
+    /// Sessions in a row that the broker ended without a word soon after they began.
+    short: u32,
     /// What the instrument's liveness topic said last.
     online: Option<bool>,
     /// It can be talked to.
@@ -188,6 +200,7 @@ impl Topics {
         self.state.online = None;
         self.state.heard = Some(self.clock.now());
         self.state.session = Some(session);
+        self.state.opened = Some(Instant::now());
         self.state.node = self.mqtt.sparkplug.clone().map(Node::new);
         if self.state.node.is_some() {
             self.lamp.down(&mut self.outbox, "no birth certificate yet; it was asked for one");
@@ -214,7 +227,13 @@ impl Topics {
     fn lost(&mut self, error: &io::Error) {
         let session = self.state.session.take();
         let mut why = error.to_string();
-        if error.kind() == io::ErrorKind::ResourceBusy {
+        let lived = self.state.opened.take().map(|opened| opened.elapsed());
+        let short = error.kind() == io::ErrorKind::UnexpectedEof
+            && lived.is_some_and(|lived| lived < SHORT);
+        self.state.short = if short { self.state.short + 1 } else { 0 };
+        let fought_over = self.rivals && self.state.short >= MOST_SHORT;
+        if error.kind() == io::ErrorKind::ResourceBusy || fought_over {
+            self.state.short = 0;
             // SAFETY(lab): taking it back would take it from whoever has it now, who would take it
             // back: two hands on one instrument, in turns.
             why =

@@ -129,7 +129,8 @@ fn row_01_02_03_campaigns_killed_at_random_lose_nothing_and_repeat_nothing() {
 }
 
 /// The pump does what it is told 40 ms after it has been told, also when who told it is gone: a
-/// witness that is read too early lies.
+/// witness that is read too early lies. (Starting an engine takes longer than that here, so this alone
+/// would not find a missing settle time; the tests of the core and the simulation do.)
 #[test]
 fn row_02_a_slow_instrument_is_given_time_before_its_witness_is_believed() {
     let variant = Variant {

@@ -9,7 +9,7 @@ use super::super::user::user;
 use super::super::{Exit, output};
 use super::usage;
 use crate::engine::shell::control::Reply;
-use crate::engine::shell::{Control, EngineRecord, Fact, History};
+use crate::engine::shell::{Control, EngineRecord, Fact, History, record_without_engine};
 use crate::store::{Durability, Journal, StateLock};
 
 type Outcome = Result<Exit, (Exit, String)>;
@@ -130,8 +130,6 @@ fn without_engine(hand: Hand, args: &HandArgs, json: bool) -> Outcome {
             (EngineRecord::Identified { instrument, identity, by }, reply)
         }
     };
-    let wall_ms = jiff::Timestamp::now().as_millisecond();
-    let entry = Fact::Engine(record).entry(history.last_tick.0, wall_ms).map_err(usage)?;
-    journal.append(&[entry], &[]).map_err(usage)?;
+    record_without_engine(&mut journal, &history, &Fact::Engine(record)).map_err(usage)?;
     tell(args, &reply, json)
 }

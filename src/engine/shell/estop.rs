@@ -210,8 +210,19 @@ pub fn clear_without_engine(
     if let Err(why) = clearable(&not_confirmed, reason) {
         return Ok(Err(why));
     }
-    note_alone(journal, history, &Fact::Engine(cleared(by, reason, &not_confirmed)))?;
+    let fact = Fact::Engine(cleared(by, reason, &not_confirmed));
+    record_without_engine(journal, history, &fact)?;
     Ok(Ok(()))
+}
+
+/// Notes what a person says while no engine is at work, with the state folder locked: under a fencing
+/// number of its own, like a command by hand.
+pub fn record_without_engine(
+    journal: &mut Journal,
+    history: &History,
+    fact: &Fact,
+) -> Result<(), JournalError> {
+    note_alone(journal, history, fact)
 }
 
 impl History {

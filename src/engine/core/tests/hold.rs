@@ -169,6 +169,7 @@ fn a_command_cut_short_by_a_hold_has_not_failed_and_is_sent_again() {
     lab.start("r", &draft);
     lab.command("r", Command::Hold);
     assert_eq!((lab.state("r"), lab.count("cancel")), (RunState::Held, 1));
+    assert_eq!(lab.held, ["pump_1 Safe"], "what was cut short may still move");
     // It has no retry, and needs none.
     lab.command("r", Command::Resume);
     assert_eq!((lab.count("set"), lab.ending("r")), (2, Some(Ending::Complete)));

@@ -74,10 +74,10 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 hands.insert(instrument, by);
                 found.replay.hands(hands.clone())
             }
-            // What was held before it was given back is decided before it.
+            // Runs that were held because of it were held before it was given back.
             Fact::Engine(EngineRecord::Given { instrument, .. }) => {
                 hands.remove(&instrument);
-                Ok(())
+                found.replay.hands(hands.clone())
             }
             Fact::Campaign(id, record) => {
                 let when = (entry.seq, at, entry.wall_ms);
@@ -87,7 +87,7 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 }
                 Ok(())
             }
-            Fact::Engine(_) | Fact::Manual(_) => Ok(()),
+            Fact::Engine(_) | Fact::Manual(_) | Fact::Journal(_) => Ok(()),
         };
         found.difference = decided.err();
     })?;
