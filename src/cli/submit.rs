@@ -193,7 +193,7 @@ fn end(folder: &Path, journal: &Journal, shown: &Shown, json: bool) -> Outcome {
         let made_safe = history.runs.get(&run.run).map(|r| r.made_safe.as_slice());
         made_safe.unwrap_or_default().iter().any(|step| step.outcome != "done")
     };
-    if runs.iter().any(|run| unsafe_end(run)) {
+    if runs.iter().any(unsafe_end) {
         return Ok(Exit::Safety);
     }
     let last = runs.last().and_then(|run| run.ending);

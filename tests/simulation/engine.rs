@@ -502,7 +502,6 @@ impl Schedule<'_> {
         let Some(engine) = self.engines.get_mut(&epoch) else { return };
         let mut batch = std::mem::take(&mut engine.batch);
         plant_in_batch(self.config.bug, &mut batch);
-        let careless = self.config.bug == Some(Bug::StaleEpoch);
         if self.config.story {
             for (_, entry) in &batch {
                 let Entry::Run(record) = entry else { continue };
@@ -511,7 +510,7 @@ impl Schedule<'_> {
                 say!(self, "  {epoch}| {text}");
             }
         }
-        if self.disk.append(epoch, self.now, batch, careless).is_err() {
+        if self.disk.append(epoch, self.now, batch).is_err() {
             self.marks.hit(Mark::StaleAppendRefused);
             say!(self, "engine {epoch} has lapsed: its append is refused");
             self.engines.remove(&epoch);

@@ -216,7 +216,7 @@ pub enum Bug {
     SafeSkipped,
     /// A safe state that failed is told as confirmed.
     SafeBelieved,
-    /// Neither journal nor gate look at the epoch.
+    /// The gate does not look at the epoch.
     StaleEpoch,
     /// Outcomes do not reach the journal.
     OutcomeDropped,

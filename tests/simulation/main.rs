@@ -59,9 +59,6 @@ const CATCH: u64 = 3_000;
 /// A schedule that takes longer than this hangs inside the core; no clock of its own can end it.
 const WALL_MAX: Duration = Duration::from_secs(120);
 
-/// Seeds that once broke a law, with what was mended.
-const ONCE_BROKEN: &[(u64, &str)] = &[];
-
 fn pool() -> &'static [Recipe] {
     static POOL: OnceLock<Vec<Recipe>> = OnceLock::new();
     POOL.get_or_init(protocols::pool)
@@ -203,14 +200,6 @@ fn one() {
         println!("{line}");
     }
     assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
-}
-
-#[test]
-fn what_once_broke_a_law_does_not_again() {
-    for (seed, what) in ONCE_BROKEN {
-        let told = play(pool(), config(*seed));
-        assert!(told.broken.is_none(), "seed {seed} ({what}): {:?}", told.broken);
-    }
 }
 
 #[test]

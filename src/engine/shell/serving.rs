@@ -115,6 +115,14 @@ pub(super) struct Checked {
     result: Result<Prepared, Refusal>,
 }
 
+/// Who waits for a submission to be checked.
+struct Waiting {
+    key: Option<String>,
+    /// Who asked first.
+    by: String,
+    replies: Vec<oneshot::Sender<Reply>>,
+}
+
 struct Leaving {
     by: String,
     until: Instant,
@@ -135,8 +143,8 @@ pub(super) struct Service {
     until_idle: bool,
     preparing: JoinSet<Checked>,
     tickets: u64,
-    /// Who waits for which ticket, with its key and who asked first.
-    asked: BTreeMap<u64, (Option<String>, String, Vec<oneshot::Sender<Reply>>)>,
+    /// Who waits for which ticket.
+    asked: BTreeMap<u64, Waiting>,
     said_at: Option<Instant>,
     missing: String,
 }
@@ -178,20 +186,18 @@ impl Service {
                 None => std::future::pending().await,
             }
         };
-        loop {
-            let checked = async {
-                match service.preparing.join_next().await {
-                    Some(checked) => checked,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                Some(order) = service.orders.recv() => return Happened::Ordered(order),
-                // Its panics were caught; what else ends a thread takes the process with it.
-                Ok(checked) = checked => return Happened::Checked(Box::new(checked)),
-                () = late => return Happened::Late,
+        let checked = async {
+            match service.preparing.join_next().await {
+                Some(checked) => checked,
+                None => std::future::pending().await,
             }
+        };
+        tokio::select! {
+            biased;
+            Some(order) = service.orders.recv() => Happened::Ordered(order),
+            // Its panics were caught; what else ends a thread takes the process with it.
+            Ok(checked) = checked => Happened::Checked(Box::new(checked)),
+            () = late => Happened::Late,
         }
     }
 }
@@ -451,7 +457,9 @@ impl<I: Instruments> Engine<I> {
     fn take_checked(&mut self, checked: Checked) -> Result<(), EngineError> {
         let Checked { ticket, result } = checked;
         let Some(service) = self.service.as_mut() else { return Ok(()) };
-        let Some((key, by, replies)) = service.asked.remove(&ticket) else { return Ok(()) };
+        let Some(Waiting { key, by, replies }) = service.asked.remove(&ticket) else {
+            return Ok(());
+        };
         let answer = match result {
             Err(refusal) => Reply::Refused(refusal),
             Ok(_) if service.leaving.is_some() => Reply::Refused(Refusal::new(
@@ -509,12 +517,12 @@ impl Service {
             if let Some(campaign) = self.keys.get(key) {
                 return Err((reply, Reply::Submitted { campaign: campaign.clone() }));
             }
-            let same = |(of, ..): &&mut (Option<String>, _, _)| of.as_ref() == Some(key);
-            if let Some((_, _, replies)) = self.asked.values_mut().find(same) {
-                if replies.len() >= SAME_KEY_MAX {
+            let same = |waiting: &&mut Waiting| waiting.key.as_ref() == Some(key);
+            if let Some(waiting) = self.asked.values_mut().find(same) {
+                if waiting.replies.len() >= SAME_KEY_MAX {
                     return Err((reply, busy("the same is asked for too often at once")));
                 }
-                replies.push(reply);
+                waiting.replies.push(reply);
                 return Ok(());
             }
         }
@@ -524,7 +532,8 @@ impl Service {
         }
         self.tickets += 1;
         let (ticket, lab) = (self.tickets, Arc::clone(&self.lab));
-        self.asked.insert(ticket, (wish.key.clone(), by, vec![reply]));
+        let key = wish.key.clone();
+        self.asked.insert(ticket, Waiting { key, by, replies: vec![reply] });
         self.preparing.spawn_blocking(move || {
             let result = super::searches::guarded("checking it", || check(&lab, &bundle, &wish))
                 .unwrap_or_else(|why| Err(Refusal::new(RefusalKind::NotNow, why)));
