@@ -431,7 +431,7 @@ fn no_client_keeps_the_engine_from_the_next_command() {
     // A line without end is told so and closed.
     let mut endless = UnixStream::connect(&socket).unwrap();
     endless.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
-    let _ = endless.write_all(&vec![b'x'; 300_000]);
+    let _ = endless.write_all(&vec![b'x'; labloop::server::LINE_MAX + 40_000]);
     endless.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let mut answer = String::new();
     let _ = BufReader::new(&endless).read_line(&mut answer);

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::args::{ExportArgs, ExportFormat, ExportWhat};
 use super::instrument::trace as wire;
 use super::status::plain;
+use super::summary::{edits, exclusion, quarantined};
 use super::{Exit, export_files, output};
 use crate::engine::campaign::{Conclusion, Experiment};
 use crate::engine::shell::{CampaignHistory, History, PersonHistory, RunHistory};
@@ -30,8 +31,8 @@ fn export(args: &ExportArgs) -> Result<String, String> {
         return Err("--to belongs to --what files; everything else goes to stdout".to_owned());
     }
     let folder = &args.state.state;
-    let journal = Journal::open_read_only(folder).map_err(|e| e.to_string())?;
-    let history = History::read(&journal, None).map_err(|e| e.to_string())?;
+    let (journal, history) = History::look(folder).map_err(|e| e.to_string())?;
+    output::damaged(&history.damage);
     let id = args.id.as_deref();
     let campaign = history.campaign_named(id);
     let name = match (campaign, id) {
@@ -158,7 +159,8 @@ fn experiments_csv(campaign: &CampaignHistory) -> String {
         header.push(format!("{name}_predicted"));
         header.push(format!("{name}_predicted_sd"));
     }
-    header.extend(["verdict", "runs", "reason"].map(str::to_owned));
+    let last = ["verdict", "runs", "reason", "excluded", "quarantined"];
+    header.extend(last.map(str::to_owned));
     let mut text = header.join(",") + "\n";
     for experiment in experiments {
         let (status, measured) = match &experiment.conclusion {
@@ -186,6 +188,10 @@ fn experiments_csv(campaign: &CampaignHistory) -> String {
         row.push(verdict.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default());
         row.push(experiment.runs.len().to_string());
         row.push(experiment.hypothesis.reason.clone());
+        let out = experiment.excluded.as_ref();
+        row.push(out.map(|out| format!("by {}: {}", out.by, out.reason)).unwrap_or_default());
+        let lost = experiment.quarantined().map(|run| format!("{}: {}", run.run, run.cause));
+        row.push(lost.collect::<Vec<_>>().join("; "));
         text.push_str(&row.iter().map(|c| output::csv_cell(c)).collect::<Vec<_>>().join(","));
         text.push('\n');
     }
@@ -200,7 +206,7 @@ fn experiments_json(campaign: &CampaignHistory, journal: &Journal) -> serde_json
         .map(|e| {
             json!({
                 "experiment": e.number, "hypothesis": e.hypothesis, "conclusion": e.conclusion,
-                "verdict": e.verdict,
+                "verdict": e.verdict, "excluded": exclusion(e), "quarantined": quarantined(e),
                 "runs": e.runs.iter().map(|r| json!({
                     "run": r.run, "ending": r.ending, "cause": r.cause, "results": r.results,
                 })).collect::<Vec<_>>(),
@@ -210,7 +216,7 @@ fn experiments_json(campaign: &CampaignHistory, journal: &Journal) -> serde_json
     json!({
         "campaign": campaign.machine.id, "name": campaign.name, "seed": campaign.seed,
         "started": output::wall(campaign.wall_ms), "ended": campaign.machine.ended,
-        "sources": campaign.bundle, "journal_head": journal.head(), "experiments": experiments,
+        "sources": campaign.bundle, "edits": edits(&campaign.machine), "journal_head": journal.head(), "experiments": experiments,
     })
 }
 

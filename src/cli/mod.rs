@@ -5,6 +5,7 @@ mod ask;
 mod check;
 mod command;
 mod completion;
+mod edit;
 mod estop;
 mod exit;
 mod explain;
@@ -62,6 +63,8 @@ pub fn run(cli: Cli) -> Exit {
         Command::Hold(args) => command::run(core::Command::Hold, &args, json),
         Command::Stop(args) => command::run(core::Command::Stop, &args, json),
         Command::Abort(args) => command::run(core::Command::Abort, &args, json),
+        Command::Edit(args) => edit::edit(&args, json),
+        Command::Exclude(args) => edit::exclude(&args, json),
         Command::Estop(args) => estop::run(&args, json),
         Command::Ask(args) => ask::run(&args, json),
         Command::Note(args) => note::run(&args, json),

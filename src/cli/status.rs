@@ -5,19 +5,16 @@ use serde_json::json;
 use super::args::StatusArgs;
 use super::export::person_json;
 use super::live::{self, Engine};
-use super::summary::{ending_text, reason_text};
+use super::summary::{edits, ending_text, exclusion, quarantined, reason_text, remarks};
 use super::{Exit, ask, now, output};
-use crate::engine::campaign::Conclusion;
+use crate::engine::campaign::{Conclusion, Wanted};
 use crate::engine::shell::view::View;
 use crate::engine::shell::{History, PersonHistory};
 use crate::expr::Value;
-use crate::store::Journal;
 
 pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
-    let history = Journal::open_read_only(&args.state.state)
-        .and_then(|journal| History::read(&journal, None));
-    let history = match history {
-        Ok(history) => history,
+    let history = match History::look(&args.state.state) {
+        Ok((_, history)) => history,
         Err(error) => {
             output::error(error.to_string());
             return Exit::Usage;
@@ -32,6 +29,7 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
         output::error(format!("there is no campaign or run `{id}`; there is {}", known.join(", ")));
         return Exit::Usage;
     }
+    output::damaged(&history.damage);
     // An engine that does not answer is told of; what the journal knows is shown all the same.
     let (view, working) = match live::find(&args.state.state) {
         Ok(Engine::Live(mut client)) => match live::view(&mut client) {
@@ -81,6 +79,9 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
         let machine = &campaign.machine;
         let state = match (&machine.ended, working) {
             (Some(reason), _) => reason_text(reason),
+            (None, true) if machine.wanted != Wanted::Run => {
+                format!("{}, as {} wants it", machine.state(|_| false).as_str(), machine.wanted_by)
+            }
             (None, true) => "running".to_owned(),
             (None, false) => "interrupted; `labloop resume` goes on".to_owned(),
         };
@@ -91,6 +92,17 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
             machine.experiments.len(),
             output::wall(campaign.wall_ms),
         ));
+        for edit in &machine.edits {
+            let why = if edit.reason.is_empty() { "" } else { ": " };
+            let after = edit.after;
+            text.push_str(&format!(
+                "  edited by {} after experiment {after}{why}{}\n",
+                edit.by, edit.reason
+            ));
+            for change in &edit.diff {
+                text.push_str(&format!("    {change}\n"));
+            }
+        }
         for experiment in &machine.experiments {
             let outcome = match &experiment.conclusion {
                 Some(Conclusion::Measured { results }) => results
@@ -106,7 +118,15 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
                 0 | 1 => String::new(),
                 n => format!(" ({n} runs)"),
             };
+            // What is excluded stays to be seen, struck out.
+            let outcome = match &experiment.excluded {
+                Some(_) => format!("~~{outcome}~~"),
+                None => outcome,
+            };
             text.push_str(&format!("  {:>3}  {outcome}{runs}\n", experiment.number));
+            for remark in remarks(experiment) {
+                text.push_str(&format!("       {remark}\n"));
+            }
         }
     }
     for run in history.runs.values().filter(|r| wanted(id, &r.run)) {
@@ -186,12 +206,16 @@ fn as_json(
                         })).collect::<Vec<_>>(),
                         "conclusion": e.conclusion,
                         "verdict": e.verdict,
+                        "excluded": exclusion(e),
+                        "quarantined": quarantined(e),
                     })
                 })
                 .collect();
             json!({
                 "campaign": c.machine.id, "name": c.name, "seed": c.seed,
                 "started": output::wall(c.wall_ms), "ended": c.machine.ended,
+                "state": c.machine.state(|_| false).as_str(),
+                "edits": edits(&c.machine),
                 "experiments": experiments,
             })
         })
@@ -225,7 +249,7 @@ fn as_json(
         .collect();
     json!({
         "working": working, "live": live, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
-        "manual": manual,
+        "manual": manual, "damage": history.damage,
         "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
             .collect::<Vec<_>>(),
     })

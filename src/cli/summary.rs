@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::output;
 use super::progress::significant;
-use crate::engine::campaign::{Campaign, Conclusion, EndReason, Experiment, Verdict};
+use crate::engine::campaign::{Campaign, Conclusion, Edit, EndReason, Experiment, Verdict};
 use crate::engine::core::Ending;
 
 /// How a run ended, in words.
@@ -42,7 +42,7 @@ pub(super) fn best<'a>(
 ) -> Option<(&'a Experiment, f64)> {
     let mut best: Option<(&Experiment, f64)> = None;
     for experiment in &campaign.experiments {
-        let Some(Conclusion::Measured { results }) = &experiment.conclusion else { continue };
+        let Some(Conclusion::Measured { results }) = experiment.counts() else { continue };
         let Some(value) = results.get(objective).copied() else { continue };
         let better = best.is_none_or(|(_, b)| if more_is_better { value > b } else { value < b });
         if better {
@@ -143,4 +143,39 @@ pub(super) fn print(
         campaign.id,
         state.display()
     ));
+}
+
+/// What people and lost samples have done to an experiment: a line each.
+pub(super) fn remarks(experiment: &Experiment) -> Vec<String> {
+    let excluded = experiment.excluded.iter().map(|out| {
+        format!("excluded by {}: {}; the planner does not learn from it", out.by, out.reason)
+    });
+    let lost = experiment.quarantined().map(|run| {
+        format!("sample of run {} quarantined: {}; its results are not used", run.run, run.cause)
+    });
+    excluded.chain(lost).collect()
+}
+
+/// Who took an experiment out of what the planner learns from, for other programs.
+pub(super) fn exclusion(experiment: &Experiment) -> serde_json::Value {
+    experiment.excluded.as_ref().map_or(
+        serde_json::Value::Null,
+        |out| serde_json::json!({ "by": out.by, "reason": out.reason }),
+    )
+}
+
+/// Runs of an experiment whose samples were lost or are in doubt, for other programs.
+pub(super) fn quarantined(experiment: &Experiment) -> Vec<serde_json::Value> {
+    let runs = experiment.quarantined();
+    runs.map(|run| serde_json::json!({ "run": run.run, "cause": run.cause })).collect()
+}
+
+/// Changes of a campaign under way, for other programs.
+pub(super) fn edits(campaign: &Campaign) -> Vec<serde_json::Value> {
+    let edit = |e: &Edit| {
+        serde_json::json!({
+            "by": e.by, "reason": e.reason, "diff": e.diff, "after_experiment": e.after,
+        })
+    };
+    campaign.edits.iter().map(edit).collect()
 }

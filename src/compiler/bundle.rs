@@ -439,6 +439,21 @@ impl Bundle {
         Bundle::assemble(loader, &document, lab.as_deref())
     }
 
+    /// The same with another text for its campaign or protocol.
+    pub fn from_kept_with(text: &str, document: &str) -> Result<Bundle, BundleError> {
+        let mut kept: Kept =
+            serde_json::from_str(text).map_err(|e| BundleError::Kept(e.to_string()))?;
+        kept.texts.insert(kept.document.clone(), document.to_owned());
+        let (document, lab) = (PathBuf::from(&kept.document), kept.lab.clone().map(PathBuf::from));
+        let loader = Loader { kept: Some(kept), ..Loader::default() };
+        Bundle::assemble(loader, &document, lab.as_deref())
+    }
+
+    /// Text of its campaign or protocol.
+    pub fn campaign_text(&self) -> &str {
+        self.kept.texts.get(&self.kept.document).map_or("", String::as_str)
+    }
+
     /// All texts in one, to be kept.
     pub fn to_kept(&self) -> String {
         serde_json::to_string(&self.kept).unwrap_or_default()

@@ -1,6 +1,7 @@
 //! A campaign against its protocol: what is searched, in which limits, for what.
 
 mod budget;
+pub mod edit;
 
 use std::collections::BTreeMap;
 
@@ -125,6 +126,21 @@ impl TypeEnv for StopNames {
 }
 
 impl Axis {
+    /// Whether a value of the parameter is one that is searched.
+    pub fn holds(&self, value: &Value) -> bool {
+        let number = || value.as_quantity().and_then(|q| q.in_unit(&self.unit));
+        // Units and decimal steps move the last bits.
+        let slack = |a: f64, b: f64| 1e-9 * a.abs().max(b.abs()).max(f64::MIN_POSITIVE);
+        match &self.kind {
+            AxisKind::Continuous { min, max, .. } | AxisKind::Integer { min, max } => number()
+                .is_some_and(|n| n >= min - slack(*min, *max) && n <= max + slack(*min, *max)),
+            AxisKind::Discrete { values } => {
+                number().is_some_and(|n| values.iter().any(|v| (v - n).abs() <= slack(*v, n)))
+            }
+            AxisKind::Categorical { choices, .. } => choices.contains(&value.show()),
+        }
+    }
+
     /// A planner's number or word as a value with its unit.
     pub fn value(&self, number: f64) -> Value {
         Value::Quantity(Quantity::of(number, &self.unit))

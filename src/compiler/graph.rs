@@ -524,3 +524,24 @@ mod optional_seconds {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_by_their_factor_up_to_the_longest() {
+        let second = Duration::from_secs(1);
+        let mut retry =
+            Retry { times: 9, wait: 5 * second, factor: 2.0, max_wait: None, only: Vec::new() };
+        let pauses: Vec<u64> = (1..=4).map(|n| retry.pause(n).as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20, 40]);
+        assert_eq!(retry.pause(100), RETRY_WAIT_MAX);
+        retry.max_wait = Some(12 * second);
+        assert_eq!(retry.pause(3), 12 * second);
+        // As journals of before back-off have it.
+        let old = r#"{"times":2,"wait":7200.0,"only":[]}"#;
+        let old: Retry = serde_json::from_str(old).unwrap();
+        assert_eq!((old.pause(1), old.pause(7)), (7200 * second, 7200 * second));
+    }
+}

@@ -6,173 +6,21 @@
 //!                            ^------ invalid or interrupted: a new run of the same experiment
 //! ```
 
+mod record;
+mod states;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::core::{Command, Ending, Tick};
-use crate::expr::Value;
+
+pub use record::{CampaignRecord, Conclusion, EndReason, Hypothesis, Predicted, Verdict};
+pub use states::{CampaignState, Obedience, Wanted};
 
 /// New runs of one experiment after samples were lost, before it counts as failed.
 const RERUNS_MAX: u32 = 3;
-
-/// What a model said of an experiment before it was run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Hypothesis {
-    /// The planner's own number of the suggestion.
-    pub suggestion: u64,
-    /// Values with units, as the protocol takes them.
-    pub parameters: BTreeMap<String, Value>,
-    /// Per objective or constrained result, in the result's unit; empty in the initial design.
-    pub predictions: BTreeMap<String, Predicted>,
-    /// Probability of being better than the best so far; `None` in the initial design.
-    pub probability_of_improvement: Option<f64>,
-    /// Probability of meeting all outcome constraints and of not failing.
-    pub probability_feasible: Option<f64>,
-    /// Why it was chosen, for people.
-    pub reason: String,
-}
-
-/// Predicted distribution of one result.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Predicted {
-    /// Mean, in the unit of the result.
-    pub mean: f64,
-    /// Standard deviation of a new measurement, in the unit of the result.
-    pub sd: f64,
-}
-
-/// What became of a hypothesis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Measured within the central 80 % of what was predicted.
-    Supported,
-    /// Measured outside the central 95 %.
-    Refuted,
-    /// Between the two, not predicted, or not measured.
-    Inconclusive,
-}
-
-/// What an experiment brought.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Conclusion {
-    /// Results in the units of the protocol.
-    Measured {
-        /// Value of each result.
-        results: BTreeMap<String, f64>,
-    },
-    /// No result.
-    Failed {
-        /// Why.
-        cause: String,
-    },
-}
-
-/// Why a campaign ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EndReason {
-    /// A stop condition holds.
-    Goal(String),
-    /// Experiments or time are spent and no stop condition was given.
-    BudgetSpent(String),
-    /// The planner has nothing left to try.
-    SpaceExhausted(String),
-    /// Too many failed experiments in a row.
-    Failures(u32),
-    /// More failed experiments than the campaign allows in all.
-    FailureBudget {
-        /// Failed experiments.
-        failed: u32,
-        /// Allowed.
-        allowed: u32,
-    },
-    /// Ended by a person; `resume` goes on.
-    Person(String),
-    /// The protocol did not compile for a proposed point, or the planner failed.
-    Internal(String),
-}
-
-/// One fact about a campaign.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CampaignRecord {
-    /// It began.
-    Started {
-        /// Name in its file.
-        name: String,
-        /// Hash of the document that holds all texts it was started with.
-        bundle: String,
-        /// Seed of the planner.
-        seed: u64,
-        /// Experiments at most.
-        experiments: u32,
-        /// labloop that started it.
-        version: String,
-        /// Values given to the protocol of a single run.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        parameters: BTreeMap<String, Value>,
-        /// Whoever asks again with this key is told of this campaign instead of starting another.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        key: Option<String>,
-    },
-    /// An engine took it up again.
-    Resumed {
-        /// labloop that did.
-        version: String,
-    },
-    /// An experiment was proposed.
-    Proposed {
-        /// From 1.
-        experiment: u32,
-        /// What is expected of it.
-        hypothesis: Hypothesis,
-    },
-    /// A run of an experiment begins.
-    Assigned {
-        /// Experiment.
-        experiment: u32,
-        /// Run.
-        run: String,
-    },
-    /// A run of an experiment is over.
-    RunOver {
-        /// Experiment.
-        experiment: u32,
-        /// Run.
-        run: String,
-        /// How it ended.
-        ending: Ending,
-        /// Why, if not complete.
-        cause: String,
-        /// Results in the units of the protocol; empty unless complete.
-        results: BTreeMap<String, f64>,
-    },
-    /// An experiment is over.
-    Concluded {
-        /// Experiment.
-        experiment: u32,
-        /// What it brought.
-        conclusion: Conclusion,
-        /// What became of its hypothesis.
-        verdict: Verdict,
-    },
-    /// A person told it to start nothing more for now, to go on, or to end.
-    Told {
-        /// What.
-        command: Command,
-        /// Who.
-        by: String,
-    },
-    /// The campaign is over.
-    Ended {
-        /// Why.
-        reason: EndReason,
-    },
-}
 
 /// Bounds of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,12 +68,36 @@ pub struct Experiment {
     pub hypothesis: Hypothesis,
     /// Runs so far, the last may be under way.
     pub runs: Vec<RunOfExperiment>,
-    /// Runs that were there when the campaign was last taken up again: a stop among them is past.
-    pub resumed_after: usize,
+    /// Who took it out of what the planner learns from, if anybody did.
+    pub excluded: Option<Exclusion>,
     /// What it brought.
     pub conclusion: Option<Conclusion>,
     /// What became of its hypothesis.
     pub verdict: Option<Verdict>,
+}
+
+/// An experiment that the planner does not learn from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exclusion {
+    /// Who took it out.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A change of a campaign under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// Who.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// What, in words.
+    pub diff: Vec<String>,
+    /// When.
+    pub at: Tick,
+    /// Experiments that were proposed before.
+    pub after: u32,
 }
 
 /// One run of an experiment.
@@ -282,12 +154,20 @@ pub struct Campaign {
     pub experiments: Vec<Experiment>,
     /// When it began.
     pub started: Tick,
+    /// Hash of the document with the texts that hold now.
+    pub bundle: String,
+    /// Seed of its planner.
+    pub seed: u64,
     /// Why it ended, if it has.
     pub ended: Option<EndReason>,
     /// The planner was asked and has not answered.
     pub proposing: bool,
-    /// What a person told it last, and who; `None` while it goes on.
-    pub told: Option<(Command, String)>,
+    /// What a person wants of it.
+    pub wanted: Wanted,
+    /// Who wants that; empty if nobody said so.
+    pub wanted_by: String,
+    /// Changes so far.
+    pub edits: Vec<Edit>,
     /// Conclusions that were there when it was last taken up again: their failures are past.
     forgiven: usize,
 }
@@ -300,9 +180,13 @@ impl Campaign {
             rules,
             experiments: Vec::new(),
             started: Tick(0),
+            bundle: String::new(),
+            seed: 0,
             ended: None,
             proposing: false,
-            told: None,
+            wanted: Wanted::Run,
+            wanted_by: String::new(),
+            edits: Vec::new(),
             forgiven: 0,
         }
     }
@@ -310,15 +194,35 @@ impl Campaign {
     /// Takes a fact into the state.
     pub fn apply(&mut self, record: &CampaignRecord, now: Tick) {
         match record {
-            CampaignRecord::Started { .. } => self.started = now,
+            CampaignRecord::Started { bundle, seed, .. } => {
+                self.started = now;
+                self.bundle.clone_from(bundle);
+                self.seed = *seed;
+            }
             CampaignRecord::Resumed { .. } => {
+                // What a person paused or was stopping, an engine that comes back leaves so.
+                if self.ended.is_some() {
+                    self.wanted = Wanted::Run;
+                    self.wanted_by.clear();
+                }
                 self.ended = None;
                 self.proposing = false;
-                // A campaign that was paused stays so until a person says otherwise.
-                self.told.take_if(|(command, _)| matches!(command, Command::Stop | Command::Abort));
                 self.forgiven = self.concluded();
-                for experiment in &mut self.experiments {
-                    experiment.resumed_after = experiment.runs.len();
+            }
+            CampaignRecord::Told { command, by, .. } => {
+                self.wanted = Wanted::after(*command);
+                self.wanted_by.clone_from(by);
+            }
+            CampaignRecord::Edited { by, reason, diff, bundle, .. } => {
+                let after = u32::try_from(self.experiments.len()).unwrap_or(u32::MAX);
+                let (by, reason, diff) = (by.clone(), reason.clone(), diff.clone());
+                self.edits.push(Edit { by, reason, diff, at: now, after });
+                self.bundle.clone_from(bundle);
+            }
+            CampaignRecord::Excluded { experiment, by, reason, undo } => {
+                if let Some(experiment) = self.experiment_mut(*experiment) {
+                    let out = Exclusion { by: by.clone(), reason: reason.clone() };
+                    experiment.excluded = (!undo).then_some(out);
                 }
             }
             CampaignRecord::Proposed { experiment, hypothesis } => {
@@ -328,7 +232,7 @@ impl Campaign {
                         number: *experiment,
                         hypothesis: hypothesis.clone(),
                         runs: Vec::new(),
-                        resumed_after: 0,
+                        excluded: None,
                         conclusion: None,
                         verdict: None,
                     });
@@ -359,9 +263,6 @@ impl Campaign {
                     experiment.conclusion = Some(conclusion.clone());
                     experiment.verdict = Some(*verdict);
                 }
-            }
-            CampaignRecord::Told { command, by } => {
-                self.told = (*command != Command::Resume).then(|| (*command, by.clone()));
             }
             CampaignRecord::Ended { reason } => {
                 self.ended = Some(reason.clone());
@@ -405,14 +306,10 @@ impl Campaign {
                 return Some(Decision::Conclude { experiment: experiment.number, conclusion });
             }
         }
-        if let Some(person) = self.ended_by_person() {
-            return (self.active_runs() == 0).then_some(Decision::End(EndReason::Person(person)));
-        }
-        match &self.told {
-            Some((Command::Stop, by)) => return self.ended_on_command(format!("stopped by {by}")),
-            Some((Command::Abort, by)) => return self.ended_on_command(format!("aborted by {by}")),
-            Some((Command::Pause | Command::Hold, _)) => return None,
-            Some((Command::Resume, _)) | None => {}
+        if matches!(self.wanted, Wanted::Stop | Wanted::Abort) {
+            let how = if self.wanted == Wanted::Abort { "aborted" } else { "stopped" };
+            let reason = EndReason::Person(format!("{how} by {}", self.wanted_by));
+            return (self.active_runs() == 0).then_some(Decision::End(reason));
         }
         let failures = self.failed_in_a_row();
         if self.rules.pause_after > 0 && failures >= self.rules.pause_after {
@@ -423,6 +320,9 @@ impl Campaign {
         {
             let failed = self.failed();
             return self.end_when_idle(EndReason::FailureBudget { failed, allowed });
+        }
+        if matches!(self.wanted, Wanted::Pause | Wanted::Hold) {
+            return None;
         }
         let active = self.active_runs();
         let slots = (self.rules.parallel as usize).saturating_sub(active);
@@ -451,22 +351,29 @@ impl Campaign {
         Some(Decision::Propose(u32::try_from(wanted).unwrap_or(1)))
     }
 
-    fn ended_on_command(&self, how: String) -> Option<Decision> {
-        (self.active_runs() == 0).then_some(Decision::End(EndReason::Person(how)))
-    }
-
     fn end_when_idle(&self, reason: EndReason) -> Option<Decision> {
         (self.active_runs() == 0 && !self.proposing).then_some(Decision::End(reason))
     }
 
-    /// A run was stopped or aborted since the campaign was last taken up.
-    fn ended_by_person(&self) -> Option<String> {
-        self.experiments
-            .iter()
-            .filter(|e| e.conclusion.is_none())
-            .filter_map(|e| e.runs.get(e.resumed_after..).and_then(<[_]>::last))
-            .find(|r| matches!(r.ending, Some(Ending::Stopped | Ending::Aborted)))
-            .map(|r| r.cause.clone())
+    /// What follows for the campaign from the end of one of its runs: who stops a run does not
+    /// want it begun anew.
+    pub fn follows(&self, run: &str, ending: Ending, cause: &str) -> Option<CampaignRecord> {
+        let command = match ending {
+            Ending::Stopped => Command::Stop,
+            Ending::Aborted => Command::Abort,
+            Ending::Complete | Ending::Failed | Ending::Invalid => return None,
+        };
+        let told = matches!(self.wanted, Wanted::Stop | Wanted::Abort) || self.ended.is_some();
+        // `stopped by anna`, as the core says it.
+        let by = cause.split_once(" by ").map_or(cause, |(_, by)| by).to_owned();
+        let run = Some(run.to_owned());
+        let reason = String::new();
+        (!told).then_some(CampaignRecord::Told { command, by, reason, run })
+    }
+
+    /// Who told it to do anything but go on, if anybody did.
+    pub fn told_by(&self) -> Option<&str> {
+        (self.wanted != Wanted::Run).then_some(self.wanted_by.as_str())
     }
 
     /// Experiments that failed.
@@ -489,6 +396,16 @@ impl Campaign {
 }
 
 impl Experiment {
+    /// What the planner may learn of it: nothing once it is excluded.
+    pub fn counts(&self) -> Option<&Conclusion> {
+        self.conclusion.as_ref().filter(|_| self.excluded.is_none())
+    }
+
+    /// Runs whose sample was lost or is in doubt; their results are used nowhere.
+    pub fn quarantined(&self) -> impl Iterator<Item = &RunOfExperiment> {
+        self.runs.iter().filter(|r| r.ending == Some(Ending::Invalid))
+    }
+
     fn is_running(&self) -> bool {
         self.runs.last().is_some_and(|r| r.ending.is_none())
     }
@@ -511,8 +428,12 @@ impl Experiment {
         if complete.len() >= replicates.max(1) as usize {
             let mut results = BTreeMap::new();
             for name in complete.first().into_iter().flat_map(|r| r.results.keys()) {
-                let sum: f64 = complete.iter().filter_map(|r| r.results.get(name)).sum();
-                results.insert(name.clone(), sum / complete.len() as f64);
+                // A result that one of them lacks has no mean.
+                let all: Option<Vec<f64>> =
+                    complete.iter().map(|r| r.results.get(name).copied()).collect();
+                if let Some(all) = all {
+                    results.insert(name.clone(), all.iter().sum::<f64>() / all.len() as f64);
+                }
             }
             return Some(Conclusion::Measured { results });
         }
@@ -543,170 +464,5 @@ pub fn verdict(hypothesis: &Hypothesis, objectives: &[String], conclusion: &Conc
         Some(z) if z <= 1.2816 => Verdict::Supported,
         Some(z) if z > 1.96 => Verdict::Refuted,
         _ => Verdict::Inconclusive,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rules() -> Rules {
-        Rules { experiments: 2, pause_after: 2, ..Rules::unbounded() }
-    }
-
-    fn hypothesis() -> Hypothesis {
-        Hypothesis {
-            suggestion: 1,
-            parameters: BTreeMap::new(),
-            predictions: BTreeMap::from([("y".to_owned(), Predicted { mean: 1.0, sd: 0.1 })]),
-            probability_of_improvement: None,
-            probability_feasible: None,
-            reason: String::new(),
-        }
-    }
-
-    fn over(campaign: &mut Campaign, experiment: u32, run: &str, ending: Ending) {
-        let results = if ending == Ending::Complete {
-            BTreeMap::from([("y".to_owned(), 1.05)])
-        } else {
-            BTreeMap::new()
-        };
-        let record = CampaignRecord::RunOver {
-            experiment,
-            run: run.to_owned(),
-            ending,
-            cause: "because".to_owned(),
-            results,
-        };
-        campaign.apply(&record, Tick(1));
-    }
-
-    /// Plays a campaign whose runs end as listed; returns the decisions as text.
-    fn play(endings: &[Ending]) -> (Vec<String>, Campaign) {
-        let mut campaign = Campaign::new("c".into(), rules());
-        let mut endings = endings.iter();
-        let mut seen = Vec::new();
-        while let Some(decision) = campaign.decide(Tick(1)) {
-            seen.push(match &decision {
-                Decision::Propose(n) => format!("propose {n}"),
-                Decision::StartRun { run, .. } => format!("run {run}"),
-                Decision::Conclude { conclusion: Conclusion::Measured { .. }, .. } => {
-                    "measured".into()
-                }
-                Decision::Conclude { .. } => "failed".into(),
-                Decision::End(reason) => format!("end {reason:?}"),
-            });
-            match decision {
-                Decision::Propose(_) => {
-                    let experiment = u32::try_from(campaign.experiments.len()).unwrap() + 1;
-                    let record = CampaignRecord::Proposed { experiment, hypothesis: hypothesis() };
-                    campaign.apply(&record, Tick(1));
-                }
-                Decision::StartRun { experiment, run } => {
-                    campaign
-                        .apply(&CampaignRecord::Assigned { experiment, run: run.clone() }, Tick(1));
-                    over(&mut campaign, experiment, &run, *endings.next().unwrap());
-                }
-                Decision::Conclude { experiment, conclusion } => {
-                    let verdict = verdict(&hypothesis(), &["y".to_owned()], &conclusion);
-                    let record = CampaignRecord::Concluded { experiment, conclusion, verdict };
-                    campaign.apply(&record, Tick(1));
-                }
-                Decision::End(reason) => campaign.apply(&CampaignRecord::Ended { reason }, Tick(1)),
-            }
-        }
-        (seen, campaign)
-    }
-
-    #[test]
-    fn a_lost_sample_gets_a_new_run_of_the_same_experiment() {
-        let (seen, campaign) = play(&[Ending::Invalid, Ending::Complete, Ending::Complete]);
-        let expected = [
-            "propose 1",
-            "run c.1.1",
-            "run c.1.2",
-            "measured",
-            "propose 1",
-            "run c.2.1",
-            "measured",
-            "end BudgetSpent(\"2 experiments\")",
-        ];
-        assert_eq!(seen, expected);
-        assert_eq!(campaign.experiments[0].verdict, Some(Verdict::Supported));
-    }
-
-    #[test]
-    fn failures_in_a_row_end_the_campaign_and_a_person_may_resume_it() {
-        let (seen, _) = play(&[Ending::Failed, Ending::Failed]);
-        assert_eq!(seen.last().unwrap(), "end Failures(2)");
-        let (seen, mut campaign) = play(&[Ending::Stopped]);
-        assert_eq!(seen.last().unwrap(), "end Person(\"because\")");
-        campaign.apply(&CampaignRecord::Resumed { version: "x".into() }, Tick(2));
-        assert!(
-            matches!(campaign.decide(Tick(2)), Some(Decision::StartRun { run, .. }) if run == "c.1.2")
-        );
-    }
-
-    #[test]
-    fn samples_lost_again_and_again_make_a_failed_experiment() {
-        let (seen, _) = play(&[Ending::Invalid; 8]);
-        assert_eq!(seen.iter().filter(|s| s.starts_with("run c.1.")).count(), 4);
-        assert!(seen.contains(&"failed".to_owned()));
-    }
-
-    #[test]
-    fn verdicts_follow_the_central_intervals() {
-        let measured = |y: f64| Conclusion::Measured { results: BTreeMap::from([("y".into(), y)]) };
-        let of = |y| verdict(&hypothesis(), &["y".to_owned()], &measured(y));
-        assert_eq!(of(1.12), Verdict::Supported);
-        assert_eq!(of(0.85), Verdict::Inconclusive);
-        assert_eq!(of(1.20), Verdict::Refuted);
-        assert_eq!(of(0.80), Verdict::Refuted);
-    }
-
-    fn told(campaign: &mut Campaign, command: Command) {
-        campaign.apply(&CampaignRecord::Told { command, by: "anna".into() }, Tick(1));
-    }
-
-    #[test]
-    fn a_paused_campaign_concludes_what_has_ended_and_starts_nothing() {
-        let mut campaign = Campaign::new("c".into(), rules());
-        let hypothesis = hypothesis();
-        campaign.apply(&CampaignRecord::Proposed { experiment: 1, hypothesis }, Tick(1));
-        campaign.apply(&CampaignRecord::Assigned { experiment: 1, run: "r".into() }, Tick(1));
-        told(&mut campaign, Command::Pause);
-        over(&mut campaign, 1, "r", Ending::Complete);
-        let Some(Decision::Conclude { experiment, conclusion }) = campaign.decide(Tick(2)) else {
-            panic!("what was measured is not lost")
-        };
-        let verdict = Verdict::Supported;
-        campaign.apply(&CampaignRecord::Concluded { experiment, conclusion, verdict }, Tick(2));
-        assert_eq!(campaign.decide(Tick(3)), None);
-        // A new engine changes nothing about that, a person does.
-        campaign.apply(&CampaignRecord::Resumed { version: String::new() }, Tick(4));
-        assert_eq!(campaign.decide(Tick(4)), None);
-        told(&mut campaign, Command::Resume);
-        assert_eq!(campaign.decide(Tick(5)), Some(Decision::Propose(1)));
-    }
-
-    #[test]
-    fn a_stopped_campaign_ends_with_its_last_run_and_goes_on_when_it_is_taken_up_again() {
-        let mut campaign = Campaign::new("c".into(), rules());
-        let hypothesis = hypothesis();
-        campaign.apply(&CampaignRecord::Proposed { experiment: 1, hypothesis }, Tick(1));
-        campaign.apply(&CampaignRecord::Assigned { experiment: 1, run: "r".into() }, Tick(1));
-        told(&mut campaign, Command::Stop);
-        assert_eq!(campaign.decide(Tick(2)), None, "its run is under way");
-        // The run was at its end already and completes: the campaign does not go on all the same.
-        over(&mut campaign, 1, "r", Ending::Complete);
-        let Some(Decision::Conclude { experiment, conclusion }) = campaign.decide(Tick(2)) else {
-            panic!("what was measured is not lost")
-        };
-        let verdict = Verdict::Supported;
-        campaign.apply(&CampaignRecord::Concluded { experiment, conclusion, verdict }, Tick(2));
-        let reason = EndReason::Person("stopped by anna".into());
-        assert_eq!(campaign.decide(Tick(3)), Some(Decision::End(reason)));
-        campaign.apply(&CampaignRecord::Resumed { version: String::new() }, Tick(4));
-        assert_eq!(campaign.decide(Tick(5)), Some(Decision::Propose(1)));
     }
 }

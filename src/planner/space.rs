@@ -151,6 +151,41 @@ impl Space {
             .collect()
     }
 
+    /// The same for a point that was measured when the space was another one: numbers may lie
+    /// outside of it.
+    pub(super) fn setting_of_data(&self, point: &Point) -> Result<Vec<f64>, PlannerError> {
+        let measured = |p: &Parameter| {
+            let value = point.get(&p.name).ok_or_else(|| "it is missing".to_owned())?;
+            match (&p.kind, value) {
+                (ParameterKind::Continuous { log: true, .. }, ParameterValue::Number(x))
+                    if *x <= 0.0 =>
+                {
+                    Err(format!("{x} has no logarithm"))
+                }
+                (ParameterKind::Categorical { .. }, _) | (_, ParameterValue::Text(_)) => {
+                    number(&p.kind, value)
+                }
+                (_, ParameterValue::Number(x)) if x.is_finite() => {
+                    // Inside, the value is that of the axis, to the last bit.
+                    Ok(number(&p.kind, value).unwrap_or(*x))
+                }
+                (_, ParameterValue::Number(x)) => Err(format!("{x} is not finite")),
+            }
+        };
+        self.parameters
+            .iter()
+            .map(|p| {
+                measured(p)
+                    .map_err(|reason| PlannerError::Point { parameter: p.name.clone(), reason })
+            })
+            .collect()
+    }
+
+    /// Whether a setting lies in the space.
+    pub(super) fn contains(&self, setting: &[f64]) -> bool {
+        self.setting(&self.point(setting)).is_ok()
+    }
+
     /// The point a setting stands for.
     pub(super) fn point(&self, setting: &[f64]) -> Point {
         let values = self.parameters.iter().zip(setting);

@@ -29,6 +29,8 @@ pub struct Planner {
     pending: BTreeMap<u64, Vec<f64>>,
     told: BTreeSet<u64>,
     next_id: u64,
+    /// Data may lie outside of the space: it was another one when they were measured.
+    from_elsewhere: bool,
     pub(super) candidates: Option<Vec<Vec<f64>>>,
 }
 
@@ -99,6 +101,7 @@ impl Planner {
             pending: BTreeMap::new(),
             told: BTreeSet::new(),
             next_id: 1,
+            from_elsewhere: false,
             candidates,
         })
     }
@@ -123,6 +126,19 @@ impl Planner {
         self.rows.len()
     }
 
+    /// From now on takes data that lie outside of the space, for a space that was changed while
+    /// it was searched. Nothing is proposed there.
+    pub fn take_data_from_elsewhere(&mut self) {
+        self.from_elsewhere = true;
+    }
+
+    fn data(&self, point: &Point) -> Result<Vec<f64>, PlannerError> {
+        match self.from_elsewhere {
+            true => self.space.setting_of_data(point),
+            false => self.space.setting(point),
+        }
+    }
+
     /// Suggests `n` experiments to do at the same time, next to those pending.
     pub fn ask(&mut self, n: usize) -> Result<Vec<Suggestion>, PlannerError> {
         if n > ASK_MAX {
@@ -143,7 +159,7 @@ impl Planner {
             let reason = "was told or restored before".to_owned();
             return Err(PlannerError::Suggestion { id, reason });
         }
-        let setting = self.space.setting(&suggestion.parameters)?;
+        let setting = self.data(&suggestion.parameters)?;
         self.pending.insert(id, setting);
         self.next_id = self.next_id.max(id.saturating_add(1));
         Ok(())
@@ -183,7 +199,7 @@ impl Planner {
     }
 
     fn row(&self, observation: Observation) -> Result<Row, PlannerError> {
-        let setting = self.space.setting(&observation.parameters)?;
+        let setting = self.data(&observation.parameters)?;
         let Outcome::Measured { values, noise_sd } = observation.outcome else {
             return Ok(Row { setting, values: None, noise_sd: BTreeMap::new() });
         };
@@ -349,7 +365,8 @@ impl Planner {
 
     /// The measured settings with the best expected values.
     pub(super) fn known(&self, target: &Target) -> Vec<Vec<f64>> {
-        let measured = self.rows.iter().filter(|r| r.values.is_some());
+        let inside = |r: &&Row| r.values.is_some() && self.space.contains(&r.setting);
+        let measured = self.rows.iter().filter(inside);
         let mut known: Vec<(f64, Vec<f64>)> = measured
             .map(|r| (target.mean(&self.space.features(&r.setting)), r.setting.clone()))
             .collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::compiler::graph::Edge;
 use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind, OnError, Retry};
 use crate::expr;
 
@@ -238,6 +239,56 @@ fn the_steps_of_on_error_run_and_the_run_goes_on() {
     lab.settle();
     assert_eq!(lab.sent, ["pump_1.set", "pump_1.mend", "pump_1.after"]);
     assert_eq!(lab.ending("r"), Some(Ending::Complete));
+}
+
+/// A step on `pump_1` that may go to `pump_2` and then to `pump_3`.
+fn with_fallback(name: &str, effect: Effect) -> Draft {
+    let mut draft = Draft::new();
+    let first = draft.action(0, name, "pump_1", effect);
+    let second = draft.action(first, name, "pump_2", effect);
+    let third = draft.action(second, name, "pump_3", effect);
+    draft.graph.edges.clear();
+    draft.node(first).on_error = OnError::Fallback(NodeId(second));
+    draft.node(second).on_error = OnError::Fallback(NodeId(third));
+    draft
+}
+
+#[test]
+fn what_one_instrument_refuses_goes_to_the_next_and_each_is_tried_once() {
+    let mut draft = with_fallback("measure", Effect::Read);
+    let after = draft.action(0, "after", "pump_1", Effect::Read);
+    let edge = Edge { from: NodeId(1), to: NodeId(after), min: Duration::ZERO, max: None };
+    draft.graph.edges = vec![edge];
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Refused, Reply::Done]);
+    lab.start("r", &draft);
+    lab.settle();
+    assert_eq!(lab.sent, ["pump_1.measure", "pump_2.measure", "pump_1.after"]);
+    assert_eq!(lab.ending("r"), Some(Ending::Complete));
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Refused; 3]);
+    lab.start("r", &draft);
+    lab.settle();
+    assert_eq!(lab.sent, ["pump_1.measure", "pump_2.measure", "pump_3.measure"]);
+    assert_eq!(lab.ending("r"), Some(Ending::Failed));
+}
+
+#[test]
+fn a_dose_that_may_have_been_given_goes_to_no_other_instrument() {
+    let draft = with_fallback("inject", Effect::Once);
+    let mut lab = Lab::new(InDoubt::Discard, &[Reply::LostAfter]);
+    lab.start("r", &draft);
+    lab.settle();
+    assert_eq!(lab.sent, ["pump_1.inject"]);
+    assert_eq!(lab.ending("r"), Some(Ending::Invalid));
+}
+
+#[test]
+fn a_crash_while_another_instrument_stands_in_repeats_nothing() {
+    let draft = with_fallback("inject", Effect::Once);
+    let mut lab = Lab::new(InDoubt::Discard, &[Reply::Refused, Reply::Silent]);
+    lab.start("r", &draft);
+    lab.crash(InDoubt::Discard);
+    assert_eq!(lab.sent, ["pump_1.inject", "pump_2.inject"]);
+    assert_eq!(lab.ending("r"), Some(Ending::Invalid));
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub trait Brain: Send {
     fn learn(&mut self, hypothesis: &Hypothesis, conclusion: &Conclusion)
     -> Result<(), BrainError>;
 
+    /// An experiment is over and nothing is to be learnt of it.
+    fn pass_over(&mut self, _hypothesis: &Hypothesis) {}
+
     /// Takes up a campaign again: experiments in order, concluded or not.
     fn restore(&mut self, experiments: &[Experiment]) -> Result<(), BrainError>;
 }

@@ -37,6 +37,8 @@ pub const NAME_MAX: usize = 100;
 pub const REASON_MAX: usize = 1_000;
 /// Longest note.
 pub const NOTE_MAX: usize = 4_000;
+/// Longest text of a campaign that is edited, in bytes: it must fit into one line of the socket.
+pub const EDIT_MAX: usize = 128 << 10;
 /// Most arguments of a command by hand.
 pub const SET_MAX: usize = 100;
 /// Longest id of a run, campaign, instrument or question.
@@ -132,6 +134,32 @@ pub enum Control {
         /// Who.
         by: String,
     },
+    /// Another text for a campaign under way.
+    Edit {
+        /// Campaign.
+        campaign: String,
+        /// The whole text.
+        text: String,
+        /// Who.
+        by: String,
+        /// Why.
+        #[serde(default)]
+        reason: String,
+    },
+    /// An experiment is taken out of what the planner learns from, or back in.
+    Exclude {
+        /// Campaign.
+        campaign: String,
+        /// Experiment, from 1.
+        experiment: u32,
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+        /// Back in.
+        #[serde(default)]
+        undo: bool,
+    },
     /// A campaign, or a single run, for an engine that serves.
     Submit {
         /// All texts, as a bundle is kept.
@@ -196,6 +224,22 @@ pub enum Reply {
     },
     /// A note is kept.
     Noted,
+    /// A campaign was changed.
+    Edited {
+        /// Campaign.
+        campaign: String,
+        /// The changes, in words.
+        diff: Vec<String>,
+    },
+    /// An experiment was taken out, or back in.
+    Excluded {
+        /// Campaign.
+        campaign: String,
+        /// Experiment.
+        experiment: u32,
+        /// Back in.
+        undo: bool,
+    },
     /// A campaign was taken, now or when it was asked for with this key before.
     Submitted {
         /// Its name.
@@ -373,6 +417,8 @@ impl Control {
             | Control::Call { .. }
             | Control::Answer { .. }
             | Control::Note { .. }
+            | Control::Edit { .. }
+            | Control::Exclude { .. }
             | Control::Submit { .. }
             | Control::Status => false,
         }
@@ -429,6 +475,25 @@ impl Control {
                 text: filled(paragraphs(text, "the note", NOTE_MAX)?, "the note")?,
                 about: about.map(|id| line(id, "the id", ID_MAX)).transpose()?,
                 by: name(by)?,
+            },
+            Control::Edit { campaign, text, by, reason } => {
+                if text.len() > EDIT_MAX {
+                    let message = format!("the text is longer than {} KiB", EDIT_MAX >> 10);
+                    return Err(Refusal::new(RefusalKind::Malformed, message));
+                }
+                Control::Edit {
+                    campaign: line(campaign, "the id", ID_MAX)?,
+                    text,
+                    by: name(by)?,
+                    reason: line(reason, "the reason", REASON_MAX)?,
+                }
+            }
+            Control::Exclude { campaign, experiment, by, reason, undo } => Control::Exclude {
+                campaign: line(campaign, "the id", ID_MAX)?,
+                experiment,
+                by: name(by)?,
+                reason: filled(line(reason, "the reason", REASON_MAX)?, "the reason")?,
+                undo,
             },
             Control::Submit { bundle, wish, by } => {
                 let key = wish.key.map(|key| line(key, "the key", ID_MAX)).transpose()?;

@@ -15,8 +15,7 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::Progress;
-use super::view::{QuestionView, campaign_state};
-use crate::engine::campaign::{CampaignRecord, EndReason};
+use super::view::QuestionView;
 use crate::engine::core::{self, Command, Event, Heard, Phase, Record, Run, RunState};
 
 /// Commands whose outcome is awaited at once; the outcome of more is not told, `status` shows it.
@@ -77,6 +76,12 @@ impl<I: Instruments> Engine<I> {
             }
             Control::Accept { instrument, by } => self.accept(instrument, by)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
+            Control::Edit { campaign, text, by, reason } => {
+                self.edit(&campaign, &text, by, reason)?
+            }
+            Control::Exclude { campaign, experiment, by, reason, undo } => {
+                self.exclude(&campaign, experiment, by, reason, undo)?
+            }
             Control::Status | Control::Submit { .. } => Reply::Status(Box::new(self.view())),
         };
         self.desk.replies.push((reply, answer));
@@ -100,12 +105,20 @@ impl<I: Instruments> Engine<I> {
         let began = self.entries.len();
         let mut subjects = Vec::new();
         for run in &runs {
+            // A campaign that pauses by its name lets its runs come to their ends.
+            let named = target.as_ref().is_some_and(|target| campaigns.contains(target));
+            if named && command == Command::Pause && self.is_one_of_many(run) {
+                continue;
+            }
             self.desk.heard.clear();
             self.step(Event::Command { run: run.clone(), command, by: by.clone() })?;
             subjects.push(self.subject(run));
         }
-        for campaign in campaigns {
-            subjects.push(self.tell_campaign(campaign, command, &by)?);
+        // A run by its own name is not its campaign.
+        if target.as_ref().is_none_or(|target| !runs.contains(target)) {
+            for id in &campaigns {
+                subjects.extend(self.command_campaign(id, command, &by, &reason)?);
+            }
         }
         let accepted = subjects.iter().filter(|s| s.result == Obeyed::Accepted);
         let of: Vec<String> = accepted.map(|s| s.id.clone()).collect();
@@ -127,6 +140,12 @@ impl<I: Instruments> Engine<I> {
             self.desk.waiters.push(Waiter { command, runs: meant, over: Vec::new(), outcome });
         }
         Ok(Reply::Commanded { subjects })
+    }
+
+    /// Whether a run belongs to a campaign that has more experiments than that.
+    fn is_one_of_many(&self, run: &str) -> bool {
+        let campaign = self.campaign_of(run);
+        campaign.and_then(|id| self.campaign(&id)).is_some_and(|c| c.rules.experiments > 1)
     }
 
     /// Open runs of a run's name, of a campaign's, or all.
@@ -160,47 +179,6 @@ impl<I: Instruments> Engine<I> {
         };
         let message = format!("no run or campaign `{target}` is under way here; {known}");
         Refusal::new(RefusalKind::UnknownId, message)
-    }
-
-    /// A campaign that is paused starts nothing; one that is stopped ends with its last run.
-    fn tell_campaign(
-        &mut self,
-        id: String,
-        command: Command,
-        by: &str,
-    ) -> Result<Subject, EngineError> {
-        let machine = self.campaign(&id);
-        let before = machine.map_or("over", campaign_state);
-        let result = match (command, before) {
-            (Command::Pause | Command::Hold, "running")
-            | (Command::Resume, "paused")
-            | (Command::Stop | Command::Abort, "running" | "paused") => Obeyed::Accepted,
-            (Command::Pause | Command::Hold, "paused")
-            | (Command::Resume, "running")
-            | (Command::Stop | Command::Abort, "stopping" | "over") => Obeyed::AlreadySo,
-            _ => Obeyed::Refused,
-        };
-        if result == Obeyed::Accepted {
-            let idle = machine.is_some_and(|m| m.active_runs() == 0);
-            self.note_campaign(&id, CampaignRecord::Told { command, by: by.to_owned() })?;
-            // With nothing under way it ends here and now, also where nothing could be started.
-            match command {
-                Command::Stop if idle => {
-                    self.end_campaign(&id, EndReason::Person(format!("stopped by {by}")))?;
-                }
-                Command::Abort if idle => {
-                    self.end_campaign(&id, EndReason::Person(format!("aborted by {by}")))?;
-                }
-                _ => {}
-            }
-        }
-        let machine = self.campaign(&id);
-        let state = machine.map_or("over", campaign_state).to_owned();
-        let why = match result {
-            Obeyed::Refused => format!("campaign `{id}` is {before}"),
-            Obeyed::Accepted | Obeyed::AlreadySo => String::new(),
-        };
-        Ok(Subject { id, kind: SubjectKind::Campaign, result, state, why })
     }
 
     /// What the core said to a command.

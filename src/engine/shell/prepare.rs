@@ -153,6 +153,22 @@ impl Prepared {
         let begin = goes_on.then_some(CampaignRecord::Resumed { version });
         Ok(parts.prepared(bundle, machine, seed, begin, None))
     }
+
+    /// What a campaign under way goes on with after a change of its texts, or of what its planner
+    /// learns from. `experiments`: at most so many, if not those of its texts.
+    pub fn anew(
+        bundle: Arc<Bundle>,
+        mut machine: Campaign,
+        experiments: Option<u32>,
+    ) -> Result<Prepared, PrepareError> {
+        let seed = machine.seed;
+        let declared = bundle.campaign.clone().ok_or(PrepareError::Texts)?;
+        let rules = rules(&declared, experiments);
+        let mut parts = Parts::of_campaign(&bundle, &declared, rules, seed)?;
+        machine.rules = parts.rules.clone();
+        parts.brain.restore(&machine.experiments)?;
+        Ok(parts.prepared(bundle, machine, seed, None, None))
+    }
 }
 
 /// What a campaign is made of but for its state.
@@ -173,7 +189,8 @@ impl Parts {
     ) -> Result<Parts, PrepareError> {
         let search = campaign::check(bundle).value.ok_or(PrepareError::Texts)?;
         let initial = declared.planner.initial.as_ref().map(|i| i.value);
-        let brain = CampaignBrain::new(search.clone(), seed, initial)?;
+        let brain = CampaignBrain::new(search.clone(), seed, initial)?
+            .leaving_out_failures(declared.on_failed_run.leave_out);
         let priority = i32::from(rules.priority);
         Ok(Parts {
             rules,
@@ -215,7 +232,7 @@ impl Parts {
         let setup = SearchSetup {
             machine,
             brain: self.brain,
-            compile: compiler(&bundle),
+            compile: compiler(&bundle, self.search.as_ref()),
             goal: self.goal,
             objectives,
             terms: self.terms,
@@ -245,10 +262,21 @@ impl History {
     }
 }
 
-/// Compiles the protocol of a bundle for one set of parameters.
-fn compiler(bundle: &Arc<Bundle>) -> Compile {
+/// Compiles the protocol of a bundle for one set of parameters. What lies outside of the space is
+/// not compiled, whoever proposed it: an edit may have narrowed the space since.
+fn compiler(bundle: &Arc<Bundle>, search: Option<&Search>) -> Compile {
     let bundle = Arc::clone(bundle);
-    Box::new(move |parameters| compiled(&bundle, parameters))
+    let axes = search.map(|search| search.axes.clone()).unwrap_or_default();
+    Box::new(move |parameters| {
+        let outside = axes.iter().find_map(|axis| {
+            let value = parameters.get(&axis.name)?;
+            (!axis.holds(value)).then(|| format!("{} = {}", axis.name, value.show()))
+        });
+        match outside {
+            Some(what) => Err(format!("{what} lies outside of the space of the campaign")),
+            None => compiled(&bundle, parameters),
+        }
+    })
 }
 
 fn compiled(bundle: &Bundle, parameters: &BTreeMap<String, Value>) -> Result<Arc<Graph>, String> {

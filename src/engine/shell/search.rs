@@ -17,6 +17,8 @@ use crate::units::{Quantity, Unit};
 pub struct CampaignBrain {
     planner: Planner,
     search: Search,
+    /// `count_as: nothing`: failed experiments are not told to the planner.
+    leave_out: bool,
 }
 
 /// The campaign's parameters as the planner knows them.
@@ -87,8 +89,14 @@ impl CampaignBrain {
                 matches!(expr::eval(&constraint, &names), Ok(Value::Bool(true)))
             }));
         }
-        let planner = Planner::new(problem).map_err(brain_error)?;
-        Ok(CampaignBrain { planner, search })
+        let mut planner = Planner::new(problem).map_err(brain_error)?;
+        planner.take_data_from_elsewhere();
+        Ok(CampaignBrain { planner, search, leave_out: false })
+    }
+
+    /// Failed experiments are not told to the planner.
+    pub fn leaving_out_failures(self, leave_out: bool) -> CampaignBrain {
+        CampaignBrain { leave_out, ..self }
     }
 
     /// Where the planner expects the best, with what it expects there, for people.
@@ -149,7 +157,7 @@ impl CampaignBrain {
                 let mut noise_sd = BTreeMap::new();
                 for target in &self.search.objectives {
                     let noise = target.noise.as_ref().and_then(|n| results.get(n));
-                    if let Some(noise) = noise.filter(|n| **n > 0.0) {
+                    if let Some(noise) = noise.filter(|n| n.is_finite() && **n > 0.0) {
                         noise_sd.insert(target.result.clone(), *noise);
                     }
                 }
@@ -214,7 +222,10 @@ fn snap(axis: &Axis, number: f64) -> f64 {
             values.iter().copied().find(|v| near(*v)).unwrap_or(number)
         }
         AxisKind::Integer { .. } if near(number.round()) => number.round(),
-        AxisKind::Continuous { min, max, .. } => number.clamp(*min, *max),
+        // A point of before the space was narrowed stays where it was measured.
+        AxisKind::Continuous { min, max, .. } => {
+            [*min, *max].into_iter().find(|limit| near(*limit)).unwrap_or(number)
+        }
         _ => number,
     }
 }
@@ -275,8 +286,16 @@ impl Brain for CampaignBrain {
         hypothesis: &Hypothesis,
         conclusion: &Conclusion,
     ) -> Result<(), BrainError> {
+        if self.leave_out && matches!(conclusion, Conclusion::Failed { .. }) {
+            self.pass_over(hypothesis);
+            return Ok(());
+        }
         let observation = self.observation(hypothesis, conclusion)?;
         self.planner.tell(vec![observation]).map_err(brain_error)
+    }
+
+    fn pass_over(&mut self, hypothesis: &Hypothesis) {
+        self.planner.withdraw(hypothesis.suggestion);
     }
 
     fn restore(&mut self, experiments: &[Experiment]) -> Result<(), BrainError> {
@@ -297,8 +316,10 @@ impl Brain for CampaignBrain {
                 reason: hypothesis.reason.clone(),
             };
             self.planner.restore_pending(suggestion).map_err(brain_error)?;
-            if let Some(conclusion) = &experiment.conclusion {
-                self.learn(hypothesis, conclusion)?;
+            match (&experiment.conclusion, experiment.counts()) {
+                (_, Some(conclusion)) => self.learn(hypothesis, conclusion)?,
+                (Some(_), None) => self.pass_over(hypothesis),
+                (None, None) => {}
             }
         }
         Ok(())
@@ -319,7 +340,7 @@ impl Results<'_> {
         self.experiments
             .iter()
             .take(count)
-            .filter_map(|e| match &e.conclusion {
+            .filter_map(|e| match e.counts() {
                 Some(Conclusion::Measured { results }) => results.get(result).copied(),
                 _ => None,
             })
@@ -376,3 +397,7 @@ pub fn goal(search: &Search) -> Goal {
         all.then(|| search.stop_all.iter().map(Expr::text).collect::<Vec<_>>().join(" and "))
     })
 }
+
+#[cfg(test)]
+#[path = "search_tests.rs"]
+mod tests;

@@ -67,6 +67,8 @@ pub(super) struct Search {
 /// What a planner came back with.
 pub(super) struct Thought {
     campaign: String,
+    /// Which of the thoughts begun so far it is.
+    turn: u64,
     /// Lost if it panicked.
     brain: Option<Box<dyn Brain>>,
     proposal: Result<Proposal, BrainError>,
@@ -180,6 +182,27 @@ pub(super) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Result<T, Stri
         .map_err(|panic| format!("{what} panicked: {}", panic_text(panic.as_ref())))
 }
 
+/// Tells a planner of an experiment. What it cannot use (a result that is missing, or no number) is
+/// a failed experiment, and no reason to end the campaign.
+pub(super) fn learn(
+    brain: &mut dyn Brain,
+    hypothesis: &Hypothesis,
+    conclusion: Conclusion,
+) -> (Conclusion, Result<(), String>) {
+    let mut tell = |conclusion: &Conclusion| {
+        guarded("the planner", || brain.learn(hypothesis, conclusion))
+            .and_then(|learnt| learnt.map_err(|error| error.0))
+    };
+    match (tell(&conclusion), &conclusion) {
+        (Err(why), Conclusion::Measured { .. }) => {
+            let failed = Conclusion::Failed { cause: format!("it cannot be learnt from: {why}") };
+            let learnt = tell(&failed);
+            (failed, learnt)
+        }
+        (learnt, _) => (conclusion, learnt),
+    }
+}
+
 /// What a panic said.
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -218,6 +241,22 @@ impl<I: Instruments> Engine<I> {
             awaits: BTreeSet::new(),
         });
         Ok(())
+    }
+
+    /// Goes on with another planner, space and bounds; the state stays.
+    pub(super) fn change_campaign(&mut self, setup: SearchSetup) {
+        self.searches.begun += 1;
+        let turn = self.searches.begun;
+        let Some(search) = self.searches.get_mut(&setup.machine.id) else { return };
+        search.machine.rules = setup.machine.rules;
+        search.machine.proposing = false;
+        search.brain = Some(setup.brain);
+        search.thinking = false;
+        search.compile = setup.compile;
+        search.goal = setup.goal;
+        search.objectives = setup.objectives;
+        search.terms = setup.terms;
+        search.thought = turn;
     }
 
     /// Campaigns, for reading while the engine rests.
@@ -350,12 +389,16 @@ impl<I: Instruments> Engine<I> {
         let Some(search) = self.searches.get_mut(id) else { return Ok(()) };
         let Some(found) = search.machine.experiment(experiment) else { return Ok(()) };
         let hypothesis: Hypothesis = found.hypothesis.clone();
-        let verdict = verdict(&hypothesis, &search.objectives, &conclusion);
-        let learnt = match search.brain.as_mut() {
-            Some(brain) => guarded("the planner", || brain.learn(&hypothesis, &conclusion))
-                .and_then(|learnt| learnt.map_err(|error| error.0)),
-            None => Ok(()),
+        let excluded = found.excluded.is_some();
+        let (conclusion, learnt) = match search.brain.as_mut() {
+            Some(brain) if excluded => {
+                brain.pass_over(&hypothesis);
+                (conclusion, Ok(()))
+            }
+            Some(brain) => learn(brain.as_mut(), &hypothesis, conclusion),
+            None => (conclusion, Ok(())),
         };
+        let verdict = verdict(&hypothesis, &search.objectives, &conclusion);
         self.note_campaign(id, CampaignRecord::Concluded { experiment, conclusion, verdict })?;
         if let Err(why) = learnt {
             return self.fail_campaign(id, &why);
@@ -390,8 +433,12 @@ impl<I: Instruments> Engine<I> {
         &mut self,
         thought: Result<Thought, BrainError>,
     ) -> Result<(), EngineError> {
-        let Thought { campaign: id, brain, proposal } = thought?;
+        let Thought { campaign: id, turn, brain, proposal } = thought?;
         let Some(search) = self.searches.get_mut(&id) else { return Ok(()) };
+        if search.thought != turn {
+            // The campaign was changed meanwhile: that planner's answer is worth nothing any more.
+            return Ok(());
+        }
         search.thinking = false;
         search.brain = brain;
         search.machine.proposing = false;
@@ -444,9 +491,14 @@ impl<I: Instruments> Engine<I> {
         let results = self.results_of(run);
         if let Some((id, experiment)) = self.searches.of_run(run) {
             self.finished.last_runs.insert(id.clone(), ending);
+            let follows =
+                self.campaign(&id).and_then(|campaign| campaign.follows(run, ending, &cause));
             let run = run.to_owned();
             let record = CampaignRecord::RunOver { experiment, run, ending, cause, results };
             self.note_campaign(&id, record)?;
+            if let Some(record) = follows {
+                self.note_campaign(&id, record)?;
+            }
         }
         self.core.forget(run);
         self.analyses.forget(run);
@@ -486,9 +538,9 @@ impl Searches {
                 (brain, proposal)
             });
             match thought {
-                Ok((brain, proposal)) => Thought { campaign, brain: Some(brain), proposal },
+                Ok((brain, proposal)) => Thought { campaign, turn, brain: Some(brain), proposal },
                 // What is left of it after a panic is not asked again.
-                Err(why) => Thought { campaign, brain: None, proposal: Err(BrainError(why)) },
+                Err(why) => Thought { campaign, turn, brain: None, proposal: Err(BrainError(why)) },
             }
         });
     }

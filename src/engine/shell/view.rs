@@ -9,10 +9,7 @@ use super::control::{InstrumentOutcome, Safety};
 use super::engine::Engine;
 use super::instruments::Instruments;
 use crate::compiler::graph::NodeKind;
-use crate::engine::campaign::Campaign;
-use crate::engine::core::{
-    Command, Evidence, HeldBy, Parked, Run, Status, StepKey, StepState, Tick,
-};
+use crate::engine::core::{Evidence, HeldBy, Parked, Run, Status, StepKey, StepState, Tick};
 use crate::expr::Value;
 
 /// Steps shown of one run; a protocol with more branches at once is rare, and a view has a size.
@@ -203,8 +200,8 @@ impl<I: Instruments> Engine<I> {
                 .filter(|m| m.ended.is_none())
                 .map(|machine| CampaignView {
                     campaign: machine.id.clone(),
-                    state: campaign_state(machine).to_owned(),
-                    by: machine.told.as_ref().map(|(_, by)| by.clone()),
+                    state: self.campaign_state(machine).as_str().to_owned(),
+                    by: machine.told_by().map(str::to_owned),
                     proposed: machine.experiments.len(),
                     concluded: machine.concluded(),
                     experiments: machine.rules.experiments,
@@ -266,16 +263,6 @@ impl<I: Instruments> Engine<I> {
             })
         });
         QuestionView { sent, ..question.clone() }
-    }
-}
-
-/// Word for what a campaign is doing as a whole.
-pub(super) fn campaign_state(machine: &Campaign) -> &'static str {
-    match (&machine.ended, &machine.told) {
-        (Some(_), _) => "over",
-        (None, Some((Command::Pause | Command::Hold, _))) => "paused",
-        (None, Some((Command::Stop | Command::Abort, _))) => "stopping",
-        (None, Some((Command::Resume, _)) | None) => "running",
     }
 }
 
