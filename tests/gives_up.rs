@@ -223,8 +223,7 @@ async fn a_while(folder: &Path, word: bool) -> Vec<String> {
         handle.ask(Control::Command { target, command, by, reason }).unwrap();
     }
     let _ = tokio::time::timeout(Duration::from_millis(400), engine.work()).await;
-    let told = told.lock().unwrap().clone();
-    told
+    told.lock().unwrap().clone()
 }
 
 #[test]
