@@ -1,6 +1,12 @@
 //! When the journal fails nothing more is sent, and what was started is made safe. When another
-//! engine has taken over, nothing more is sent at all.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+//! engine has taken over, nothing more is sent at all. When its end was lost, nothing is sent again
+//! before a person has said a word.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,9 +15,9 @@ use std::time::Duration;
 
 use labloop::compiler::graph::{Edge, Effect, Graph, Node, NodeId, NodeKind, OnError, Place};
 use labloop::driver::{EmergencyStop, Notice, Outcome};
-use labloop::engine::core::{Core, InDoubt};
-use labloop::engine::shell::control::channel;
-use labloop::engine::shell::{Engine, EngineError, EngineSetup, Instruments, Refused};
+use labloop::engine::core::{Command, Core, InDoubt};
+use labloop::engine::shell::control::{Control, channel};
+use labloop::engine::shell::{Engine, EngineError, EngineSetup, History, Instruments, Refused};
 use labloop::expr::Value;
 use labloop::store::{Durability, Holder, Journal, JournalError};
 use labloop::wire::Clock;
@@ -178,4 +184,76 @@ fn an_engine_that_was_overtaken_sends_nothing_more_and_leaves_safe_states_to_the
         other => panic!("{other:?}"),
     }
     assert_eq!(told, ["pump_1.start"]);
+}
+
+/// Works for a little while on what the journal in a folder says; what is told meanwhile. With
+/// `word`, somebody lets the run go on.
+async fn a_while(folder: &Path, word: bool) -> Vec<String> {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let (sender, notices) = mpsc::channel(16);
+    let (handle, controls) = channel(EmergencyStop::detached(Clock::real()));
+    let journal = Journal::open(folder, Durability::Power).unwrap();
+    let mut core = Core::new(InDoubt::Ask, Duration::ZERO);
+    let history = History::recover(&journal, &mut core, None).unwrap();
+    let mut engine = Engine::new(EngineSetup {
+        journal,
+        telemetry: None,
+        clock: Clock::real(),
+        instruments: Saboteur {
+            notices: sender,
+            folder: folder.to_owned(),
+            sabotage: |_| {},
+            told: Arc::clone(&told),
+        },
+        notices,
+        controls,
+        observer: Box::new(|_| {}),
+        core,
+    });
+    engine.begin(1, "real").unwrap();
+    if history.runs.is_empty() {
+        engine.start_run("r".into(), two_steps()).unwrap();
+    } else {
+        engine.hold_unvouched(&history.unvouched());
+        engine.recover(false);
+    }
+    if word {
+        let (target, by, reason) = (Some("r".to_owned()), "eva".to_owned(), String::new());
+        let command = Command::Resume;
+        handle.ask(Control::Command { target, command, by, reason }).unwrap();
+    }
+    let _ = tokio::time::timeout(Duration::from_millis(400), engine.work()).await;
+    let told = told.lock().unwrap().clone();
+    told
+}
+
+#[test]
+fn a_run_whose_last_entries_were_lost_sends_nothing_before_a_person_lets_it() {
+    let folder = std::env::temp_dir().join(format!("labloop-lost-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        assert_eq!(a_while(&folder, false).await.first().unwrap(), "pump_1.start");
+        // The power fails, and the disk had lied: the intent of what was sent is gone.
+        rusqlite::Connection::open(folder.join("journal.db"))
+            .unwrap()
+            .execute_batch(
+                "DELETE FROM journal WHERE seq >= \
+                 (SELECT min(seq) FROM journal WHERE kind = 'intent')",
+            )
+            .unwrap();
+        let told = a_while(&folder, false).await;
+        assert!(told.is_empty(), "{told:?}");
+        // Nor does the next engine, which finds the loss noted and nobody's word.
+        let told = a_while(&folder, false).await;
+        assert!(told.is_empty(), "{told:?}");
+        let told = a_while(&folder, true).await;
+        assert_eq!(told.first().unwrap(), "pump_1.start");
+    });
+    let journal = Journal::open_read_only(&folder).unwrap();
+    journal.verify().unwrap();
+    let noted = journal.about("journal").unwrap();
+    assert_eq!(noted.len(), 1, "{noted:?}");
+    assert_eq!(noted[0].kind, "journal_tail_lost");
+    std::fs::remove_dir_all(folder).unwrap();
 }

@@ -63,7 +63,7 @@ pub enum Command {
     /// Write results, telemetry and provenance for other programs.
     Export(ExportArgs),
     /// Check that the journal was not changed.
-    Verify(StateArgs),
+    Verify(VerifyArgs),
     /// Derive every decision in the journal again and report the first difference.
     Replay(ReplayJournalArgs),
     /// Definitions, and tools for one device: call, probe, record, replay, trace.
@@ -194,6 +194,9 @@ pub struct RunArgs {
     /// Number of experiments, instead of the campaign's budget.
     #[arg(long, value_name = "N")]
     pub experiments: Option<u32>,
+    /// You have looked at the lab: run although entries at the end of the journal are lost.
+    #[arg(long)]
+    pub accept_loss: bool,
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
@@ -354,6 +357,18 @@ pub struct StatusArgs {
 /// `labloop replay`
 #[derive(Debug, Args)]
 pub struct ReplayJournalArgs {
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// `labloop verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Number and hash of an entry, as an earlier `verify` printed them: finds a journal that was
+    /// rewritten or cut short as a whole. Keep them on another machine.
+    #[arg(long, value_name = "SEQ:HASH")]
+    pub head: Option<crate::store::Head>,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,

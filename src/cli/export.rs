@@ -31,8 +31,8 @@ fn export(args: &ExportArgs) -> Result<String, String> {
         return Err("--to belongs to --what files; everything else goes to stdout".to_owned());
     }
     let folder = &args.state.state;
-    let journal = Journal::open_read_only(folder).map_err(|e| e.to_string())?;
-    let history = History::read(&journal, None).map_err(|e| e.to_string())?;
+    let (journal, history) = History::look(folder).map_err(|e| e.to_string())?;
+    output::damaged(&history.damage);
     let id = args.id.as_deref();
     let campaign = history.campaign_named(id);
     let name = match (campaign, id) {

@@ -107,6 +107,11 @@ impl World {
         }
     }
 
+    /// Whether time and instruments are only thought of.
+    pub(super) fn is_virtual(&self) -> bool {
+        matches!(self, World::Virtual { .. })
+    }
+
     /// How durable the journal must be.
     pub(super) fn durability(&self) -> Durability {
         match self {
@@ -233,6 +238,8 @@ pub(super) struct Work {
     pub(super) epoch: u64,
     /// Runs may be under way: resolve them.
     pub(super) resuming: bool,
+    /// Runs that stay held until a person says a word, because entries about them may be lost.
+    pub(super) unvouched: Vec<String>,
     /// How long nobody was at work before, if that is known.
     pub(super) away: Option<Passed>,
     /// What the last engine left.
@@ -361,6 +368,10 @@ async fn go(
             let bundle = Document::new("bundle", work.bundle.to_kept());
             engine.take_over(&work.left, bundle)?;
             if work.resuming {
+                // On a virtual clock the instruments are gone, and every sample with them.
+                if word != "virtual" {
+                    engine.hold_unvouched(&work.unvouched);
+                }
                 engine.recover(word == "virtual");
             }
             Ok(())

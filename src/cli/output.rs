@@ -84,3 +84,13 @@ mod tests {
         assert_eq!(csv_cell("plain"), "plain");
     }
 }
+
+/// What cannot be read of a damaged journal; what follows is only a part of the truth.
+pub(super) fn damaged(said: &[String]) {
+    for line in said {
+        error(format!("the journal is damaged: {line}"));
+    }
+    if !said.is_empty() {
+        error("what is shown is only what can be read; `labloop verify` names every place");
+    }
+}

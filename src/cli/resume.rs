@@ -16,7 +16,7 @@ use crate::engine::core::{Cause, Command, Core, InDoubt, RunState, Tick};
 use crate::engine::shell::{
     CampaignHistory, Control, History, Passed, Prepared, SearchSetup, passed,
 };
-use crate::store::{Journal, StateLock};
+use crate::store::{Durability, Journal, Lost, StateLock};
 
 pub(super) fn run(args: &ResumeArgs, json: bool) -> Exit {
     // With an engine at work it is a command like others; without one it starts one.
@@ -48,8 +48,9 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         )));
     }
     let _lock = StateLock::take(folder).map_err(usage)?;
-    let journal = Journal::open_read_only(folder).map_err(usage)?;
-    let past = History::read(&journal, None).map_err(usage)?;
+    // For writing: an end that is damaged is mended before anything is decided on it.
+    let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
+    let past = History::current(&journal, args.id.as_deref()).map_err(usage)?;
     let (wanted, reopened) = wanted(&past, args.id.as_deref())?;
     let mut texts = Texts::read(&journal, &wanted)?;
     drop(journal);
@@ -64,7 +65,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
-    let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
+    let history = History::recover(&journal, &mut core, args.id.as_deref()).map_err(usage)?;
+    say_lost(&journal, &history, &world);
     let prepared = texts.prepare(&history, reopened.as_deref())?;
     // Runs that began before each kept its own rule follow that of the last campaign.
     if let Some(rule) = prepared.last().and_then(|last| last.setup.terms.in_doubt) {
@@ -92,6 +94,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: true,
+        unvouched: history.unvouched(),
         away,
         left: history.left(),
         questions: history.asked,
@@ -102,6 +105,24 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         setups.into_iter().try_for_each(|setup| engine.add_campaign(setup))
     });
     finish(worked, &shown, folder, json)
+}
+
+/// What is gone from the end of the journal, and what it means.
+fn say_lost(journal: &Journal, history: &History, world: &World) {
+    let Some(Lost { from, to }) = journal.lost() else { return };
+    output::error(format!(
+        "entries {from} to {to} were durable and are gone from the end of the journal: nobody knows \
+         what the instruments were told in them"
+    ));
+    let held = history.unvouched();
+    if !held.is_empty() && !world.is_virtual() {
+        output::error(format!(
+            "look at the lab; {} stay{} held until you say `labloop resume RUN` (it stands as the \
+             journal says) or `labloop abort RUN` (safe state, sample discarded)",
+            held.join(", "),
+            if held.len() == 1 { "s" } else { "" },
+        ));
+    }
 }
 
 /// What the engine and what people are told of a campaign.

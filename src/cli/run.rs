@@ -16,7 +16,7 @@ use crate::engine::shell::{
     Brain, CampaignBrain, EngineError, History, PrepareError, Prepared, Questions, Wish, name_of,
 };
 use crate::expr::Value;
-use crate::store::{Journal, LockError, StateLock};
+use crate::store::{Durability, Journal, LockError, Lost, StateLock};
 
 pub(super) fn run(args: &RunArgs, json: bool) -> Exit {
     match start(args, json) {
@@ -66,10 +66,22 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         Err(error) => return Err(usage(error)),
     };
     let lab_file = bundle.lab_file().map(PathBuf::from).ok_or_else(|| usage("there is no lab"))?;
-    let history = match Journal::open_read_only(folder) {
-        Ok(journal) => History::read(&journal, None).map_err(usage)?,
-        Err(_) => History::default(),
-    };
+    // For writing: an end that is damaged is mended before anything is decided on it.
+    let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
+    let history = History::current(&journal, None).map_err(usage)?;
+    if let Some(Lost { from, to }) = journal.lost()
+        && !args.accept_loss
+    {
+        return Err((
+            Exit::Safety,
+            format!(
+                "entries {from} to {to} were durable and are gone from the end of the journal: a \
+                 run may have been under way that nobody knows of. Look at the lab, then say \
+                 --accept-loss"
+            ),
+        ));
+    }
+    drop(journal);
     if let Some(open) = history.open_runs().next() {
         return Err(usage(format!(
             "run {} is not over: `labloop resume --state {}` goes on with it first",
@@ -109,6 +121,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         seed,
         epoch: history.epoch + 1,
         resuming: false,
+        unvouched: Vec::new(),
         away: None,
         left: history.left(),
         questions: Questions::default(),

@@ -81,7 +81,9 @@ fn serve(args: &ServeArgs) -> Outcome {
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
-    let history = History::read(&journal, Some(&mut core)).map_err(usage)?;
+    let mut history = History::recover(&journal, &mut core, None).map_err(usage)?;
+    // Names and keys of campaigns that are over are never given again.
+    history.campaigns.clone_from(&past.campaigns);
     let prepared = texts.prepare(&history, None)?;
     let house = House { folder, lab: Arc::new(lab), seed, away, log };
     let World::Wires { clock, dialer, word } = world else {
@@ -167,6 +169,7 @@ async fn work(
     });
     engine.set_questions(history.asked.clone());
     engine.watch_disk(Disk::new(house.folder));
+    engine.hold_unvouched(&history.unvouched());
     let begun = engine
         .begin(history.epoch + 1, word)
         .and_then(|()| house.away.as_ref().map_or(Ok(()), |away| engine.was_away(away)))

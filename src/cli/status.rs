@@ -11,13 +11,10 @@ use crate::engine::campaign::{Conclusion, Wanted};
 use crate::engine::shell::view::View;
 use crate::engine::shell::{History, PersonHistory};
 use crate::expr::Value;
-use crate::store::Journal;
 
 pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
-    let history = Journal::open_read_only(&args.state.state)
-        .and_then(|journal| History::read(&journal, None));
-    let history = match history {
-        Ok(history) => history,
+    let history = match History::look(&args.state.state) {
+        Ok((_, history)) => history,
         Err(error) => {
             output::error(error.to_string());
             return Exit::Usage;
@@ -32,6 +29,7 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
         output::error(format!("there is no campaign or run `{id}`; there is {}", known.join(", ")));
         return Exit::Usage;
     }
+    output::damaged(&history.damage);
     // An engine that does not answer is told of; what the journal knows is shown all the same.
     let (view, working) = match live::find(&args.state.state) {
         Ok(Engine::Live(mut client)) => match live::view(&mut client) {
@@ -251,7 +249,7 @@ fn as_json(
         .collect();
     json!({
         "working": working, "live": live, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
-        "manual": manual,
+        "manual": manual, "damage": history.damage,
         "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
             .collect::<Vec<_>>(),
     })

@@ -56,6 +56,14 @@ pub enum JournalError {
         /// What is wrong with it.
         what: String,
     },
+    /// A file beside the journal cannot be used.
+    #[error("the file {path} cannot be used: {why}", path = path.display())]
+    Unusable {
+        /// File.
+        path: PathBuf,
+        /// What the system said.
+        why: String,
+    },
     /// Another engine has taken the state folder over: this one may send nothing any more.
     #[error(
         "this engine (epoch {mine}) was overtaken: {theirs} has taken over {path}. Nothing more \

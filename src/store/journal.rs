@@ -1,17 +1,25 @@
 //! The journal: SQLite in WAL mode, one writer, group commit, SHA-256 hash chain, a lease with a
 //! fencing number that every commit looks at.
 
+use std::cell::OnceCell;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use super::chain::{BODY_MAX, Document, Entry, GENESIS, StoredEntry, as_i64, chain, hex};
+use super::anchor::{self, Anchor, AnchorWriter};
+use super::chain::{BODY_MAX, Document, Entry, GENESIS, as_i64, chain, hex};
 use super::error::JournalError;
 use super::files::Files;
 use super::lease::{self, Holder, Lease};
 use super::schema::{self, SchemaError};
+use super::subjects::{self, Subjects};
+use super::upkeep::Upkeep;
+use super::{reading, salvage};
 
+/// Smallest database there is.
+const FILE_MIN: u64 = 512;
 /// How long a commit waits for another program that keeps the database locked: long enough for a
 /// backup's last step, short against the time in which somebody should know that nothing is noted.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
@@ -27,40 +35,81 @@ pub enum Durability {
     Process,
 }
 
-/// What a check of the whole chain found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
-    /// Number of entries.
-    pub entries: u64,
-    /// Hash of the last one, hexadecimal: keep it elsewhere to detect a rewritten journal.
-    pub head: String,
-    /// Number of documents.
-    pub documents: u64,
+/// Entries that were durable and are no longer there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// First of them.
+    pub from: u64,
+    /// Last of them.
+    pub to: u64,
 }
 
 /// The journal of one state folder.
 #[derive(Debug)]
 pub struct Journal {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
     files: Files,
-    seq: u64,
+    pub(super) seq: u64,
     head: [u8; 32],
     /// A write has failed.
     failed: bool,
     /// Fencing number, once the lease was taken.
     epoch: Option<u64>,
+    /// Of a writer.
+    writer: Option<Writer>,
+    /// What the anchor said before the file was looked at.
+    anchor: Anchor,
+    /// Entries that the anchor knows and the file does not.
+    lost: Option<Lost>,
+    /// What is wrong with the file, where this is what could be read of it.
+    damage: Option<String>,
+    /// Subjects of a reader, once they were asked for.
+    standing: OnceCell<Subjects>,
+}
+
+/// What only a writer has.
+#[derive(Debug)]
+struct Writer {
+    anchor: AnchorWriter,
+    subjects: Subjects,
+    /// To be noted with the next lease.
+    notes: Vec<Upkeep>,
 }
 
 impl Journal {
     /// Opens or makes the journal in a state folder. Nothing can be noted before
-    /// [`Journal::take_lease`]. A journal of an older format is brought to the present one.
+    /// [`Journal::take_lease`]. A journal of an older format is brought to the present one; one
+    /// whose end is damaged is salvaged up to its last whole entry.
+    ///
+    /// Cost: one pass over the last entries and over the table of subjects, not over the journal.
+    /// Errors: damage in the middle; [`Journal::open_read_only`] still shows what can be read.
     pub fn open(folder: &Path, durability: Durability) -> Result<Journal, JournalError> {
+        salvage::finish(folder)?;
+        // Before the file: what is written meanwhile must not look lost.
+        let anchor = anchor::read(folder);
+        let journal = match Journal::open_whole(folder, durability, &anchor) {
+            Err(error @ (JournalError::Damaged { .. } | JournalError::Broken { .. })) => {
+                salvage::salvage(folder, error)?;
+                Journal::open_whole(folder, durability, &anchor::read(folder))?
+            }
+            other => other?,
+        };
+        journal.compare_anchor()
+    }
+
+    fn open_whole(
+        folder: &Path,
+        durability: Durability,
+        anchor: &Anchor,
+    ) -> Result<Journal, JournalError> {
         let path = folder.join("journal.db");
         let fail = |source| database(&path, source);
+        refuse_stump(folder, &path, anchor)?;
         let mut connection = Connection::open(&path).map_err(fail)?;
         connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
-        // An opening that fails is not to end with a checkpoint of what it could not sync.
+        // An opening that fails is not to end with a checkpoint of what it could not sync; and a log
+        // that does not fit a damaged file is evidence.
         checkpoint_on_close(&connection, false);
         // SQLite falls back to reading where it may not write.
         if connection.is_readonly("main").map_err(fail)? {
@@ -78,39 +127,128 @@ impl Journal {
                  PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};"
             ))
             .map_err(fail)?;
-        schema::bring_up(&mut connection).map_err(|error| schema_error(&path, error))?;
-        let journal = Journal::with_head(connection, path, Files::new(folder, durability))?;
-        checkpoint_on_close(&journal.connection, true);
-        Ok(journal)
+        let before =
+            schema::bring_up(&mut connection).map_err(|error| schema_error(&path, error))?;
+        let (seq, head) = tail(&connection, &path)?;
+        let mut subjects = reading::subjects(&connection, &path, seq)?;
+        if subjects.marked() == 0 && seq >= subjects::EVERY {
+            // Gone through once, so that the next start need not.
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = connection.transaction_with_behavior(behavior).map_err(fail)?;
+            if tail(&transaction, &path)? == (seq, head) {
+                subjects.mark(&transaction, seq, &head).map_err(fail)?;
+                transaction.commit().map_err(fail)?;
+            }
+        }
+        let mut notes = Vec::new();
+        if before != 0 && before != schema::FORMAT {
+            notes.push(Upkeep::Migrated { from: before, to: schema::FORMAT });
+        }
+        checkpoint_on_close(&connection, true);
+        let files = Files::new(folder, durability);
+        let writer = Some(Writer { anchor: AnchorWriter::new(folder), subjects, notes });
+        Ok(Journal {
+            connection,
+            path,
+            files,
+            seq,
+            head,
+            failed: false,
+            epoch: None,
+            writer,
+            anchor: anchor.clone(),
+            lost: None,
+            damage: None,
+            standing: OnceCell::new(),
+        })
     }
 
-    /// Opens the journal for reading only, also while an engine writes.
+    /// Holds the anchor against the chain.
+    fn compare_anchor(mut self) -> Result<Journal, JournalError> {
+        let Anchor::At(last) = &self.anchor else { return Ok(self) };
+        if last.seq > self.seq {
+            self.lost = Some(Lost { from: self.seq + 1, to: last.seq });
+            let (from, to) = (self.seq + 1, Some(last.seq));
+            if let Some(writer) = self.writer.as_mut() {
+                writer.notes.push(Upkeep::TailLost { from, to });
+            }
+        } else if last.seq > 0 && self.hash_of(last.seq)? != Some(last.hash.clone()) {
+            let what = "it is not the entry that was durable here: the file was replaced by \
+                        another one, or rewritten"
+                .to_owned();
+            return Err(JournalError::Broken { path: self.path, seq: last.seq, what });
+        }
+        Ok(self)
+    }
+
+    /// Opens the journal for reading only, also while an engine writes. Of a damaged one what can
+    /// still be read; [`Journal::damage`] says so then.
     pub fn open_read_only(folder: &Path) -> Result<Journal, JournalError> {
         let path = folder.join("journal.db");
         if !path.exists() {
             return Err(JournalError::Absent(path));
         }
-        let fail = |source| database(&path, source);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags).map_err(fail)?;
-        connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
-        // Format 1 reads the same.
-        schema::checked(&connection).map_err(|error| schema_error(&path, error))?;
-        Journal::with_head(connection, path, Files::new(folder, Durability::Power))
+        let anchor = anchor::read(folder);
+        match open_to_read(folder, &path, &anchor) {
+            Ok(connection) => Journal::to_read(folder, connection, anchor, None),
+            Err(JournalError::Damaged { what, .. }) => Journal::open_damaged(folder, what),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what there is in the pages of a damaged journal, into memory: for looking at it.
+    pub fn open_damaged(folder: &Path, what: String) -> Result<Journal, JournalError> {
+        let anchor = anchor::read(folder);
+        Journal::to_read(folder, salvage::in_memory(folder)?, anchor, Some(what))
+    }
+
+    fn to_read(
+        folder: &Path,
+        connection: Connection,
+        anchor: Anchor,
+        damage: Option<String>,
+    ) -> Result<Journal, JournalError> {
+        let path = folder.join("journal.db");
+        let files = Files::new(folder, Durability::Power);
+        let (seq, head) = tail(&connection, &path)?;
+        let lost = match &anchor {
+            Anchor::At(last) if last.seq > seq => Some(Lost { from: seq + 1, to: last.seq }),
+            Anchor::At(_) | Anchor::Absent | Anchor::Unreadable => None,
+        };
+        Ok(Journal {
+            connection,
+            path,
+            files,
+            seq,
+            head,
+            failed: false,
+            epoch: None,
+            writer: None,
+            anchor,
+            lost,
+            damage,
+            standing: OnceCell::new(),
+        })
+    }
+
+    /// What is wrong with the file, where this is only what could be read of it.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    /// What the anchor beside it said when it was opened.
+    pub fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+
+    /// Entries at the end that were durable and are gone. The next owner of the lease notes it.
+    pub fn lost(&self) -> Option<Lost> {
+        self.lost
     }
 
     /// The files beside it.
     pub fn files(&self) -> &Files {
         &self.files
-    }
-
-    fn with_head(
-        connection: Connection,
-        path: PathBuf,
-        files: Files,
-    ) -> Result<Journal, JournalError> {
-        let (seq, head) = tail(&connection, &path)?;
-        Ok(Journal { connection, path, files, seq, head, epoch: None, failed: false })
     }
 
     /// Takes the state folder over: raises the fencing number and notes `first`, what the new
@@ -143,8 +281,19 @@ impl Journal {
         let epoch = last.saturating_add(1).max(at_least);
         lease::write(&transaction, epoch, holder).map_err(fail)?;
         let (entries, documents) = first(epoch)?;
-        let (seq, head) = insert(&transaction, path, (seq, head), &entries, &documents)?;
+        let Some(mut writer) = self.writer.take() else {
+            return Err(JournalError::NoLease(path.clone()).into());
+        };
+        let (tick, wall_ms) = entries.first().map_or((0, 0), |entry| (entry.tick, entry.wall_ms));
+        let notes = writer.notes.iter().map(|note| note.entry(tick, wall_ms));
+        let entries: Vec<Entry> = notes.chain(entries).collect();
+        let end = (seq, head);
+        let (seq, head) =
+            insert(&transaction, path, end, &entries, &documents, &mut writer.subjects)?;
         transaction.commit().map_err(fail)?;
+        writer.notes.clear();
+        writer.anchor.write(seq, &head);
+        self.writer = Some(writer);
         checkpoint_on_close(&self.connection, true);
         (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));
         Ok(epoch)
@@ -205,8 +354,16 @@ impl Journal {
         // SAFETY(lab): in the transaction of the intents, so an engine that was overtaken cannot
         // make one durable and so cannot send.
         owned(&transaction, path, self.epoch)?;
-        let (seq, head) = insert(&transaction, path, (self.seq, self.head), entries, documents)?;
+        let Some(mut writer) = self.writer.take() else {
+            return Err(JournalError::NoLease(path.clone()));
+        };
+        // After an error nothing more is noted: the writer does not come back.
+        let end = (self.seq, self.head);
+        let (seq, head) =
+            insert(&transaction, path, end, entries, documents, &mut writer.subjects)?;
         transaction.commit().map_err(fail)?;
+        writer.anchor.write(seq, &head);
+        self.writer = Some(writer);
         (self.seq, self.head) = (seq, head);
         Ok(())
     }
@@ -243,108 +400,67 @@ impl Journal {
         hex(&self.head)
     }
 
-    /// Entries after `seq` in order, at most `limit`.
-    pub fn read(&self, after: u64, limit: usize) -> Result<Vec<StoredEntry>, JournalError> {
-        let fail = |source| database(&self.path, source);
-        let mut statement = self
-            .connection
-            .prepare_cached(
-                "SELECT seq, tick, wall, subject, kind, body FROM journal \
-                 WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-            )
-            .map_err(fail)?;
-        let rows = statement
-            .query_map(params![as_i64(after), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(StoredEntry {
-                    seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0),
-                    tick: u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0),
-                    wall_ms: row.get(2)?,
-                    subject: row.get(3)?,
-                    kind: row.get(4)?,
-                    body: row.get(5)?,
-                })
-            })
-            .map_err(fail)?;
-        rows.collect::<Result<_, _>>().map_err(fail)
+    /// Subjects as the writer keeps them, or as the file tells.
+    pub(super) fn subjects(&self) -> Result<&Subjects, JournalError> {
+        if let Some(writer) = &self.writer {
+            return Ok(&writer.subjects);
+        }
+        if let Some(known) = self.standing.get() {
+            return Ok(known);
+        }
+        let found = reading::subjects(&self.connection, &self.path, self.seq)?;
+        Ok(self.standing.get_or_init(|| found))
     }
 
-    /// Entries about one subject and everything below it (`id` and `id.…`), in order.
-    pub fn about(&self, subject: &str) -> Result<Vec<StoredEntry>, JournalError> {
-        let mut found = Vec::new();
-        let mut after = 0;
-        loop {
-            let page = self.read(after, 10_000)?;
-            let Some(last) = page.last() else { return Ok(found) };
-            after = last.seq;
-            found.extend(page.into_iter().filter(|e| {
-                e.subject == subject
-                    || e.subject.strip_prefix(subject).is_some_and(|rest| rest.starts_with('.'))
-            }));
-        }
+    pub(super) fn fail(&self, source: rusqlite::Error) -> JournalError {
+        database(&self.path, source)
     }
+}
 
-    /// A document by its hash.
-    pub fn document(&self, hash: &str) -> Result<Option<String>, JournalError> {
-        self.connection
-            .query_row("SELECT text FROM document WHERE hash = ?1", [hash], |row| row.get(0))
-            .optional()
-            .map_err(|source| database(&self.path, source))
+/// Opens a file for reading, if it is whole enough for SQLite.
+fn open_to_read(folder: &Path, path: &Path, anchor: &Anchor) -> Result<Connection, JournalError> {
+    let fail = |source| database(path, source);
+    refuse_stump(folder, path, anchor)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(fail)?;
+    connection.busy_timeout(BUSY_WAIT).map_err(fail)?;
+    // Format 1 reads the same.
+    schema::checked(&connection).map_err(|error| schema_error(path, error))?;
+    tail(&connection, path)?;
+    Ok(connection)
+}
+
+/// SQLite takes a file without a head for a new one and throws its log away, and a page of which
+/// only a part is there for one that ends with zeros. A state folder that had a journal does not
+/// get a new one so, and half a page is no page.
+fn refuse_stump(folder: &Path, path: &Path, anchor: &Anchor) -> Result<(), JournalError> {
+    let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    let (file, log) = (length(path), length(&folder.join("journal.db-wal")));
+    let damaged =
+        |what: &str| Err(JournalError::Damaged { path: path.to_owned(), what: what.to_owned() });
+    if file < FILE_MIN {
+        let had = *anchor != Anchor::Absent || log > 0;
+        return if had { damaged("its file is empty or gone") } else { Ok(()) };
     }
+    // Pages that are being taken over from the log may be half there; the log has them whole.
+    if log == 0 && !file.is_multiple_of(page_size(path).unwrap_or(FILE_MIN)) {
+        return damaged("its file ends in the middle of a page");
+    }
+    Ok(())
+}
 
-    /// Recomputes every hash.
-    ///
-    /// Errors: [`JournalError::Broken`] at the first entry that was changed, removed, added or
-    /// moved; a document that does not fit its hash is reported with the number of entries + 1.
-    /// A journal whose *end* was cut off is whole in itself: compare `head` with one kept
-    /// elsewhere.
-    pub fn verify(&self) -> Result<Verified, JournalError> {
-        let broken = |seq, what: &str| JournalError::Broken {
-            path: self.path.clone(),
-            seq,
-            what: what.into(),
-        };
-        let fail = |source| database(&self.path, source);
-        let mut statement = self
-            .connection
-            .prepare("SELECT seq, tick, wall, subject, kind, body, hash FROM journal ORDER BY seq")
-            .map_err(fail)?;
-        let mut rows = statement.query([]).map_err(fail)?;
-        let (mut expected, mut head) = (1u64, GENESIS);
-        while let Some(row) = rows.next().map_err(fail)? {
-            let seq = u64::try_from(row.get::<_, i64>(0).map_err(fail)?).unwrap_or(0);
-            if seq != expected {
-                return Err(broken(expected, "it is missing"));
-            }
-            let tick = u64::try_from(row.get::<_, i64>(1).map_err(fail)?).unwrap_or(0);
-            let wall: i64 = row.get(2).map_err(fail)?;
-            let (subject, kind, body): (String, String, String) =
-                (row.get(3).map_err(fail)?, row.get(4).map_err(fail)?, row.get(5).map_err(fail)?);
-            head = chain(&head, seq, tick, wall, &subject, &kind, &body);
-            let stored: Vec<u8> = row.get(6).map_err(fail)?;
-            if stored != head {
-                return Err(broken(seq, "its content does not fit its hash"));
-            }
-            expected += 1;
-        }
-        let entries = expected - 1;
-        let mut statement =
-            self.connection.prepare("SELECT hash, text FROM document").map_err(fail)?;
-        let mut rows = statement.query([]).map_err(fail)?;
-        let mut documents = 0;
-        while let Some(row) = rows.next().map_err(fail)? {
-            let (hash, text): (String, String) =
-                (row.get(0).map_err(fail)?, row.get(1).map_err(fail)?);
-            if Document::new("", text).hash != hash {
-                return Err(broken(expected, &format!("document {hash} was changed")));
-            }
-            documents += 1;
-        }
-        Ok(Verified { entries, head: hex(&head), documents })
+/// What the head of a database says of its pages.
+fn page_size(path: &Path) -> Option<u64> {
+    let mut head = [0; 18];
+    std::fs::File::open(path).ok()?.read_exact(&mut head).ok()?;
+    match u16::from_be_bytes(*head.last_chunk::<2>()?) {
+        1 => Some(65_536),
+        size => (size >= 512 && size.is_power_of_two()).then(|| u64::from(size)),
     }
 }
 
 /// An error of SQLite in our words.
-fn database(path: &Path, source: rusqlite::Error) -> JournalError {
+pub(super) fn database(path: &Path, source: rusqlite::Error) -> JournalError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -377,7 +493,7 @@ fn checkpoint_on_close(connection: &Connection, wanted: bool) {
 }
 
 /// Number and hash of the last entry.
-fn tail(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), JournalError> {
+pub(super) fn tail(connection: &Connection, path: &Path) -> Result<(u64, [u8; 32]), JournalError> {
     let last: Option<(i64, Vec<u8>)> = connection
         .prepare_cached("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1")
         .and_then(|mut last| last.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional())
@@ -412,6 +528,7 @@ fn insert(
     (mut seq, mut head): (u64, [u8; 32]),
     entries: &[Entry],
     documents: &[Document],
+    subjects: &mut Subjects,
 ) -> Result<(u64, [u8; 32]), JournalError> {
     let fail = |source| database(path, source);
     let mut keep = connection
@@ -440,148 +557,12 @@ fn insert(
             head.as_slice()
         ])
         .map_err(fail)?;
+        subjects.take(connection, seq, (subject, kind), &head).map_err(fail)?;
     }
+    subjects.mark_if_due(connection, seq, &head).map_err(fail)?;
     Ok((seq, head))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder() -> PathBuf {
-        use std::sync::atomic::{AtomicU32, Ordering};
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "labloop-journal-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    /// The lease, without anything to say.
-    fn take(journal: &mut Journal) -> u64 {
-        let nothing = |_| Ok::<_, JournalError>((Vec::new(), Vec::new()));
-        journal.take_lease(&Holder::this_process(1), 0, nothing).unwrap()
-    }
-
-    fn entry(tick: u64, body: &str) -> Entry {
-        Entry { tick, wall_ms: 5, subject: "a.1".into(), kind: "intent", body: body.into() }
-    }
-
-    #[test]
-    fn entries_come_back_in_order_after_reopening() {
-        let folder = folder();
-        let mut journal = Journal::open(&folder, Durability::Power).unwrap();
-        take(&mut journal);
-        journal.append(&[entry(1, "{}"), entry(2, "[1]")], &[]).unwrap();
-        let head = journal.head();
-        drop(journal);
-        let mut journal = Journal::open(&folder, Durability::Power).unwrap();
-        assert_eq!(journal.head(), head);
-        take(&mut journal);
-        journal.append(&[entry(3, "[2]")], &[Document::new("graph", "g".into())]).unwrap();
-        let read = journal.read(1, 10).unwrap();
-        assert_eq!(read.iter().map(|e| e.body.as_str()).collect::<Vec<_>>(), ["[1]", "[2]"]);
-        let verified = journal.verify().unwrap();
-        assert_eq!((verified.entries, verified.documents), (3, 1));
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn any_change_gap_or_swap_is_found_and_named() {
-        let changes = [
-            ("UPDATE journal SET body = '{ }' WHERE seq = 2", 2),
-            ("UPDATE journal SET tick = tick + 1 WHERE seq = 3", 3),
-            ("DELETE FROM journal WHERE seq = 2", 2),
-            ("UPDATE journal SET seq = 9 WHERE seq = 3", 3),
-            ("UPDATE journal SET subject = 'a.2' WHERE seq = 1", 1),
-            ("UPDATE document SET text = 'h'", 5),
-        ];
-        for (change, place) in changes {
-            let folder = folder();
-            let mut journal = Journal::open(&folder, Durability::Power).unwrap();
-            take(&mut journal);
-            let entries: Vec<Entry> = (1..=4).map(|n| entry(n, "{}")).collect();
-            journal.append(&entries, &[Document::new("graph", "g".into())]).unwrap();
-            journal.connection.execute_batch(change).unwrap();
-            match journal.verify() {
-                Err(JournalError::Broken { seq, .. }) => assert_eq!(seq, place, "{change}"),
-                other => panic!("{change}: {other:?}"),
-            }
-            std::fs::remove_dir_all(folder).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_newer_journal_is_refused() {
-        let folder = folder();
-        let journal = Journal::open(&folder, Durability::Power).unwrap();
-        journal.connection.execute_batch("PRAGMA user_version = 99").unwrap();
-        drop(journal);
-        let refused = Journal::open(&folder, Durability::Power);
-        assert!(matches!(refused, Err(JournalError::Newer { found: 99, .. })));
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn who_was_overtaken_notes_nothing_any_more() {
-        let folder = folder();
-        let mut first = Journal::open(&folder, Durability::Power).unwrap();
-        assert!(matches!(first.append(&[entry(1, "{}")], &[]), Err(JournalError::NoLease(_))));
-        assert_eq!(take(&mut first), 1);
-        first.append(&[entry(1, "{}")], &[]).unwrap();
-        let mut second = Journal::open(&folder, Durability::Power).unwrap();
-        assert_eq!(take(&mut second), 2);
-        second.append(&[entry(2, "{}")], &[]).unwrap();
-        match first.append(&[entry(3, "{}")], &[Document::new("graph", "g".into())]) {
-            Err(JournalError::Lapsed { mine: 1, theirs, .. }) => assert_eq!(theirs.epoch, 2),
-            other => panic!("{other:?}"),
-        }
-        assert!(matches!(first.check_lease(), Err(JournalError::Lapsed { .. })));
-        second.append(&[entry(4, "{}")], &[]).unwrap();
-        let verified = second.verify().unwrap();
-        assert_eq!((verified.entries, verified.documents), (3, 0));
-        assert_eq!(second.lease().unwrap().unwrap().pid, std::process::id());
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn the_lease_is_refused_to_whoever_has_not_read_the_whole_past() {
-        let folder = folder();
-        let mut late = Journal::open(&folder, Durability::Power).unwrap();
-        let mut quick = Journal::open(&folder, Durability::Power).unwrap();
-        take(&mut quick);
-        quick.append(&[entry(1, "{}")], &[]).unwrap();
-        let nothing = |_| Ok::<_, JournalError>((Vec::new(), Vec::new()));
-        match late.take_lease(&Holder::this_process(1), 0, nothing) {
-            Err(JournalError::Grew { read: 0, found: 1, .. }) => {}
-            other => panic!("{other:?}"),
-        }
-        quick.append(&[entry(2, "{}")], &[]).unwrap();
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_lost_its_tables_gets_no_empty_ones() {
-        for (change, word) in
-            [("DROP TABLE journal", "journal"), ("PRAGMA user_version = 0", "no format")]
-        {
-            let folder = folder();
-            let journal = Journal::open(&folder, Durability::Power).unwrap();
-            journal.connection.execute_batch(change).unwrap();
-            drop(journal);
-            for opened in
-                [Journal::open(&folder, Durability::Power), Journal::open_read_only(&folder)]
-            {
-                match opened {
-                    Err(JournalError::Damaged { what, .. }) => assert!(what.contains(word)),
-                    other => panic!("{change}: {other:?}"),
-                }
-            }
-            std::fs::remove_dir_all(folder).unwrap();
-        }
-    }
-}
+#[path = "journal_tests.rs"]
+mod tests;

@@ -1,11 +1,15 @@
 //! Layout of the journal file, and how older layouts become the present one.
 //!
-//! Format 1 had entries and documents. Format 2 adds the lease with its fencing number. Entries
-//! and their hashes are the same in both, so a chain goes on through a migration.
+//! Format 1 had entries and documents. Format 2 adds the lease with its fencing number, and tables
+//! derived from the entries. Entries and their hashes are the same in both, so a chain goes on
+//! through a migration.
+
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::lease::{self, Holder};
+use super::subjects;
 
 /// Layout of the journal file; raised with every change of it.
 pub(super) const FORMAT: i64 = 2;
@@ -32,7 +36,7 @@ CREATE TABLE document (
 /// What format 2 adds.
 const LEASE: &str = "
 CREATE TABLE lease (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
+    one INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
     pid INTEGER NOT NULL,
     host TEXT NOT NULL,
@@ -62,11 +66,11 @@ pub(super) fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Names of the tables and indexes in a file.
-fn names(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
+/// Tables and indexes of a file, with the statements that made them.
+fn made(connection: &Connection) -> Result<BTreeMap<String, String>, rusqlite::Error> {
     connection
-        .prepare("SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name")?
-        .query_map([], |row| row.get(0))?
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect()
 }
 
@@ -75,18 +79,28 @@ fn names(connection: &Connection) -> Result<Vec<String>, rusqlite::Error> {
 /// A file that lost a table must not get an empty one in its place.
 pub(super) fn checked(connection: &Connection) -> Result<i64, SchemaError> {
     let format = format(connection)?;
-    let found = names(connection)?;
-    let wanted: &[&str] = match format {
+    let found = made(connection)?;
+    let model = Connection::open_in_memory()?;
+    match format {
         0 if found.is_empty() => return Ok(0),
         0 => return Err(SchemaError::Damaged("it has tables, but no format".to_owned())),
-        1 => &["document", "journal", "journal_subject"],
-        2 => &["document", "journal", "journal_subject", "lease"],
+        1 => model.execute_batch(ENTRIES)?,
+        FORMAT => {
+            model.execute_batch(ENTRIES)?;
+            model.execute_batch(LEASE)?;
+        }
         newer => return Err(SchemaError::Newer(newer)),
-    };
-    match wanted.iter().find(|name| !found.iter().any(|found| found == *name)) {
-        Some(missing) => Err(SchemaError::Damaged(format!("its table `{missing}` is missing"))),
-        None => Ok(format),
     }
+    // What is derived is made anew where it does not fit; these cannot be.
+    for (name, statement) in made(&model)? {
+        let what = match found.get(&name) {
+            Some(found) if *found == statement => continue,
+            Some(_) => format!("its table `{name}` is not as it was made"),
+            None => format!("its table `{name}` is missing"),
+        };
+        return Err(SchemaError::Damaged(what));
+    }
+    Ok(format)
 }
 
 /// Brings a file that passed [`checked`] to the present format, in one transaction. Returns the
@@ -104,19 +118,35 @@ pub(super) fn bring_up(connection: &mut Connection) -> Result<i64, SchemaError> 
     }
     if before < FORMAT {
         transaction.execute_batch(LEASE)?;
-        let epoch = epoch_in_entries(&transaction)?;
-        if epoch > 0 {
-            let nobody = Holder { pid: 0, host: String::new(), boot: String::new(), wall_ms: 0 };
-            lease::write(&transaction, epoch, &nobody)?;
-        }
+        transaction.execute_batch(subjects::TABLES)?;
+        last_epoch(&transaction, 0)?;
         transaction.execute_batch(&format!("PRAGMA user_version = {FORMAT}"))?;
     }
     transaction.commit()?;
     Ok(before)
 }
 
-/// The last fencing number that entries of format 1 name: of engines, and of commands by hand.
-fn epoch_in_entries(connection: &Connection) -> Result<u64, rusqlite::Error> {
+/// Makes all tables of the present format in an empty file.
+pub(super) fn create(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.execute_batch(ENTRIES)?;
+    connection.execute_batch(LEASE)?;
+    connection.execute_batch(subjects::TABLES)?;
+    connection.execute_batch(&format!("PRAGMA user_version = {FORMAT}"))
+}
+
+/// Sets the lease to the last fencing number that the entries name, or a higher one that is known,
+/// and to nobody.
+pub(super) fn last_epoch(connection: &Connection, known: u64) -> Result<(), rusqlite::Error> {
+    let epoch = epoch_in_entries(connection)?.max(known);
+    if epoch == 0 {
+        return Ok(());
+    }
+    let nobody = Holder { pid: 0, host: String::new(), boot: String::new(), wall_ms: 0 };
+    lease::write(connection, epoch, &nobody)
+}
+
+/// The last fencing number that entries name: of engines, and of commands by hand.
+pub(super) fn epoch_in_entries(connection: &Connection) -> Result<u64, rusqlite::Error> {
     let mut highest = 0;
     let mut statement = connection
         .prepare("SELECT body FROM journal WHERE kind IN ('engine_started', 'manual_intent')")?;

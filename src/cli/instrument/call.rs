@@ -190,7 +190,7 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
     let state = &args.state.state;
     let _lock = lock(state, true)?;
     let mut journal = Journal::open(state, Durability::Power).map_err(usage)?;
-    let history = History::read(&journal, None).map_err(usage)?;
+    let history = History::current(&journal, None).map_err(usage)?;
     if let Some(action) = &act.action {
         permitted(&history, action).map_err(usage)?;
     }

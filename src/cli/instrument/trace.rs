@@ -135,15 +135,14 @@ pub(in crate::cli) fn rows(
 }
 
 pub(super) fn run(args: &TraceArgs, json: bool) -> Exit {
-    let read = Journal::open_read_only(&args.state.state)
-        .and_then(|journal| History::read(&journal, None).map(|history| (journal, history)));
-    let (journal, history) = match read {
+    let (journal, history) = match History::look(&args.state.state) {
         Ok(found) => found,
         Err(error) => {
             output::error(error.to_string());
             return Exit::Usage;
         }
     };
+    output::damaged(&history.damage);
     let known = history.campaign_named(Some(&args.id)).is_some()
         || history.runs.contains_key(&args.id)
         || history.manual.iter().any(|manual| manual.id == args.id);

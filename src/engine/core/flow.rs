@@ -309,6 +309,7 @@ impl Run {
             NodeKind::Repeat { .. } if holds => self.finish(key, Status::Done, now),
             NodeKind::Repeat { max_times, until } => {
                 if round + 1 < *max_times {
+                    self.forget_round(key, round);
                     self.enter_body(key, Some(round + 1), now);
                 } else if let Some(until) = until {
                     let failure = Failure {

@@ -32,6 +32,7 @@ mod question;
 mod record;
 mod recover;
 mod replay;
+mod rounds;
 mod run;
 mod scope;
 mod signals;

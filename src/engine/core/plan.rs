@@ -21,6 +21,8 @@ pub struct Plan {
     pub claims: Vec<Vec<String>>,
     /// Node of a step name; names are unique in a protocol.
     pub names: BTreeMap<String, NodeId>,
+    /// Whether an expression looks at the rounds of a loop that are over.
+    pub looks_back: bool,
 }
 
 impl Plan {
@@ -35,6 +37,7 @@ impl Plan {
             loops: vec![Vec::new(); count],
             claims: vec![Vec::new(); count],
             names: BTreeMap::new(),
+            looks_back: looks_back(graph),
         };
         for (index, Edge { from, to, .. }) in graph.edges.iter().enumerate() {
             if let Some(list) = plan.after.get_mut(from.0 as usize) {
@@ -126,4 +129,9 @@ impl Plan {
 /// Whether the children of a block run more than once.
 pub fn is_loop(kind: &NodeKind) -> bool {
     matches!(kind, NodeKind::Repeat { .. } | NodeKind::ForEach { .. })
+}
+
+/// Whether `history` stands anywhere in a graph. A graph that cannot be written down looks back.
+fn looks_back(graph: &Graph) -> bool {
+    serde_json::to_string(graph).map_or(true, |text| text.contains("history"))
 }

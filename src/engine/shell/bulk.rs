@@ -97,19 +97,17 @@ pub fn references(journal: &Journal) -> Result<BTreeMap<String, Vec<Reference>>,
     Ok(found)
 }
 
-/// Checks every file that a journal refers to; gives their number.
-///
-/// Errors: the first that is missing, was changed or holds something else than its reference says.
-pub fn verify_files(journal: &Journal) -> Result<u64, JournalError> {
-    let mut count = 0;
-    for places in references(journal)?.values() {
-        for place in places {
-            read(journal.files(), &place.filed)
-                .map_err(|source| JournalError::File { seq: place.seq, source })?;
+/// The files that a record refers to.
+pub(super) fn filed(record: &mut Record) -> Vec<Arc<Filed>> {
+    let mut found = Vec::new();
+    let noted: Result<(), FilesError> = each(record, &mut |value| {
+        if let Value::Filed(filed) = value {
+            found.push(Arc::clone(filed));
         }
-        count += 1;
-    }
-    Ok(count)
+        Ok(())
+    });
+    debug_assert!(noted.is_ok(), "noting cannot fail");
+    found
 }
 
 fn step_of(record: &Record) -> String {

@@ -22,7 +22,7 @@ use super::serving::Service;
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
-use crate::engine::core::{Core, Event, Record, StepKey, Terms, Tick};
+use crate::engine::core::{Command, Core, Event, Record, StepKey, Terms, Tick};
 use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
 use crate::wire::Clock;
 
@@ -237,6 +237,16 @@ impl<I: Instruments> Engine<I> {
         let document = self.keep_graph(&graph)?;
         self.own.push_back(Event::StartRun { run, graph, document, terms: Terms::default() });
         Ok(())
+    }
+
+    /// Holds runs about which entries may be lost, until a person lets each of them go on. Call
+    /// before [`Engine::recover`]: nothing of them may be sent before.
+    // SAFETY(lab): an intent that was lost with the end of the journal was sent all the same.
+    pub fn hold_unvouched(&mut self, runs: &[String]) {
+        for run in runs {
+            let (run, by) = (run.clone(), "the journal, whose end was lost".to_owned());
+            self.own.push_back(Event::Command { run, command: Command::Hold, by });
+        }
     }
 
     /// Resolves what was under way when the last engine died. Call once the links are up.

@@ -9,7 +9,7 @@ use crate::driver::Sent;
 use crate::engine::campaign::CampaignRecord;
 use crate::engine::core::{Basis, Command, InDoubt, Record};
 use crate::expr::Value;
-use crate::store::{Entry, Journal, JournalError, StoredEntry};
+use crate::store::{Entry, Journal, JournalError, StoredEntry, Upkeep};
 
 /// Entries read at a time when a journal is gone through.
 pub(super) const PAGE: usize = 5_000;
@@ -30,6 +30,8 @@ pub enum Fact {
     Basis(Basis),
     /// About a command that a person gave by hand.
     Manual(ManualRecord),
+    /// About the journal itself, noted by the store.
+    Journal(Upkeep),
 }
 
 /// Facts about commands given by hand. An intent without outcome is in doubt, as in a run.
@@ -288,7 +290,8 @@ impl Fact {
             Fact::Run(record) => {
                 (record.run().to_owned(), run_kind(record), serde_json::to_string(record)?)
             }
-            Fact::Basis(basis) => ("engine".to_owned(), BASIS, serde_json::to_string(basis)?),
+            // A subject of its own: who takes the folder over reads all about engines.
+            Fact::Basis(basis) => (BASIS.to_owned(), BASIS, serde_json::to_string(basis)?),
             Fact::Manual(record) => {
                 let kind = match record {
                     ManualRecord::Intent { .. } => "manual_intent",
@@ -296,6 +299,7 @@ impl Fact {
                 };
                 (record.id().to_owned(), kind, serde_json::to_string(record)?)
             }
+            Fact::Journal(upkeep) => return Ok(upkeep.entry(tick, wall_ms)),
         };
         Ok(Entry { tick, wall_ms, subject, kind, body })
     }
@@ -308,6 +312,9 @@ impl Fact {
             }
             kind if kind.starts_with("campaign_") => serde_json::from_str(&entry.body)
                 .map(|record| Fact::Campaign(entry.subject.clone(), record)),
+            kind if kind.starts_with("journal_") => {
+                serde_json::from_str(&entry.body).map(Fact::Journal)
+            }
             BASIS => serde_json::from_str(&entry.body).map(Fact::Basis),
             kind if kind.starts_with("manual_") => {
                 serde_json::from_str(&entry.body).map(Fact::Manual)

@@ -1,11 +1,12 @@
 //! What the journal tells, gathered for resuming, `status` and `export`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk;
-use super::entries::{BootMark, EngineRecord, Fact, ManualRecord, PAGE, read_facts};
+use super::entries::{BASIS, BootMark, EngineRecord, Fact, ManualRecord, PAGE};
 use super::estop::StopHistory;
 use super::hand::TakenHistory;
 use super::manual::SAFE_STATE;
@@ -14,7 +15,10 @@ use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
 use crate::engine::core::{Command, Core, Ending, Phase, Record, Tick};
 use crate::expr::Value;
-use crate::store::{Journal, JournalError};
+use crate::store::{Journal, JournalError, Lost, StoredEntry, Subject, Upkeep};
+
+/// Kind of the entry that begins a campaign.
+const CAMPAIGN_STARTED: &str = "campaign_started";
 
 /// Unclean starts of services that are remembered; a few are a crash loop.
 const STARTS_MAX: usize = 16;
@@ -55,6 +59,12 @@ pub struct History {
     pub asked: Questions,
     /// What people commanded and noted, in order.
     pub people: Vec<PersonHistory>,
+    /// What cannot be read of a damaged journal.
+    pub damage: Vec<String>,
+    /// Highest number behind each name, where not everything was read.
+    pub(super) numbers: BTreeMap<String, u32>,
+    /// Entry with which it was noted, or will be, that the ones before it were lost.
+    pub(super) lost_at: Option<u64>,
 }
 
 /// Something that a person commanded or noted.
@@ -120,6 +130,10 @@ pub struct RunHistory {
     pub made_safe: Vec<StepHistory>,
     /// Questions that stand open: step and text with its options.
     pub questions: BTreeMap<String, (String, Vec<String>)>,
+    /// Its first entry.
+    pub first_at: u64,
+    /// Its last entry that changed its state.
+    pub moved_at: u64,
 }
 
 /// One command given by hand.
@@ -167,55 +181,176 @@ pub struct StepHistory {
 }
 
 impl History {
-    /// Goes through a journal. With `core`, also brings back the state of every open run.
-    pub fn read(journal: &Journal, mut core: Option<&mut Core>) -> Result<History, JournalError> {
-        let mut history = History { time: "real".to_owned(), speed: 1.0, ..History::default() };
-        let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
-        let mut problem = None;
-        // What ended is read for its story; only what goes on needs its large values.
-        let over = match core {
-            Some(_) => ended_runs(journal)?,
-            None => BTreeSet::new(),
-        };
-        read_facts(journal, |entry, fact| {
-            let now = Tick(entry.tick);
-            history.last_tick = history.last_tick.max(now);
-            history.last_wall_ms = entry.wall_ms;
-            match &fact {
-                Fact::Basis(_) => {}
-                Fact::Engine(record) => history.engine(record, now, entry.wall_ms),
-                Fact::Manual(record) => history.manual(record, now, entry.wall_ms),
-                Fact::Campaign(id, record) => history.campaign(id, record, now, entry.wall_ms),
-                Fact::Run(record) => {
-                    history.run(record, now, entry.wall_ms);
-                    history.asked.apply(record, entry.wall_ms);
-                    if let Some(core) = core.as_deref_mut() {
-                        let mut record = record.clone();
-                        if !over.contains(record.run())
-                            && let Err(source) = bulk::restore(&mut record, journal.files())
-                        {
-                            problem.get_or_insert(JournalError::File { seq: entry.seq, source });
-                        }
-                        let record = &record;
-                        let lookup = || match graph_of(journal, record, &mut graphs) {
-                            Ok(graph) => graph,
-                            Err(error) => {
-                                problem = Some(error);
-                                None
-                            }
-                        };
-                        core.apply(record, now, lookup);
-                        if core.run(record.run()).is_some_and(|r| r.phase == Phase::Over) {
-                            core.forget(record.run());
-                        }
-                    }
+    /// Goes through a whole journal. With `core`, as [`History::recover`].
+    ///
+    /// Of a damaged journal it tells what can be read, and what cannot in `damage`.
+    pub fn read(journal: &Journal, core: Option<&mut Core>) -> Result<History, JournalError> {
+        if let Some(core) = core {
+            return History::recover(journal, core, None);
+        }
+        let mut history = History::nothing();
+        history.damage.extend(journal.damage().map(str::to_owned));
+        let mut after = 0;
+        loop {
+            let (page, last) = match journal.read(after, PAGE) {
+                Ok(page) => {
+                    let last = page.last().map_or(after, |last| last.seq);
+                    (page, last)
+                }
+                Err(JournalError::Broken { .. }) => {
+                    let partly = journal.read_what_can_be(after, PAGE)?;
+                    history.damage.extend(partly.said);
+                    (partly.entries, partly.last)
+                }
+                Err(error) => return Err(error),
+            };
+            if last == after {
+                break;
+            }
+            after = last;
+            history.last_wall_ms = page.last().map_or(history.last_wall_ms, |last| last.wall_ms);
+            for entry in &page {
+                match Fact::read(entry) {
+                    Ok(fact) => history.take(entry, &fact),
+                    Err(error) => history.damage.push(error.to_string()),
                 }
             }
-        })?;
+        }
+        if let Some(lost) = journal.lost() {
+            let Lost { from, to } = lost;
+            history.damage.push(format!("entries {from} to {to} are missing at the end"));
+        }
+        Ok(history)
+    }
+
+    /// The whole of a state folder, for looking at it; of a damaged journal what can be read.
+    pub fn look(folder: &Path) -> Result<(Journal, History), JournalError> {
+        let journal = Journal::open_read_only(folder)?;
+        match History::read(&journal, None) {
+            Ok(history) => Ok((journal, history)),
+            Err(JournalError::Damaged { what, .. }) => {
+                let journal = Journal::open_damaged(folder, what)?;
+                let history = History::read(&journal, None)?;
+                Ok((journal, history))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What goes on: campaigns, runs and commands that are not over, and the last campaign, or the
+    /// one of that name. Nothing else is read, however long the journal is.
+    ///
+    /// Errors: an entry that is missing or was changed.
+    pub fn current(journal: &Journal, wanted: Option<&str>) -> Result<History, JournalError> {
+        let (mut history, entries) = History::standing(journal, wanted)?;
+        for entry in &entries {
+            history.take(entry, &Fact::read(entry)?);
+        }
+        Ok(history)
+    }
+
+    /// As [`History::current`], and brings back the state of every open run.
+    pub fn recover(
+        journal: &Journal,
+        core: &mut Core,
+        wanted: Option<&str>,
+    ) -> Result<History, JournalError> {
+        let (mut history, entries) = History::standing(journal, wanted)?;
+        let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
+        let mut problem = None;
+        for entry in &entries {
+            let fact = Fact::read(entry)?;
+            history.take(entry, &fact);
+            let Fact::Run(mut record) = fact else { continue };
+            bulk::restore(&mut record, journal.files())
+                .map_err(|source| JournalError::File { seq: entry.seq, source })?;
+            let record = &record;
+            let lookup = || match graph_of(journal, record, &mut graphs) {
+                Ok(graph) => graph,
+                Err(error) => {
+                    problem.get_or_insert(error);
+                    None
+                }
+            };
+            core.apply(record, Tick(entry.tick), lookup);
+            if core.run(record.run()).is_some_and(|r| r.phase == Phase::Over) {
+                core.forget(record.run());
+            }
+        }
         match problem {
             Some(error) => Err(error),
             None => Ok(history),
         }
+    }
+
+    fn nothing() -> History {
+        History { time: "real".to_owned(), speed: 1.0, ..History::default() }
+    }
+
+    /// A history of nothing yet, and the entries of all that is not over, in order.
+    fn standing(
+        journal: &Journal,
+        wanted: Option<&str>,
+    ) -> Result<(History, Vec<StoredEntry>), JournalError> {
+        let standing = journal.standing()?;
+        let mut entries = Vec::new();
+        for subject in standing.open.values().filter(|subject| subject.name != BASIS) {
+            entries.extend(journal.entries_of(subject)?);
+        }
+        let named = match wanted {
+            Some(wanted) => journal.subject(wanted)?,
+            None => None,
+        };
+        let last = standing.newest.get(CAMPAIGN_STARTED);
+        let mut more: Vec<&Subject> = named.iter().chain(last).filter(|s| s.over).collect();
+        more.dedup();
+        for subject in more {
+            entries.extend(journal.entries_of(subject)?);
+        }
+        // Claims and the age of runs follow the order in which things happened.
+        entries.sort_by_key(|entry| entry.seq);
+        let mut history = History { numbers: standing.numbers, ..History::nothing() };
+        if let Some(last) = journal.last()? {
+            history.last_tick = Tick(last.tick);
+            history.last_wall_ms = last.wall_ms;
+        }
+        history.epoch = journal.lease()?.map_or(0, |lease| lease.epoch);
+        if journal.lost().is_some() {
+            history.lost_at = Some(journal.len() + 1);
+        }
+        Ok((history, entries))
+    }
+
+    fn take(&mut self, entry: &StoredEntry, fact: &Fact) {
+        let now = Tick(entry.tick);
+        self.last_tick = self.last_tick.max(now);
+        match fact {
+            Fact::Basis(_) => {}
+            Fact::Engine(record) => self.engine(record, now, entry.wall_ms),
+            Fact::Manual(record) => self.manual(record, now, entry.wall_ms),
+            Fact::Campaign(id, record) => self.campaign(id, record, now, entry.wall_ms),
+            Fact::Journal(Upkeep::TailLost { .. }) => {
+                // What was noted later in this journal may be known again.
+                self.lost_at = self.lost_at.max(Some(entry.seq));
+            }
+            Fact::Journal(Upkeep::Migrated { .. } | Upkeep::Salvaged { .. }) => {}
+            Fact::Run(record) => {
+                let moved = matches!(record, Record::Moved { .. });
+                self.run(record, entry.seq, now, entry.wall_ms);
+                self.asked.apply(record, entry.wall_ms);
+                if let Some(run) = self.runs.get_mut(record.run()).filter(|_| moved) {
+                    run.moved_at = entry.seq;
+                }
+            }
+        }
+    }
+
+    /// Open runs that were under way when entries at the end of the journal were lost, and to
+    /// which nobody has said a word since: what their instruments were told, nobody knows.
+    pub fn unvouched(&self) -> Vec<String> {
+        let Some(lost_at) = self.lost_at else { return Vec::new() };
+        let open = self.open_runs().filter(|run| run.moved_at.max(run.first_at) < lost_at);
+        open.map(|run| run.run.clone()).collect()
     }
 
     /// The last campaign, or the one of that name.
@@ -233,7 +368,8 @@ impl History {
                 || self.runs.contains_key(id)
                 || self.manual.iter().any(|m| m.id == id)
         };
-        (1u32..).map(|n| format!("{name}-{n}")).find(|id| !taken(id)).unwrap_or_default()
+        let first = self.numbers.get(name).map_or(1, |last| last.saturating_add(1));
+        (first..).map(|n| format!("{name}-{n}")).find(|id| !taken(id)).unwrap_or_default()
     }
 
     /// Runs that are not over.
@@ -365,7 +501,7 @@ impl History {
         }
     }
 
-    fn run(&mut self, record: &Record, now: Tick, wall_ms: i64) {
+    fn run(&mut self, record: &Record, seq: u64, now: Tick, wall_ms: i64) {
         if let Record::RunStarted { run, graph, document, .. } = record {
             self.runs.insert(
                 run.clone(),
@@ -382,6 +518,8 @@ impl History {
                     steps: Vec::new(),
                     made_safe: Vec::new(),
                     questions: BTreeMap::new(),
+                    first_at: seq,
+                    moved_at: 0,
                 },
             );
             return;
@@ -476,19 +614,6 @@ impl RunHistory {
     /// How long it took, or has taken so far.
     pub fn duration(&self, now: Tick) -> Duration {
         self.ended.unwrap_or(now).since(self.started)
-    }
-}
-
-/// Names of the runs that are over.
-fn ended_runs(journal: &Journal) -> Result<BTreeSet<String>, JournalError> {
-    let mut over = BTreeSet::new();
-    let mut after = 0;
-    loop {
-        let page = journal.read(after, PAGE)?;
-        let Some(last) = page.last() else { return Ok(over) };
-        after = last.seq;
-        let ended = page.into_iter().filter(|entry| entry.kind == "run_ended");
-        over.extend(ended.map(|entry| entry.subject));
     }
 }
 

@@ -27,6 +27,7 @@ mod identity;
 mod instruments;
 mod lab;
 mod manual;
+mod named;
 mod notes;
 mod obey;
 mod perform;
@@ -44,7 +45,7 @@ mod watch;
 pub mod wire_trace;
 
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
-pub use bulk::{Reference, read as read_file, references, verify_files};
+pub use bulk::{Reference, read as read_file, references};
 pub use change::{Change, ChangeError, change_without_engine};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use control::{Control, Handle, Inbox};
@@ -62,6 +63,7 @@ pub use lab::{
     with_access,
 };
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
+pub use named::{Named, verify_named};
 pub use notes::note_without_engine;
 pub use perform::{progress_of_campaign, progress_of_run};
 pub use prepare::{EXPERIMENTS, PrepareError, Prepared, Wish, name_of, parameters};

@@ -87,7 +87,7 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 }
                 Ok(())
             }
-            Fact::Engine(_) | Fact::Manual(_) => Ok(()),
+            Fact::Engine(_) | Fact::Manual(_) | Fact::Journal(_) => Ok(()),
         };
         found.difference = decided.err();
     })?;
