@@ -76,7 +76,7 @@ const MODBUS_DEFINITION: &str = r#"schema: labloop/instrument/v1
 name: registers
 type: probe
 vendor: nobody
-connection: {modbus: {framing: tcp, write: single}, reply_timeout: 200 ms}
+connection: {modbus: {write: single}, reply_timeout: 200 ms}
 properties:
   a: {type: int, register: {holding: 1, base: 0, type: u16, order: AB}, every: 50 ms}
   b: {type: int, register: {holding: 2, base: 0, type: u16, order: AB}, every: 50 ms}

@@ -1,6 +1,7 @@
 //! One line has one driver: on one machine by a lock, between machines by the session at the broker.
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that cannot go on has failed"

@@ -69,7 +69,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn config(seed: u64) -> Config {
-    Config { seed, bug: None, story: false, crash_at: None }
+    Config { seed, bug: None, story: false, strict: false, crash_at: None }
 }
 
 fn play(pool: &[Recipe], config: Config) -> Played {
@@ -200,6 +200,19 @@ fn one() {
         println!("{line}");
     }
     assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
+}
+
+/// A run is aborted with a dose on its way, and its instrument does not confirm its safe state. The
+/// next run takes the instrument, reads the witness, and its own dose is lost; then the first one's
+/// comes, and the witness says that it was the second's. An instrument that was not confirmed safe
+/// has to be kept from other runs until a person, or the settle time, says otherwise.
+#[test]
+#[ignore = "a known gap: nothing keeps an instrument that was not confirmed safe from the next run"]
+fn a_stray_dose_is_not_taken_for_that_of_the_next_run() {
+    for seed in [10_904] {
+        let told = play(pool(), Config { strict: true, ..config(seed) });
+        assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
+    }
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub struct Config {
     pub bug: Option<Bug>,
     /// Whether to tell the story.
     pub story: bool,
+    /// Known gaps count too.
+    pub strict: bool,
     /// Instead of chance: one run of this recipe in a world without faults, whose engine dies at
     /// these seams. A seam lies between any two of its doings; odd ones take the power with them.
     pub crash_at: Option<(usize, [u64; 2])>,
@@ -188,7 +190,7 @@ impl<'a> Schedule<'a> {
             disk: Disk::default(),
             units,
             engines: BTreeMap::new(),
-            oracle: Oracle::default(),
+            oracle: Oracle::new(config.strict),
             marks: Marks::default(),
             broken: None,
             story: Vec::new(),

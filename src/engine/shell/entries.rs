@@ -341,7 +341,7 @@ fn campaign_kind(record: &CampaignRecord) -> &'static str {
         CampaignRecord::Concluded { .. } => "campaign_concluded",
         CampaignRecord::Told { .. } => "campaign_told",
         CampaignRecord::Edited { .. } => "campaign_edited",
-        CampaignRecord::Excluded { .. } => "experiment_excluded",
+        CampaignRecord::Excluded { .. } => "campaign_excluded",
         CampaignRecord::Ended { .. } => "campaign_ended",
     }
 }

@@ -146,7 +146,13 @@ impl Campaigns {
 
 /// Whether the planner is made anew here.
 fn takes_up(record: &CampaignRecord) -> bool {
-    matches!(record, CampaignRecord::Started { .. } | CampaignRecord::Resumed { .. })
+    matches!(
+        record,
+        CampaignRecord::Started { .. }
+            | CampaignRecord::Resumed { .. }
+            | CampaignRecord::Edited { .. }
+            | CampaignRecord::Excluded { .. }
+    )
 }
 
 /// Whether it says what the campaign decided, not what it was told.
