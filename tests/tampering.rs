@@ -254,7 +254,7 @@ fn no_flipped_bit_leads_to_a_wrong_read_a_panic_or_a_silent_skip() {
             Err(_) => None,
         };
         match &survey {
-            None => refused += 1,
+            None => {}
             Some(survey) if survey.findings.is_empty() => {
                 harmless += 1;
                 let journal = Journal::open_read_only(&folder.0).unwrap();
@@ -270,6 +270,9 @@ fn no_flipped_bit_leads_to_a_wrong_read_a_panic_or_a_silent_skip() {
             journal.append(&[entry(APPENDED)], &[])?;
             Ok(journal)
         });
+        if held.is_err() {
+            refused += 1;
+        }
         if let Ok(journal) = held {
             let read = nothing_false(&journal, &entries, at);
             if read > 0 && survey.is_some_and(|survey| survey.findings.is_empty()) {
@@ -284,5 +287,6 @@ fn no_flipped_bit_leads_to_a_wrong_read_a_panic_or_a_silent_skip() {
             assert!(old == entries.len() || told, "bit {at}: {old} entries");
         }
     }
-    assert!(found > harmless / 10 && refused > 0, "{found} found, {refused} refused, {harmless}");
+    // Most of a small file is room between rows.
+    assert!(found > 300 && refused > 100, "{found} found, {refused} refused, {harmless} harmless");
 }

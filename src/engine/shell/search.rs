@@ -270,14 +270,26 @@ fn brain_error(error: PlannerError) -> BrainError {
 
 impl Brain for CampaignBrain {
     fn propose(&mut self, count: u32) -> Result<Proposal, BrainError> {
-        match self.planner.ask(count as usize) {
-            Ok(list) if list.is_empty() => {
-                Ok(Proposal::Exhausted("every candidate was tried".to_owned()))
-            }
-            Ok(list) => {
-                Ok(Proposal::Experiments(list.into_iter().map(|s| self.hypothesis(s)).collect()))
-            }
-            Err(error) => Err(brain_error(error)),
+        let mut list = Vec::new();
+        for _ in 0..count {
+            let suggestion = match self.planner.ask(1).map(|list| list.into_iter().next()) {
+                Ok(Some(suggestion)) => suggestion,
+                Ok(None) => break,
+                Err(PlannerError::Exhausted) if !list.is_empty() => break,
+                Err(error) => return Err(brain_error(error)),
+            };
+            // What waits for its outcome is kept as the journal has it: units move the last bits,
+            // and a planner rebuilt from the journal must propose what this one does.
+            let hypothesis = self.hypothesis(suggestion.clone());
+            self.planner.withdraw(suggestion.id);
+            let parameters = self.point(&hypothesis.parameters)?;
+            let kept = Suggestion { parameters, ..suggestion };
+            self.planner.restore_pending(kept).map_err(brain_error)?;
+            list.push(hypothesis);
+        }
+        match list.is_empty() {
+            true => Ok(Proposal::Exhausted("every candidate was tried".to_owned())),
+            false => Ok(Proposal::Experiments(list)),
         }
     }
 
