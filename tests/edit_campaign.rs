@@ -94,3 +94,63 @@ fn an_excluded_experiment_stays_in_the_record_with_reason_and_author() {
     assert!(all["experiments"][1]["excluded"].is_null());
     bench.ok(&["verify"]);
 }
+
+#[test]
+fn an_engine_at_work_takes_an_edit_an_exclusion_and_a_pause_that_lets_the_run_end() {
+    let bench = Bench::new("live");
+    let mut engine = bench::labloop()
+        .args(["run", FLOW, "--simulate", "--speed", "600", "--state"])
+        .arg(bench.state())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(bench.folder().join("engine.log")).unwrap())
+        .spawn()
+        .unwrap();
+    let until = |what: &str, holds: &dyn Fn(&serde_json::Value) -> bool| {
+        for _ in 0..600 {
+            let all = bench.json(&["export", "--format", "json"]);
+            if holds(&all) {
+                return all;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("{what}: {}", std::fs::read_to_string(bench.folder().join("engine.log")).unwrap());
+    };
+    let measured = |all: &serde_json::Value| {
+        let list = all["experiments"].as_array().unwrap();
+        list.iter().filter(|e| e["conclusion"].is_object()).count()
+    };
+    bench::wait_for(&bench.state().join("control.sock"));
+    for _ in 0..600 {
+        if bench.run(&["export", "--format", "json"]).0 == 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    until("the first experiment", &|all| measured(all) >= 1);
+    let file = text(&bench, &[("to: 120 degC", "to: 90 degC")]);
+    bench.ok(&["edit", "snar-1", &file, "--by", "anna"]);
+    bench.ok(&["exclude", "snar-1", "1", "--by", "anna", "--reason", "the lamp was off"]);
+    let all = until("a later experiment", &|all| {
+        all["experiments"].as_array().unwrap().len() >= 4 && measured(all) >= 3
+    });
+    assert_eq!(all["experiments"][0]["excluded"]["by"], "anna");
+    assert_eq!(all["edits"][0]["diff"][0], "space.temperature.to: 120 degC -> 90 degC");
+    let after = all["edits"][0]["after_experiment"].as_u64().unwrap();
+    for experiment in all["experiments"].as_array().unwrap() {
+        let q = &experiment["hypothesis"]["parameters"]["temperature"]["quantity"];
+        let kelvin = q.as_f64().or_else(|| q["value"].as_f64()).unwrap();
+        let number = experiment["experiment"].as_u64().unwrap();
+        assert!(number <= after || kelvin <= 363.15 + 1e-6, "{number}: {kelvin} K");
+    }
+    bench.ok(&["pause", "snar-1", "--by", "anna"]);
+    let paused = until("the end of the run under way", &|all| {
+        let list = all["experiments"].as_array().unwrap();
+        list.iter().all(|e| e["conclusion"].is_object() || e["runs"].as_array().unwrap().is_empty())
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    let later = bench.json(&["export", "--format", "json"]);
+    assert_eq!(later["experiments"], paused["experiments"], "nothing begins");
+    bench.ok(&["stop", "snar-1", "--by", "anna"]);
+    assert_eq!(engine.wait().unwrap().code(), Some(6));
+    bench.ok(&["verify"]);
+}

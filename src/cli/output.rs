@@ -66,6 +66,16 @@ pub fn wall(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |t| t.to_string())
 }
 
+/// What cannot be read of a damaged journal; what follows is only a part of the truth.
+pub(super) fn damaged(said: &[String]) {
+    for line in said {
+        error(format!("the journal is damaged: {line}"));
+    }
+    if !said.is_empty() {
+        error("what is shown is only what can be read; `labloop verify` names every place");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,15 +92,5 @@ mod tests {
     fn cells_with_commas_and_quotes_survive_csv() {
         assert_eq!(csv_cell("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(csv_cell("plain"), "plain");
-    }
-}
-
-/// What cannot be read of a damaged journal; what follows is only a part of the truth.
-pub(super) fn damaged(said: &[String]) {
-    for line in said {
-        error(format!("the journal is damaged: {line}"));
-    }
-    if !said.is_empty() {
-        error("what is shown is only what can be read; `labloop verify` names every place");
     }
 }

@@ -209,10 +209,8 @@ fn one() {
 #[test]
 #[ignore = "a known gap: nothing keeps an instrument that was not confirmed safe from the next run"]
 fn a_stray_dose_is_not_taken_for_that_of_the_next_run() {
-    for seed in [10_904] {
-        let told = play(pool(), Config { strict: true, ..config(seed) });
-        assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
-    }
+    let told = play(pool(), Config { strict: true, ..config(10_904) });
+    assert!(told.broken.is_none(), "{:?}", told.broken);
 }
 
 #[test]

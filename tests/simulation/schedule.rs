@@ -680,7 +680,7 @@ impl<'a> Schedule<'a> {
         }
         self.begin_sampling();
         let Some(epoch) = self.current() else { return };
-        for unit in 0..self.units.len() {
+        for (unit, name) in UNITS.iter().enumerate() {
             if !self.units[unit].link_up {
                 continue;
             }
@@ -695,7 +695,7 @@ impl<'a> Schedule<'a> {
             let Some(engine) = self.engines.get(&epoch) else { return };
             let at = engine.tick(self.now);
             let signal = Signal { value, at, max_age: std::time::Duration::from_secs(15) };
-            let (instrument, property) = (UNITS[unit].to_owned(), "level".to_owned());
+            let (instrument, property) = ((*name).to_owned(), "level".to_owned());
             self.deliver(epoch, Event::Sample { instrument, property, signal });
         }
     }

@@ -222,7 +222,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run that has not begun; apply [`Record::RunStarted`] to it.
+    /// A run that has not begun; apply [`super::Record::RunStarted`] to it.
     pub fn new(id: String, graph: Arc<Graph>, plan: Arc<Plan>) -> Run {
         Run {
             id,
