@@ -107,6 +107,9 @@ impl Schedule<'_> {
         say!(self, "engine {epoch} starts, its time is {:.1?}", Duration::from_nanos(now.0));
         let core = self.replayed(now);
         let mut inbox = VecDeque::new();
+        let downtime = Duration::from_nanos(self.now.saturating_sub(self.died_at));
+        // First of all: nothing may be decided on what the engine before has left unresolved.
+        inbox.push_back(Event::Recovered { downtime });
         for (cause, on) in [(Cause::Emergency, self.emergency), (Cause::Disk, self.lab_held)] {
             if on {
                 inbox.push_back(Event::HoldAll { cause, detail: "as before".to_owned() });
@@ -115,8 +118,6 @@ impl Schedule<'_> {
         for unit in self.units.iter().filter(|u| !u.link_up) {
             inbox.push_back(Event::LinkLost { instrument: unit.name.to_owned() });
         }
-        let downtime = Duration::from_nanos(self.now.saturating_sub(self.died_at));
-        inbox.push_back(Event::Recovered { downtime });
         if self.pressed && !self.emergency {
             inbox.push_back(Event::Passed { cause: Cause::Emergency });
         }
@@ -384,6 +385,10 @@ impl Schedule<'_> {
         let state = self.rebuilt(&[]);
         let mut lost = None;
         for (run, key, value) in self.oracle.values() {
+            // Rounds that nothing reads any more are forgotten, so that memory does not grow.
+            if !key.rounds.is_empty() {
+                continue;
+            }
             let step = state.get(run).and_then(|r| r.steps.get(key));
             if step.is_none_or(|s| s.value.as_ref() != Some(value)) {
                 lost = Some(format!("{run}: the value of step {key:?} is not in the state"));

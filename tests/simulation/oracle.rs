@@ -332,7 +332,8 @@ impl Oracle {
             return Ok(());
         }
         let truth = unit.truth(intent);
-        let there = matches!(what, What::Move(place) if (unit.position - place).abs() < 1e-9);
+        let there =
+            matches!(what, What::Move(place) if (unit.position - place).abs() <= 0.02 * place);
         match (word, truth) {
             (Word::Done(_), Truth::Once) => Ok(()),
             (Word::Done(_), _) if there => Ok(()),

@@ -79,8 +79,11 @@ impl Core {
         }
         let Some(run) = self.runs.get(id) else { return false };
         let left = run.touched.iter().filter(|name| !run.at_hold.contains_key(*name));
-        // What another run has used since is for that run to keep.
-        let mine = left.filter(|name| self.last_user.get(*name).is_none_or(|user| user == id));
+        // What another run has used since, or has in hand, is for that run to keep.
+        let mine = left.filter(|name| {
+            self.last_user.get(*name).is_none_or(|user| user == id)
+                && self.claims.is_free_for(id, name)
+        });
         let quiet = mine.filter(|name| !run.is_commanding(name));
         let Some(instrument) = quiet.map(String::clone).next() else {
             let answered = run.at_hold.values().all(|mark| mark.confirmed.is_some());
