@@ -34,9 +34,8 @@ pub(super) fn find(state: &Path) -> Result<Engine, (Exit, String)> {
                     ),
                 ));
             }
-            // The lock is only looked at: if it can be had, no engine is at work.
-            match StateLock::take(state) {
-                Ok(_) => Ok(Engine::None),
+            match StateLock::look(state) {
+                Ok(()) => Ok(Engine::None),
                 Err(LockError::Held { holder, .. }) => Err((
                     Exit::Usage,
                     format!(

@@ -58,7 +58,7 @@ fn shown(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
         // A nanosecond more is no reason to show another digit.
-        ..1.0 => format!("{} ms", (seconds * 1e3 - 1e-6).ceil().max(0.0)),
+        ..1.0 => format!("{} ms", (seconds * 1e3 - 1e-6).max(0.0).ceil()),
         ..100.0 => format!("{:.1} s", ((seconds - 1e-9) * 10.0).ceil() / 10.0),
         _ => format!("{} s", (seconds - 1e-9).ceil()),
     }
