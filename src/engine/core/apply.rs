@@ -174,7 +174,11 @@ impl Run {
                 self.stand(false, now);
                 self.ending = Some((*ending, cause.clone()));
                 self.results.clone_from(results);
-                self.ready.clear();
+                // Commands under way are awaited; one whose time is up just now is on the list, and
+                // its timer is gone.
+                let steps = &self.steps;
+                let sent = |key: &StepKey| steps.get(key).is_some_and(|s| s.status == Status::Sent);
+                self.ready.retain(|key| sent(key));
                 self.moved_to = RunState::ending(*ending);
                 self.moved_at = now;
                 self.paused = false;
