@@ -8,9 +8,12 @@
 
 mod bench;
 
-use bench::{Bench, labloop};
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+
+use bench::{Bench, labloop};
+use labloop::store::{Document, Durability, Entry, Holder, Journal, JournalError};
 
 /// Commands of the examples' READMEs: all kinds of steps, on the virtual clock.
 const EXAMPLES: [&[&str]; 4] = [
@@ -68,20 +71,50 @@ fn what_was_decided_across_kills_is_derived_again() {
     assert!(found["turns"].as_u64().unwrap() > 30, "{found:#}");
 }
 
-/// Changes one entry of a journal in place; the chain is not mended, since `replay` reads it as
-/// it is and `verify` is another matter.
-fn change(bench: &Bench, kind: &str, from: &str, to: &str) -> i64 {
-    let journal = rusqlite::Connection::open(bench.state().join("journal.db")).unwrap();
-    let (seq, body): (i64, String) = journal
-        .query_row(
-            "SELECT seq, body FROM journal WHERE kind = ?1 AND body LIKE ?2 LIMIT 1",
-            [kind, &format!("%{from}%")],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )
+/// The same journal with one entry changed, in a folder beside, whole in itself: somebody wrote
+/// all of it anew, so `verify` finds nothing.
+fn changed(bench: &Bench, kind: &str, from: &str, to: &str) -> (PathBuf, u64) {
+    let journal = Journal::open_read_only(&bench.state()).unwrap();
+    let mut stored = journal.read(0, usize::MAX).unwrap();
+    let found = stored.iter_mut().find(|e| e.kind == kind && e.body.contains(from));
+    let found = found.unwrap_or_else(|| panic!("no {kind} with {from}"));
+    found.body = found.body.replacen(from, to, 1);
+    let seq = found.seq;
+    let entries = stored
+        .into_iter()
+        .map(|entry| Entry {
+            tick: entry.tick,
+            wall_ms: entry.wall_ms,
+            subject: entry.subject,
+            kind: Box::leak(entry.kind.into_boxed_str()),
+            body: entry.body,
+        })
+        .collect();
+    let database = rusqlite::Connection::open(bench.state().join("journal.db")).unwrap();
+    let mut kept = database.prepare("SELECT kind, text FROM document").unwrap();
+    let documents = kept
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))
+        .unwrap()
+        .map(|row| row.unwrap())
+        .map(|(kind, text)| Document::new(&kind, text))
+        .collect();
+    let folder = bench.folder().join(format!("changed-{kind}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    if bench.state().join("files").exists() {
+        std::os::unix::fs::symlink(bench.state().join("files"), folder.join("files")).unwrap();
+    }
+    let mut anew = Journal::open(&folder, Durability::Process).unwrap();
+    anew.take_lease::<JournalError>(&Holder::this_process(0), 1, |_| Ok((entries, documents)))
         .unwrap();
-    let body = body.replacen(from, to, 1);
-    journal.execute("UPDATE journal SET body = ?1 WHERE seq = ?2", (body, seq)).unwrap();
-    seq
+    (folder, seq)
+}
+
+/// What `replay` finds in a folder; it must find a difference.
+fn found_in(folder: &Path) -> serde_json::Value {
+    let replayed = labloop().args(["replay", "--json", "--state"]).arg(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&replayed.stderr).into_owned();
+    assert_eq!(replayed.status.code(), Some(1), "{said}");
+    serde_json::from_slice(&replayed.stdout).unwrap_or_else(|_| panic!("{said}"))
 }
 
 #[test]
@@ -100,10 +133,8 @@ fn a_decision_that_does_not_follow_is_named() {
         command.extend(titration);
         command.extend(["--simulate", "--speed", "max"]);
         bench.ok(&command);
-        let seq = change(&bench, kind, from, to);
-        let (code, data, words) = bench.run(&["replay", "--json"]);
-        assert_eq!(code, 1, "{kind}: {data}{words}");
-        let found: serde_json::Value = serde_json::from_str(&data).unwrap();
+        let (folder, seq) = changed(&bench, kind, from, to);
+        let found = found_in(&folder);
         assert_eq!(found["difference"]["seq"], seq, "{kind}: {found:#}");
     }
 }
@@ -115,19 +146,14 @@ fn a_proposal_or_verdict_that_does_not_follow_is_named() {
     command.extend(EXAMPLES[3]);
     command.extend(["--simulate", "--speed", "max"]);
     bench.ok(&command);
-    let kept = std::fs::read(bench.state().join("journal.db")).unwrap();
     for (kind, from, to) in [
         // Another reason to choose it than the planner has.
         ("campaign_proposed", "\"reason\":\"", "\"reason\":\"it looked better: "),
         ("campaign_concluded", "\"verdict\":\"inconclusive\"", "\"verdict\":\"supported\""),
         ("campaign_ended", "\"budget_spent\":\"6 ", "\"budget_spent\":\"60 "),
     ] {
-        let seq = change(&bench, kind, from, to);
-        let (code, data, words) = bench.run(&["replay", "--json"]);
-        assert_eq!(code, 1, "{kind}: {data}{words}");
-        let found: serde_json::Value = serde_json::from_str(&data).unwrap();
+        let (folder, seq) = changed(&bench, kind, from, to);
+        let found = found_in(&folder);
         assert_eq!(found["campaign_difference"]["seq"], seq, "{kind}: {found:#}");
-        // As it was, for the next.
-        std::fs::write(bench.state().join("journal.db"), &kept).unwrap();
     }
 }

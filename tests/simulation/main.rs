@@ -10,7 +10,7 @@
 //! ```text
 //! cargo test --test simulation                                     20,000 schedules and the rest
 //! SEED=7 cargo test --test simulation -- one --nocapture           tells one of them as a story
-//! SIMULATION_SCHEDULES=1000000 cargo test --release --test simulation -- schedules --nocapture
+//! SIMULATION_SCHEDULES=1000000 cargo test --release --test simulation -- no_schedule --nocapture
 //! SIMULATION_FIRST=1000000 ...                                     from another seed on
 //! ```
 //!
