@@ -150,7 +150,7 @@ pub enum CampaignRecord {
         /// What became of its hypothesis.
         verdict: Verdict,
     },
-    /// A person told it to start nothing more for now, to go on, or to end.
+    /// A person told it to pause, hold, go on, stop or abort.
     Told {
         /// What.
         command: Command,

@@ -294,10 +294,12 @@ impl<I: Instruments> Engine<I> {
         self.resolve_first().await?;
         loop {
             self.beat();
+            // First of all what the engine before left open is taken up: nothing may be decided
+            // about a run before the core knows what became of its commands.
+            self.take_own()?;
             self.look_around()?;
             self.look_at_stop()?;
             self.settle_calls()?;
-            self.take_own()?;
             self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
