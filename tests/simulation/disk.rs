@@ -19,8 +19,6 @@ pub struct Line {
     pub epoch: u64,
     /// Commit it came with.
     pub commit: u64,
-    /// True time at which it was written.
-    pub at: u64,
     /// What.
     pub entry: Entry,
 }
@@ -66,30 +64,31 @@ pub struct Lapsed;
 
 impl Disk {
     /// A new engine takes the folder: the epoch rises, durably.
-    pub fn take(&mut self, tick: Tick, at: u64) -> u64 {
+    pub fn take(&mut self, tick: Tick) -> u64 {
         self.epoch += 1;
         self.commits += 1;
         let (epoch, commit) = (self.epoch, self.commits);
-        self.lines.push(Line { tick, epoch, commit, at, entry: Entry::Engine });
+        self.lines.push(Line { tick, epoch, commit, entry: Entry::Engine });
         self.durable = self.lines.len();
         epoch
     }
 
     /// One commit.
-    pub fn append(
-        &mut self,
-        epoch: u64,
-        at: u64,
-        entries: Vec<(Tick, Entry)>,
-    ) -> Result<(), Lapsed> {
+    pub fn append(&mut self, epoch: u64, entries: Vec<(Tick, Entry)>) -> Result<(), Lapsed> {
         if epoch != self.epoch {
             return Err(Lapsed);
         }
         self.commits += 1;
         let commit = self.commits;
-        let line = |(tick, entry)| Line { tick, epoch, commit, at, entry };
+        let line = |(tick, entry)| Line { tick, epoch, commit, entry };
         self.lines.extend(entries.into_iter().map(line));
         Ok(())
+    }
+
+    /// Whether the start of a run is written, durable or not.
+    pub fn has_started(&self, run: &str) -> bool {
+        let starts = |line: &Line| matches!(line.record(), Some(Record::RunStarted { run: started, .. }) if started == run);
+        self.lines.iter().any(starts)
     }
 
     /// What is written is durable.

@@ -38,6 +38,8 @@ pub struct Engine {
     stage: Stage,
     recovering: bool,
     wake_at: Option<u64>,
+    /// It stood still for so long that it will see it by its clocks.
+    stood_still: bool,
     pending: BTreeSet<(String, StepKey, u32)>,
 }
 
@@ -48,6 +50,9 @@ enum Stage {
     Sync,
     Perform,
 }
+
+/// An engine that stood still for so long sees it by its clocks.
+const GAP: u64 = 5 * S;
 
 /// What becomes of an engine at a seam.
 enum Fate {
@@ -88,7 +93,9 @@ impl Engine {
 
     /// Whether it was told to start a run and has not come to it.
     pub fn has_got(&self, run: &str) -> bool {
-        self.inbox.iter().any(|e| matches!(e, Event::StartRun { run: r, .. } if r == run))
+        let told = |event: &Event| matches!(event, Event::StartRun { run: r, .. } if r == run);
+        let begun = |entry: &Entry| matches!(entry, Entry::Run(Record::RunStarted { run: r, .. }) if r == run);
+        self.inbox.iter().any(told) || self.batch.iter().any(|(_, entry)| begun(entry))
     }
 }
 
@@ -103,7 +110,7 @@ impl Schedule<'_> {
         }
         let offset = self.guess_time();
         let now = tick(self.now, offset);
-        let epoch = self.disk.take(now, self.now);
+        let epoch = self.disk.take(now);
         say!(self, "engine {epoch} starts, its time is {:.1?}", Duration::from_nanos(now.0));
         let core = self.replayed(now);
         let mut inbox = VecDeque::new();
@@ -134,6 +141,7 @@ impl Schedule<'_> {
             actions,
             recovering: true,
             wake_at: None,
+            stood_still: false,
             pending: BTreeSet::new(),
         };
         if self.searching {
@@ -287,6 +295,7 @@ impl Schedule<'_> {
             say!(self, "engine {epoch} stands still for {:.1?}", Duration::from_nanos(still));
             if let Some(engine) = self.engines.get_mut(&epoch) {
                 engine.asleep = true;
+                engine.stood_still |= still >= GAP;
             }
             self.at(still, Happening::Awake(epoch));
             if self.strikes(self.faults.takeover) {
@@ -470,7 +479,24 @@ impl Schedule<'_> {
         }
     }
 
+    /// An engine that stood still knows it before it hears anything else: it looks at its clocks.
+    fn notice_gap(&mut self, epoch: u64) {
+        let Some(engine) = self.engines.get_mut(&epoch) else { return };
+        if !std::mem::take(&mut engine.stood_still) {
+            return;
+        }
+        let name = |unit: &super::world::Unit| unit.name.to_owned();
+        let lost = self.units.iter().map(|u| Event::LinkLost { instrument: name(u) });
+        let back = self.units.iter().filter(|u| u.link_up);
+        let back = back.map(|u| Event::LinkUp { instrument: name(u) });
+        let seen = std::iter::once(Event::Gap).chain(lost).chain(back);
+        for event in seen.collect::<Vec<_>>().into_iter().rev() {
+            engine.inbox.push_front(event);
+        }
+    }
+
     fn decide(&mut self, epoch: u64) {
+        self.notice_gap(epoch);
         while let Some(engine) = self.engines.get_mut(&epoch) {
             let Some(event) = engine.inbox.pop_front() else { break };
             let now = engine.tick(self.now);
@@ -515,7 +541,7 @@ impl Schedule<'_> {
                 say!(self, "  {epoch}| {text}");
             }
         }
-        if self.disk.append(epoch, self.now, batch).is_err() {
+        if self.disk.append(epoch, batch).is_err() {
             self.marks.hit(Mark::StaleAppendRefused);
             say!(self, "engine {epoch} has lapsed: its append is refused");
             self.engines.remove(&epoch);
@@ -643,8 +669,8 @@ impl Schedule<'_> {
                 let what = What::of(&action, number);
                 self.send(epoch, run, step, attempt, &instrument, what, deadline);
             }
-            Action::ReadWitness { run, key, instrument, property, .. } => {
-                self.read_witness(epoch, run, key, &instrument, &property);
+            Action::ReadWitness { run, key, instrument, property, since } => {
+                self.read_witness(epoch, run, key, &instrument, &property, since);
             }
             Action::Analyse { run, key, .. } => {
                 let failed = self.strikes(self.faults.analysis_failed);
@@ -776,8 +802,12 @@ impl Schedule<'_> {
         key: StepKey,
         instrument: &str,
         property: &str,
+        since: Tick,
     ) {
         let unit = UNITS.iter().position(|name| *name == instrument).expect("a unit");
+        // An engine's time may be off; when it first asked with this moment is not.
+        let place = (run.clone(), key.clone(), since);
+        let since = *self.asked_at.entry(place).or_insert(self.now);
         let unreadable = !self.units[unit].link_up || self.strikes(self.faults.witness_error);
         let later = self.rng.between(2, 200) * MS;
         let reading = if unreadable {
@@ -787,12 +817,8 @@ impl Schedule<'_> {
             let (now, found) = (self.now, &self.units[unit]);
             let number = found.read(property, now);
             // The instrument says that it restarted, until somebody has heard it.
-            let sent = self.disk.lines.iter().rev().find(|line| {
-                matches!(line.record(), Some(Record::Intent { run: r, step, .. })
-                    if *r == run && step.key == key)
-            });
             let rebooted = found.booted > 0
-                && sent.is_some_and(|line| found.booted >= line.at)
+                && found.booted >= since
                 && self.config.bug != Some(Bug::RebootUnseen);
             let busy = found.tells_busy.then(|| found.busy(now));
             if rebooted {

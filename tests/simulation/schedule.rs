@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use labloop::engine::core::{Cause, Command, Event, Signal, Tick};
+use labloop::engine::core::{Cause, Command, Event, Signal, StepKey, Tick};
 use labloop::expr::Value;
 
 use super::disk::Disk;
@@ -149,6 +149,8 @@ pub struct Schedule<'a> {
     pub(super) lab_held: bool,
     pub(super) died_at: u64,
     pub(super) in_doubt_asks: bool,
+    /// True time at which a witness was first asked for with a moment of an engine's time.
+    pub(super) asked_at: BTreeMap<(String, StepKey, Tick), u64>,
     asked: BTreeSet<(String, String, u32, usize)>,
 }
 
@@ -206,6 +208,7 @@ impl<'a> Schedule<'a> {
             lab_held: false,
             died_at: 0,
             in_doubt_asks,
+            asked_at: BTreeMap::new(),
             asked: BTreeSet::new(),
         };
         match config.crash_at {
@@ -503,6 +506,7 @@ impl<'a> Schedule<'a> {
         let engine = &self.engines[&epoch];
         if engine.core.run(&run).is_some()
             || engine.has_got(&run)
+            || self.disk.has_started(&run)
             || self.oracle.runs.contains_key(&run)
         {
             return;

@@ -34,6 +34,11 @@ pub(super) fn run_timer() -> StepKey {
     StepKey { node: NodeId(u32::MAX), rounds: Vec::new() }
 }
 
+/// Holder of the instruments that a restart has begun to set going and not ended with.
+pub(super) fn restart_holder() -> StepKey {
+    StepKey { node: NodeId(u32::MAX - 1), rounds: Vec::new() }
+}
+
 impl Core {
     /// Goes on with every run that something happened to, oldest first, until nothing more
     /// follows. Each round either emits a record or ends, and a graph has finitely many steps and
@@ -260,7 +265,7 @@ impl Core {
             }
         }
         let place = (id.to_owned(), key.clone());
-        let baseline = self.baselines.remove(&place);
+        let (baseline, baseline_at) = self.baselines.remove(&place).unzip();
         if let (Effect::Verifiable, Some(witness), None) = (effect, witness, &baseline) {
             let (instrument, property) = (instrument.clone(), witness.property.clone());
             return self.read_baseline(id, key, instrument, property, now);
@@ -279,6 +284,7 @@ impl Core {
                 args: values.clone(),
                 effect,
                 baseline,
+                baseline_at,
             },
             now,
         );
@@ -309,7 +315,7 @@ impl Core {
         let wanted = run.plan.claims(key.node).to_vec();
         let place = (id.to_owned(), key.clone());
         let asked = self.asked.get(&place).copied();
-        let limit = asked.unwrap_or(now).after(WITNESS_WAIT).after(self.slack);
+        let limit = self.patience(asked.unwrap_or(now)).after(WITNESS_WAIT).after(self.slack);
         if now >= limit {
             self.asked.remove(&place);
             self.claims.release(id, key, &wanted);
@@ -334,7 +340,8 @@ impl Core {
         let Some(run) = self.runs.get(id) else { return false };
         let (Some(state), Some(node)) = (run.steps.get(key), run.node(key)) else { return false };
         let deadline = node.deadline.unwrap_or(COMMAND_WAIT);
-        let limit = state.since.after(deadline).after(self.slack).after(BACKSTOP);
+        let since = self.patience(state.since);
+        let limit = since.after(deadline).after(self.slack).after(BACKSTOP);
         if now < limit {
             self.sleep_until(id, key, limit);
             return false;

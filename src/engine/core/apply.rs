@@ -5,7 +5,7 @@
 
 use super::Tick;
 use super::record::{Ending, Record, StepRef};
-use super::run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey};
+use super::run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, commanded};
 use super::states::{Cause, RunState};
 use crate::compiler::graph::{Effect, HoldState, NodeId, NodeKind};
 
@@ -29,6 +29,7 @@ impl Run {
                 self.restarting = None;
                 if result.is_ok() {
                     self.to_restart.retain(|key| *key != step.key);
+                    self.ended_restart_of(&step.key);
                 }
                 self.drained(now);
             }
@@ -91,7 +92,9 @@ impl Run {
     }
 
     fn intent(&mut self, record: &Record, now: Tick) {
-        let Record::Intent { step, attempt, instrument, args, baseline, effect, .. } = record
+        let Record::Intent {
+            step, attempt, instrument, args, baseline, baseline_at, effect, ..
+        } = record
         else {
             return;
         };
@@ -101,15 +104,19 @@ impl Run {
             // What is sent again after a hold is done already: nothing follows from it.
             if state.status == Status::Done {
                 self.restarting = Some(step.key.clone());
-            } else {
-                state.status = Status::Sent;
-                state.since = now;
-                state.started.get_or_insert(now);
-                state.baseline.clone_from(baseline);
-                state.args.clone_from(args);
-                state.cancelled = false;
+                self.half_going.insert(instrument.clone());
+                state.sent = Some(now);
+                // In the order in which it was first set going: what was sent again is no news.
+                return;
             }
+            state.status = Status::Sent;
+            state.since = now;
             state.sent = Some(now);
+            state.started.get_or_insert(now);
+            state.baseline.clone_from(baseline);
+            state.baseline_at = *baseline_at;
+            state.args.clone_from(args);
+            state.cancelled = false;
         }
         if *effect == Effect::Read {
             return;
@@ -118,6 +125,20 @@ impl Run {
             self.touched.push(instrument.clone());
         }
         self.note_going(instrument, &step.key);
+    }
+
+    /// Something that was set going was sent again: whether that was all for its instrument. A hold
+    /// that comes in between forgets what was left to send, and the instrument stays half way.
+    fn ended_restart_of(&mut self, key: &StepKey) {
+        let of = |key: &StepKey| {
+            self.node(key).and_then(|n| commanded(&n.kind)).map(|(instrument, _)| instrument)
+        };
+        let Some(instrument) = of(key) else { return };
+        let left = self.to_restart.iter().any(|other| of(other) == Some(instrument));
+        if self.moved_to == RunState::Restarting && !left {
+            let instrument = instrument.to_owned();
+            self.half_going.remove(&instrument);
+        }
     }
 
     /// Keeps what was sent to an instrument since it was last stopped, each action once.
@@ -185,6 +206,7 @@ impl Run {
                 self.holds.clear();
                 self.at_hold.clear();
                 self.to_restart.clear();
+                self.half_going.clear();
                 // Ended again from within its safe states: they are sent anew, and to all.
                 self.safe_listed = false;
                 self.making_safe.clear();
@@ -251,6 +273,7 @@ impl Run {
     }
 
     fn gone_on(&mut self) {
+        self.half_going.clear();
         self.holds.clear();
         self.at_hold.clear();
         self.to_restart.clear();

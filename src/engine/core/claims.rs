@@ -134,6 +134,14 @@ impl Claims {
         }
     }
 
+    /// Gives back all that one holder of a run held.
+    pub fn release_holder(&mut self, run: &str, key: &StepKey) {
+        self.held.retain(|_, holders| {
+            holders.retain(|(r, k)| r != run || k != key);
+            !holders.is_empty()
+        });
+    }
+
     /// Steps of a run that hold something, each once.
     pub fn blocks_of(&self, run: &str) -> BTreeSet<StepKey> {
         self.held.values().flatten().filter(|(r, _)| r == run).map(|(_, key)| key.clone()).collect()

@@ -16,7 +16,7 @@ use crate::compiler::graph::{FailureKind, NodeId, OnError};
 use crate::expr::{self, Value};
 
 /// How long safe states may take to be confirmed before they are reported as not confirmed.
-const SAFE_WAIT: Duration = Duration::from_secs(60);
+pub(super) const SAFE_WAIT: Duration = Duration::from_secs(60);
 
 impl Core {
     pub(super) fn failed(&mut self, id: &str, key: &StepKey, now: Tick) -> bool {
@@ -197,7 +197,8 @@ impl Core {
         let late: Vec<String> = self
             .safe_sent
             .iter()
-            .filter(|((run, _), sent)| run == id && now >= sent.after(SAFE_WAIT).after(self.slack))
+            .filter(|((run, _), _)| run == id)
+            .filter(|(_, sent)| now >= self.patience(**sent).after(SAFE_WAIT).after(self.slack))
             .map(|((_, instrument), _)| instrument.clone())
             .collect();
         for instrument in late {

@@ -110,13 +110,14 @@ impl Core {
             return false;
         }
         let Some(run) = self.runs.get(id) else { return false };
-        // Restarts count from the intent on, not from the failure that may have hidden one.
-        let since = run.steps.get(key).and_then(|s| s.sent).unwrap_or(now);
+        // Restarts count from the reading before the intent on, not from the failure that may have
+        // hidden one: a count that began anew in between is compared with nothing.
+        let since = run.steps.get(key).and_then(|s| s.baseline_at.or(s.sent)).unwrap_or(now);
         if let Some(NodeKind::Action { instrument, witness: Some(witness), .. }) =
             run.node(key).map(|n| &n.kind)
         {
             if let Some(asked) = self.asked.get(&place) {
-                let limit = asked.after(WITNESS_WAIT).after(self.slack);
+                let limit = self.patience(*asked).after(WITNESS_WAIT).after(self.slack);
                 if now < limit {
                     self.sleep_until(id, key, limit);
                     return false;
@@ -147,9 +148,7 @@ impl Core {
         now: Tick,
     ) {
         let place = (id.clone(), key.clone());
-        if self.asked.remove(&place).is_none() {
-            return;
-        }
+        let Some(asked) = self.asked.remove(&place) else { return };
         let Some(run) = self.runs.get_mut(&id) else { return };
         let Some(state) = run.steps.get(&key) else { return };
         match state.status {
@@ -170,7 +169,7 @@ impl Core {
                     Ok(Reading { value, .. }) => {
                         run.ready.insert(key);
                         self.stirred.insert(id);
-                        self.baselines.insert(place, value);
+                        self.baselines.insert(place, (value, asked));
                     }
                     Err(mut failure) => {
                         failure.effect_unknown = false;

@@ -191,6 +191,11 @@ pub enum Event {
         /// How long no engine was there.
         downtime: Duration,
     },
+    /// The engine was not at work for a while: its process was stopped, its machine slept, its disk was
+    /// stuck. What was sent just before, or after it had been decided long ago, may be answered
+    /// yet: all that waits for an instrument has its whole time from now on. To be told before
+    /// anything that was heard since.
+    Gap,
     /// The instruments of before are gone with all that was set on them (virtual ones, with their
     /// process): a run that had touched any cannot go on.
     InstrumentsLost,

@@ -32,6 +32,7 @@ impl Run {
                 failures: 0,
                 failure: None,
                 baseline: None,
+                baseline_at: None,
                 args: BTreeMap::new(),
                 value: None,
                 asked: false,

@@ -203,6 +203,7 @@ impl Core {
             args: args.clone(),
             effect: Effect::Repeatable,
             baseline: None,
+            baseline_at: None,
         };
         self.emit(record, now);
         let limit = now.after(deadline).after(self.slack).after(BACKSTOP);
@@ -229,7 +230,7 @@ impl Core {
             .at_hold
             .iter()
             .filter(|(_, mark)| mark.confirmed.is_none())
-            .filter(|(_, mark)| now >= mark.since.after(HOLD_WAIT).after(self.slack))
+            .filter(|(_, mark)| now >= self.patience(mark.since).after(HOLD_WAIT).after(self.slack))
             .map(|(name, _)| name.clone())
             .collect();
         for instrument in late {
@@ -242,7 +243,8 @@ impl Core {
         let Some(key) = run.restarting.clone() else { return };
         let (Some(state), Some(node)) = (run.steps.get(&key), run.node(&key)) else { return };
         let deadline = node.deadline.unwrap_or(COMMAND_WAIT);
-        let limit = state.sent.unwrap_or(now).after(deadline).after(self.slack).after(BACKSTOP);
+        let sent = self.patience(state.sent.unwrap_or(now));
+        let limit = sent.after(deadline).after(self.slack).after(BACKSTOP);
         if now >= limit {
             self.lose_restart(id, &key, "no word from its instrument in time", now);
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::advance::run_timer;
+use super::advance::{restart_holder, run_timer};
 use super::basis::{Basis, Told};
 use super::claims::{Claims, Want};
 use super::doubt::Doubt;
@@ -13,7 +13,7 @@ use super::parked::Parked;
 use super::question::Answering;
 use super::record::{Ending, Record};
 use super::run::{Phase, Run, Status, StepKey};
-use super::states::Cause;
+use super::states::{Cause, RunState};
 use super::{Plan, Signals, Tick};
 use crate::compiler::graph::{Effect, Graph, NodeId};
 use crate::expr::Value;
@@ -34,8 +34,9 @@ pub struct Core {
     pub(super) watching: BTreeMap<(String, StepKey), Option<Tick>>,
     /// Requests to the shell that were not answered yet; lost in a crash and then asked anew.
     pub(super) asked: BTreeMap<(String, StepKey), Tick>,
-    /// Witness readings taken just before an intent.
-    pub(super) baselines: BTreeMap<(String, StepKey), Value>,
+    /// Witness readings taken just before an intent, and since when a restart of the instrument
+    /// makes them worthless.
+    pub(super) baselines: BTreeMap<(String, StepKey), (Value, Tick)>,
     pub(super) doubts: BTreeMap<(String, StepKey), Doubt>,
     pub(super) out: Output,
     /// Runs that wait for claims, with what they want.
@@ -54,6 +55,8 @@ pub struct Core {
     pub(super) stirred: BTreeSet<String>,
     /// A condition that is waited for came to hold, or ceased to.
     pub(super) turned: bool,
+    /// When the engine was last at work again after a while; volatile.
+    pub(super) back: Tick,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
 }
@@ -82,6 +85,7 @@ impl Core {
             safe_sent: BTreeMap::new(),
             stirred: BTreeSet::new(),
             turned: false,
+            back: Tick(0),
             lab_holds: BTreeMap::new(),
         }
     }
@@ -153,6 +157,11 @@ impl Core {
             self.used(instrument, id);
         }
         let Some(run) = self.runs.get_mut(record.run()) else { return };
+        // What sets going again ends no step.
+        let again = match record {
+            Record::Outcome { step, .. } => run.restarting.as_ref() == Some(&step.key),
+            _ => false,
+        };
         run.apply(record, now);
         // Claims follow the records, so that recovery gives them back as they were.
         match record {
@@ -161,6 +170,21 @@ impl Core {
                 self.claims.take(id, &step.key, wanted);
                 if step.key.node == NodeId(0) {
                     self.claims.take_room(id, &run.graph.places);
+                }
+                if run.restarting.as_ref() == Some(&step.key)
+                    && let Record::Intent { instrument, .. } = record
+                {
+                    let wanted = std::slice::from_ref(instrument);
+                    self.claims.take(id, &restart_holder(), wanted);
+                }
+            }
+            // SAFETY(lab): an instrument in the middle of being set going again is in no state that
+            // another run could begin with: what comes second may undo what came first.
+            Record::Outcome { run: id, step, result, .. } if again => {
+                let wanted = run.plan.claims(step.key.node);
+                self.claims.release(id, &step.key, wanted);
+                if result.is_ok() && !wanted.iter().any(|name| run.half_going.contains(name)) {
+                    self.claims.release(id, &restart_holder(), wanted);
                 }
             }
             Record::Outcome { run: id, step, .. }
@@ -175,6 +199,9 @@ impl Core {
                     let wanted = run.plan.claims(step.key.node);
                     self.claims.release(id, &step.key, wanted);
                 }
+            }
+            Record::Moved { run: id, to: RunState::Running | RunState::Paused, .. } => {
+                self.claims.release_holder(id, &restart_holder());
             }
             // A hold state on its way keeps its instrument until it is answered.
             Record::ToHold { run: id, instrument, .. } => {
@@ -348,6 +375,7 @@ impl Core {
             Event::Passed { cause } => self.passed(cause, now),
             Event::Emergency { by, detail } => self.emergency(by, detail, now),
             Event::Recovered { downtime } => self.recover(downtime, now),
+            Event::Gap => self.wait_anew(now),
             Event::InstrumentsLost => {
                 let body = |r: &Run| r.phase == Phase::Body && !r.touched.is_empty();
                 let lost: Vec<String> =

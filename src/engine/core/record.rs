@@ -217,6 +217,9 @@ pub enum Record {
         /// Reading of the witness just before.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         baseline: Option<Value>,
+        /// A restart of the instrument since then makes that worthless; missing in old journals.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        baseline_at: Option<Tick>,
     },
     /// What became of a command, as the instrument or the wire told.
     Outcome {

@@ -21,6 +21,7 @@ use crate::compiler::graph::{HoldState, NodeId};
 impl Core {
     /// Volatile state is gone: every step that is not over is looked at again.
     pub(super) fn recover(&mut self, downtime: Duration, now: Tick) {
+        self.back = now;
         let open: Vec<String> = self.open_runs().map(|run| run.id.clone()).collect();
         for id in &open {
             self.begin_recovery(id, downtime, now);
@@ -38,14 +39,15 @@ impl Core {
     /// The state a run is taken over in.
     fn begin_recovery(&mut self, id: &str, downtime: Duration, now: Tick) {
         let Some(run) = self.runs.get(id) else { return };
-        if run.phase != Phase::Body {
-            return;
-        }
-        let (state, restarting) = (run.state(), run.restarting.clone());
-        let away = format!("no engine was there for {}", in_words(downtime));
-        if let Some(key) = restarting {
+        let (state, phase) = (run.state(), run.phase);
+        // A run that ends waits for it too.
+        if let Some(key) = run.restarting.clone() {
             self.lose_restart(id, &key, "the engine ended before its outcome was known", now);
         }
+        if phase != Phase::Body {
+            return;
+        }
+        let away = format!("no engine was there for {}", in_words(downtime));
         if let Ok(to) = next(state, Trigger::Recovered, Cause::Shutdown) {
             let still = self.runs.get(id).is_some_and(|r| r.state() == state);
             if still {

@@ -70,6 +70,8 @@ pub struct StepState {
     pub failure: Option<Failure>,
     /// Witness before the last intent.
     pub baseline: Option<Value>,
+    /// Since when a restart of the instrument makes that worthless; `None` in old journals.
+    pub baseline_at: Option<Tick>,
     /// Arguments of the last intent.
     pub args: BTreeMap<String, Value>,
     /// What it returned.
@@ -189,6 +191,8 @@ pub struct Run {
     pub to_restart: Vec<StepKey>,
     /// The one of these that is under way.
     pub restarting: Option<StepKey>,
+    /// Instruments that a restart has begun to set going and not ended with.
+    pub half_going: BTreeSet<String>,
     /// Why a machine cannot set going again what a hold stopped, by instrument.
     pub unclear: BTreeMap<String, String>,
     /// A person has seen to that.
@@ -241,6 +245,7 @@ impl Run {
             going: BTreeMap::new(),
             to_restart: Vec::new(),
             restarting: None,
+            half_going: BTreeSet::new(),
             unclear: BTreeMap::new(),
             by_hand: false,
             questions: 0,

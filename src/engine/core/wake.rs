@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::Tick;
-use super::advance::run_timer;
+use super::advance::{BACKSTOP, COMMAND_WAIT, run_timer};
+use super::conclude::SAFE_WAIT;
 use super::events::Failure;
+use super::hold::HOLD_WAIT;
 use super::machine::Core;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
@@ -13,6 +15,24 @@ use crate::compiler::graph::{FailureKind, NodeKind};
 use crate::expr::{self, Value};
 
 impl Core {
+    /// From when on the answer to something decided at `since` is waited for. The driver's own time
+    /// begins when it is given the command, which a stuck disk or a stopped process can put off.
+    pub(super) fn patience(&self, since: Tick) -> Tick {
+        since.max(self.back)
+    }
+
+    /// The engine is at work again: what is waited for has its whole time once more.
+    pub(super) fn wait_anew(&mut self, now: Tick) {
+        self.back = now;
+        for run in self.runs.values() {
+            let again = run.restarting.as_ref().and_then(|key| run.node(key)?.deadline);
+            let command = again.unwrap_or(COMMAND_WAIT).saturating_add(BACKSTOP);
+            let longest = HOLD_WAIT.max(SAFE_WAIT).max(command);
+            let limit = now.after(longest).after(self.slack);
+            self.timers.insert((limit, run.id.clone(), run_timer()));
+        }
+    }
+
     /// Brings back every step whose timer has run out. True if there was any.
     pub(super) fn due(&mut self, now: Tick) -> bool {
         let mut any = false;

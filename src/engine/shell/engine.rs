@@ -431,6 +431,10 @@ impl<I: Instruments> Engine<I> {
 
     /// One event through the core; its records and actions are collected for the next commit.
     pub(super) fn step(&mut self, event: Event) -> Result<(), EngineError> {
+        // Whatever was heard while the engine stood still is judged only after it knows that it did.
+        if self.overslept() {
+            self.look_around()?;
+        }
         let now = self.now();
         let output = self.core.step(event, now);
         if let Some(basis) = output.basis {

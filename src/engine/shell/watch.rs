@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::clocks::{Gone, Passed, Reading, Seen};
+use super::clocks::{GAP_MIN, Gone, Passed, Reading, Seen};
 use super::disk::{Change, Disk};
 use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
@@ -66,6 +66,11 @@ impl<I: Instruments> Engine<I> {
             Gone::SinceBoot | Gone::Unknown => Duration::MAX,
         };
         self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))
+    }
+
+    /// Whether nobody has looked at the clocks for so long that the engine cannot have been at work.
+    pub(super) fn overslept(&self) -> bool {
+        self.clock.speed().is_finite() && self.watch.looked.elapsed() > GAP_MIN
     }
 
     /// Looks at the clocks, once a second, and at the disk. A clock that jumps by itself has
@@ -140,10 +145,18 @@ impl<I: Instruments> Engine<I> {
                     lasted.as_secs_f64()
                 );
                 self.told(Progress::Engine { detail });
+                // SAFETY(lab): what was sent late is not taken for unanswered, and its instrument not
+                // given to another run, because the time for its answer went by meanwhile.
+                self.step(Event::Gap)?;
                 // What was read before says nothing about now. Time limits between steps are lab
                 // time and have gone on.
                 for instrument in self.instruments.names() {
                     self.step(Event::LinkLost { instrument })?;
+                }
+                for view in self.instruments.conditions() {
+                    if view.ready {
+                        self.step(Event::LinkUp { instrument: view.instrument })?;
+                    }
                 }
                 Ok(())
             }

@@ -179,6 +179,8 @@ pub struct Lab {
     /// What commands and answers came to.
     pub heard: Vec<crate::engine::core::Reply>,
     pub rebooted: bool,
+    /// Since when a restart makes each reading of a witness worthless.
+    pub witnessed_since: Vec<Tick>,
     pub graphs: BTreeMap<String, Arc<Graph>>,
 }
 
@@ -197,6 +199,7 @@ impl Lab {
             parked: Vec::new(),
             heard: Vec::new(),
             rebooted: false,
+            witnessed_since: Vec::new(),
             graphs: BTreeMap::new(),
         }
     }
@@ -252,15 +255,13 @@ impl Lab {
                 let (key, trace) = (step.key, String::new());
                 Some(Event::Outcome { run, key, attempt, result, trace })
             }
-            Action::ReadWitness { run, key, .. } => Some(Event::Witnessed {
-                run,
-                key,
-                reading: Ok(Reading {
-                    value: Value::number(self.dispensed),
-                    rebooted: self.rebooted,
-                    busy: Some(false),
-                }),
-            }),
+            Action::ReadWitness { run, key, since, .. } => {
+                self.witnessed_since.push(since);
+                let value = Value::number(self.dispensed);
+                let (rebooted, busy) = (self.rebooted, Some(false));
+                let reading = Ok(Reading { value, rebooted, busy });
+                Some(Event::Witnessed { run, key, reading })
+            }
             Action::Analyse { run, key, .. } => Some(Event::Analysed {
                 run,
                 key,
