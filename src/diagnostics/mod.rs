@@ -3,6 +3,7 @@
 //! Pure: samples and moments come in, states and what changed come out. Threads, wires and the journal
 //! are the engine's (`engine::shell`).
 
+pub mod alarm;
 pub mod interlock;
 
 /// A moment of lab time in nanoseconds; only differences and order mean something.

@@ -1,6 +1,6 @@
 //! All alarms of a laboratory, and what may be done with each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{AlarmKey, AlarmRecord, Declared, Priority};
 use crate::diagnostics::{Moment, between};
@@ -205,6 +205,10 @@ enum Waiting {
 pub struct Alarms {
     known: BTreeMap<AlarmKey, Alarm>,
     waiting: BTreeMap<AlarmKey, Waiting>,
+    /// Cause -> alarms that name it, of those that are known.
+    consequences: BTreeMap<AlarmKey, BTreeSet<AlarmKey>>,
+    /// How many hold.
+    holding: usize,
     raised: u64,
     lost: u64,
 }
@@ -290,8 +294,7 @@ impl Alarms {
     ) -> Result<(), Refused> {
         let alarm = self.standing_one(key)?;
         if !alarm.acknowledged {
-            let record =
-                AlarmRecord::Acknowledged { key: key.clone(), at: now, by: by.to_owned() };
+            let record = AlarmRecord::Acknowledged { key: key.clone(), at: now, by: by.to_owned() };
             self.put(record, records);
         }
         Ok(())
@@ -379,6 +382,7 @@ impl Alarms {
     pub fn apply(&mut self, record: &AlarmRecord) {
         let key = record.key().clone();
         let alarm = self.known.entry(key.clone()).or_insert_with(Alarm::new);
+        let held = alarm.holds;
         match record {
             AlarmRecord::Raised { at, declared, first_out, .. } => {
                 self.raised = self.raised.saturating_add(1);
@@ -415,10 +419,30 @@ impl Alarms {
             }
             AlarmRecord::InService { .. } => alarm.out_of_service = None,
         }
-        if alarm.standing() == Standing::Normal {
+        match (held, alarm.holds) {
+            (false, true) => self.holding = self.holding.saturating_add(1),
+            (true, false) => self.holding = self.holding.saturating_sub(1),
+            (true, true) | (false, false) => {}
+        }
+        let cause = alarm.declared.as_ref().and_then(|declared| declared.cause.clone());
+        let normal = alarm.standing() == Standing::Normal;
+        if normal {
             self.known.remove(&key);
         }
-        self.waiting.remove(&key);
+        if let Some(cause) = cause {
+            let of = self.consequences.entry(cause.clone()).or_default();
+            if normal {
+                of.remove(&key);
+            } else {
+                of.insert(key.clone());
+            }
+            if of.is_empty() {
+                self.consequences.remove(&cause);
+            }
+        }
+        if matches!(record, AlarmRecord::Raised { .. } | AlarmRecord::Returned { .. }) {
+            self.waiting.remove(&key);
+        }
     }
 
     /// One alarm; `None`: it is normal.
@@ -488,7 +512,7 @@ impl Alarms {
                 if between(*since, now) >= declared.on_delay =>
             {
                 let declared = declared.clone();
-                let first_out = !self.known.values().any(|alarm| alarm.holds);
+                let first_out = self.holding == 0;
                 let cause = declared.cause.clone();
                 let (at, key) = (now, key.clone());
                 let raised = AlarmRecord::Raised { key: key.clone(), at, declared, first_out };
@@ -511,15 +535,16 @@ impl Alarms {
         self.known.get(key).is_some_and(|alarm| alarm.holds)
     }
 
+    /// Alarms that name a cause and are as asked for.
+    fn of_cause(&self, cause: &AlarmKey, wanted: impl Fn(&Alarm) -> bool) -> Vec<AlarmKey> {
+        let known = self.consequences.get(cause).into_iter().flatten();
+        let is = |key: &&AlarmKey| *key != cause && self.known.get(*key).is_some_and(&wanted);
+        known.filter(is).cloned().collect()
+    }
+
     /// A cause has come after its consequences: they are shown under it from now on.
     fn take_under(&mut self, cause: &AlarmKey, at: Moment, records: &mut Vec<AlarmRecord>) {
-        let is_of = |alarm: &Alarm| {
-            alarm.holds
-                && alarm.under.is_none()
-                && alarm.declared.as_ref().is_some_and(|d| d.cause.as_ref() == Some(cause))
-        };
-        let found = self.known.iter().filter(|(key, alarm)| *key != cause && is_of(alarm));
-        let found: Vec<AlarmKey> = found.map(|(key, _)| key.clone()).collect();
+        let found = self.of_cause(cause, |alarm| alarm.holds && alarm.under.is_none());
         for key in found {
             let by = Some(cause.clone());
             self.put(AlarmRecord::Suppressed { key, at, by }, records);
@@ -528,8 +553,7 @@ impl Alarms {
 
     /// A cause is over: consequences that still hold are alarms of their own.
     fn let_go(&mut self, cause: &AlarmKey, at: Moment, records: &mut Vec<AlarmRecord>) {
-        let found = self.known.iter().filter(|(_, alarm)| alarm.under.as_ref() == Some(cause));
-        let found: Vec<AlarmKey> = found.map(|(key, _)| key.clone()).collect();
+        let found = self.of_cause(cause, |alarm| alarm.under.as_ref() == Some(cause));
         for key in found {
             self.put(AlarmRecord::Suppressed { key, at, by: None }, records);
         }

@@ -284,7 +284,9 @@ impl Interlocks {
             let why = match (state, self.holds(index, now)) {
                 (State::Clear | State::Pending { .. }, Holds::No) => return None,
                 (State::Returned { .. } | State::Tripped { .. }, Holds::No) => {
-                    format!("interlock `{id}` has tripped; its condition is over: look, then reset it")
+                    format!(
+                        "interlock `{id}` has tripped; its condition is over: look, then reset it"
+                    )
                 }
                 (_, Holds::NotYetKnown) => {
                     let evidence = self.evidence(index, now);
@@ -462,17 +464,15 @@ impl Env for View<'_> {
                 let amount = self.of.installed.stock.get(name)?.get(field)?;
                 Some(Value::Quantity(*amount))
             }
-            [instrument, property] => self.tag(&Input {
-                instrument: instrument.clone(),
-                property: property.clone(),
-            }),
+            [instrument, property] => {
+                self.tag(&Input { instrument: instrument.clone(), property: property.clone() })
+            }
             _ => None,
         }
     }
 
     fn call(&self, name: &str, args: &[Argument]) -> Option<Value> {
-        let ("stale", Some([instrument, property @ ..])) =
-            (name, args.first()?.path.as_deref())
+        let ("stale", Some([instrument, property @ ..])) = (name, args.first()?.path.as_deref())
         else {
             return None;
         };

@@ -31,7 +31,10 @@ fn lab(interlocks: &str) -> Lab {
 }
 
 fn install(interlocks: &str) -> Interlocks {
-    Interlocks::new(rules(&lab(interlocks), &|_, property| (property != "running").then_some(AGE)), 0)
+    Interlocks::new(
+        rules(&lab(interlocks), &|_, property| (property != "running").then_some(AGE)),
+        0,
+    )
 }
 
 fn kelvin(value: f64) -> Value {
@@ -81,8 +84,7 @@ fn state(interlocks: &Interlocks, id: &str) -> State {
     interlocks.standing(0).into_iter().find(|one| one.id == id).unwrap().state
 }
 
-const HOT: &str =
-    "  - {id: hot, trip_if: bath_1.temperature > 120 degC, action: [safe_state: bath_1, hold: users]}\n";
+const HOT: &str = "  - {id: hot, trip_if: bath_1.temperature > 120 degC, action: [safe_state: bath_1, hold: users]}\n";
 
 /// Public failure: a monochromator of a beam line reached 140 degC past a limit of 120 degC.
 #[test]
