@@ -68,9 +68,16 @@ impl Engine {
 
     /// One event through the core; what follows is collected for the next commit.
     pub fn step(&mut self, event: Event, now: Tick) {
+        let freed = match &event {
+            Event::Freed { instrument } => Some(instrument.clone()),
+            _ => None,
+        };
         let output = self.core.step(event, now);
         let basis = output.basis.map(|basis| (now, Entry::Basis(Box::new(basis))));
         self.batch.extend(basis);
+        if let Some(instrument) = freed {
+            self.batch.push((now, Entry::Freed(instrument)));
+        }
         for record in output.records {
             self.batch.push((now, Entry::Run(record.clone())));
             if let Record::RunEnded { run, .. } = &record {
@@ -128,6 +135,11 @@ impl Schedule<'_> {
         if self.pressed && !self.emergency {
             inbox.push_back(Event::Passed { cause: Cause::Emergency });
         }
+        for (unit, name) in UNITS.iter().enumerate() {
+            if core.barred().contains_key(*name) {
+                self.at(S, Happening::SafeAgain(unit));
+            }
+        }
         let actions = self.plant_at_start(&core, &mut inbox);
         let search = self.campaign_replayed(std::iter::empty());
         let mut engine = Engine {
@@ -180,6 +192,11 @@ impl Schedule<'_> {
         let in_doubt = if self.in_doubt_asks { InDoubt::Ask } else { InDoubt::Discard };
         let mut core = Core::new(in_doubt, Duration::ZERO);
         for line in &self.disk.lines {
+            if let Entry::Freed(instrument) = &line.entry {
+                let mut barred = core.barred().clone();
+                barred.remove(instrument);
+                core.set_barred(barred);
+            }
             let Some(record) = line.record() else { continue };
             let at = if self.config.bug == Some(Bug::TicksLost) { now } else { line.tick };
             core.apply(record, at, || self.graph_of(record.run()));
@@ -347,7 +364,7 @@ impl Schedule<'_> {
         let written = self.disk.lines.iter().filter_map(|l| Some((l.tick, l.record()?)));
         let unwritten = more.iter().filter_map(|(tick, entry)| match entry {
             Entry::Run(record) => Some((*tick, record)),
-            Entry::Engine | Entry::Basis(_) | Entry::Campaign(_) => None,
+            Entry::Engine | Entry::Freed(_) | Entry::Basis(_) | Entry::Campaign(_) => None,
         });
         for (at, record) in written.chain(unwritten) {
             core.apply(record, at, || self.graph_of(record.run()));
@@ -422,13 +439,28 @@ impl Schedule<'_> {
         let in_doubt = if self.in_doubt_asks { InDoubt::Ask } else { InDoubt::Discard };
         let mut replay = Replay::default();
         let mut found = Ok(());
+        let mut barred = BTreeMap::new();
         for (seq, line) in self.disk.lines.iter().enumerate() {
             let seq = seq as u64;
             found = match &line.entry {
                 Entry::Campaign(_) => Ok(()),
-                Entry::Engine => replay.engine_started(in_doubt, Duration::ZERO),
+                Entry::Freed(instrument) => {
+                    barred.remove(instrument);
+                    Ok(())
+                }
+                Entry::Engine => {
+                    let started = replay.engine_started(in_doubt, Duration::ZERO);
+                    replay.left_unsafe(Some(barred.clone()));
+                    started
+                }
                 Entry::Basis(basis) => replay.woken(seq, line.tick, (**basis).clone()),
                 Entry::Run(record) => {
+                    if let Record::MadeSafe { run, instrument, confirmed, .. } = record {
+                        match confirmed {
+                            true => barred.remove(instrument),
+                            false => barred.insert(instrument.clone(), run.clone()),
+                        };
+                    }
                     let graph = match record {
                         Record::RunStarted { run, .. } => self.graph_of(run),
                         _ => None,
@@ -502,6 +534,9 @@ impl Schedule<'_> {
             let now = engine.tick(self.now);
             let event = plant_in_event(self.config.bug, event);
             engine.step(event, now);
+            if self.config.bug == Some(Bug::BarsForgotten) {
+                engine.core.set_barred(BTreeMap::new());
+            }
         }
         self.go_on_with_campaign(epoch);
         if self.config.bug == Some(Bug::SendFirst) {
@@ -584,12 +619,19 @@ impl Schedule<'_> {
                 let record = record.clone();
                 self.take_campaign(&record);
             }
+            if let Entry::Freed(instrument) = &self.disk.lines[index].entry {
+                self.oracle.barred.remove(instrument);
+            }
             let Some(record) = self.disk.lines[index].record().cloned() else { continue };
             let verdict = self.oracle.take(index, &record, self.pool, &self.units);
             self.judge(verdict);
             match &record {
                 Record::Question { run, step, options, id, .. } => {
                     self.asked(run, &step.path, *id, options);
+                }
+                Record::MadeSafe { instrument, confirmed: false, .. } => {
+                    let unit = UNITS.iter().position(|name| name == instrument).expect("a unit");
+                    self.at(5 * S, Happening::SafeAgain(unit));
                 }
                 Record::Begun { .. } if !self.oracle.watching.is_empty() => self.begin_sampling(),
                 Record::PassedOver { run, step, .. } | Record::Answer { run, step, .. } => {
@@ -793,6 +835,31 @@ impl Schedule<'_> {
         } else {
             self.arrive(unit, tag, what, told(done, 1, 0));
         }
+    }
+
+    /// The shell tells an instrument that was not confirmed safe its safe state, until it confirms.
+    pub(super) fn safe_again(&mut self, unit: usize) {
+        let name = UNITS[unit];
+        let later = self.rng.between(2, 20) * S;
+        let Some(epoch) = self.current() else {
+            return; // The next engine begins anew with it.
+        };
+        let engine = &self.engines[&epoch];
+        if !engine.core.barred().contains_key(name) {
+            return;
+        }
+        let busy = engine.asleep || !engine.core.is_free(name) || !self.units[unit].link_up;
+        self.at(later, Happening::SafeAgain(unit));
+        if busy {
+            return;
+        }
+        if self.strikes(self.faults.safe_refused) || self.strikes(self.faults.safe_silent) {
+            return;
+        }
+        self.marks.hit(Mark::SafeAtLast);
+        say!(self, "-> {name}: safe state, again");
+        let within = self.rng.between(1, 30) * MS;
+        self.at(within, Happening::SafeAtLast { unit, epoch });
     }
 
     fn read_witness(

@@ -162,6 +162,7 @@ marks! {
     ReplyToTheEngineBefore,
     SharedInstrument,
     Campaign,
+    SafeAtLast,
 }
 
 /// How often each kind was hit.
@@ -234,4 +235,6 @@ pub enum Bug {
     Reordered,
     /// Blocks do not keep the instruments they hold.
     HoldIgnored,
+    /// What was not confirmed safe is handed to the next run.
+    BarsForgotten,
 }

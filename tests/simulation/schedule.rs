@@ -36,8 +36,6 @@ pub struct Config {
     pub bug: Option<Bug>,
     /// Whether to tell the story.
     pub story: bool,
-    /// Known gaps count too.
-    pub strict: bool,
     /// Instead of chance: one run of this recipe in a world without faults, whose engine dies at
     /// these seams. A seam lies between any two of its doings; odd ones take the power with them.
     pub crash_at: Option<(usize, [u64; 2])>,
@@ -92,6 +90,10 @@ pub enum Happening {
     Ends { unit: usize, id: u64, reply: Option<Told> },
     /// An instrument goes to its safe state, and answers so.
     Safe { unit: usize, epoch: u64, run: String, answered: bool, hold: bool },
+    /// The safe state of an instrument that was not confirmed safe is sent again.
+    SafeAgain(usize),
+    /// It goes there, and an engine is told so.
+    SafeAtLast { unit: usize, epoch: u64 },
     /// A command is cancelled inside an instrument, and what is said of it then.
     Cancel { unit: usize, intent: usize, epoch: u64, event: Box<Event> },
     /// An instrument restarts.
@@ -192,7 +194,7 @@ impl<'a> Schedule<'a> {
             disk: Disk::default(),
             units,
             engines: BTreeMap::new(),
-            oracle: Oracle::new(config.strict),
+            oracle: Oracle::default(),
             marks: Marks::default(),
             broken: None,
             story: Vec::new(),
@@ -436,6 +438,13 @@ impl<'a> Schedule<'a> {
             Happening::Ends { unit, id, reply } => self.ends(unit, id, reply),
             Happening::Safe { unit, epoch, run, answered, hold } => {
                 self.made_safe(unit, epoch, run, answered, hold);
+            }
+            Happening::SafeAgain(unit) => self.safe_again(unit),
+            Happening::SafeAtLast { unit, epoch } => {
+                if self.units[unit].halt(self.now) {
+                    self.marks.hit(Mark::StoppedHalfway);
+                }
+                self.deliver(epoch, Event::Freed { instrument: UNITS[unit].to_owned() });
             }
             Happening::Cancel { unit, intent, epoch, event } => {
                 if let Some(halfway) = self.units[unit].cancel(intent, self.now) {

@@ -59,6 +59,9 @@ pub struct Core {
     pub(super) back: Tick,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
+    /// What was not confirmed safe is kept from other runs; off only where the journal of a version
+    /// that did not do so is decided again.
+    pub(super) bars: bool,
 }
 
 impl Core {
@@ -87,6 +90,7 @@ impl Core {
             turned: false,
             back: Tick(0),
             lab_holds: BTreeMap::new(),
+            bars: true,
         }
     }
 
@@ -110,6 +114,23 @@ impl Core {
     /// beside the runs' records, and each engine is told it anew.
     pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
         self.claims.set_taken(taken);
+    }
+
+    /// What was not confirmed safe when runs ended, and is not yet, each with its run: all of it.
+    /// An engine is told it at its start, because runs that are over are not read again.
+    pub fn set_barred(&mut self, barred: BTreeMap<String, String>) {
+        self.claims.set_barred(barred);
+    }
+
+    /// Instruments that no run may use, because they were not confirmed safe when a run ended; each
+    /// with that run.
+    pub fn barred(&self) -> &BTreeMap<String, String> {
+        self.claims.barred()
+    }
+
+    /// Whether no run has an instrument in hand.
+    pub fn is_free(&self, instrument: &str) -> bool {
+        self.claims.holders(instrument).is_empty()
     }
 
     /// A run by name.
@@ -155,6 +176,15 @@ impl Core {
             && *effect != Effect::Read
         {
             self.used(instrument, id);
+        }
+        // SAFETY(lab): from this moment, and not only from the end of its run: the claim ends here.
+        if let Record::MadeSafe { run, instrument, confirmed, .. } = record
+            && self.bars
+        {
+            match confirmed {
+                true => self.claims.free(instrument),
+                false => self.claims.bar(instrument.clone(), run.clone()),
+            }
         }
         let Some(run) = self.runs.get_mut(record.run()) else { return };
         // What sets going again ends no step.
@@ -368,6 +398,10 @@ impl Core {
             }
             Event::Given { instrument } => {
                 self.claims.give_back(&instrument);
+                self.stir_all();
+            }
+            Event::Freed { instrument } => {
+                self.claims.free(&instrument);
                 self.stir_all();
             }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),

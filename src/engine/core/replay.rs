@@ -94,6 +94,13 @@ impl Replay {
         Ok(())
     }
 
+    /// What the engine that started knew to be not confirmed safe; `None` if it was one of a
+    /// version that kept nothing back.
+    pub fn left_unsafe(&mut self, barred: Option<BTreeMap<String, String>>) {
+        self.core.bars = barred.is_some();
+        self.core.set_barred(barred.unwrap_or_default());
+    }
+
     /// What woke the core. Decides the turn before.
     pub fn woken(&mut self, seq: u64, at: Tick, basis: Basis) -> Result<(), Box<Difference>> {
         self.end()?;

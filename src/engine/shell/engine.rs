@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
+use super::bars::Bars;
 use super::brain::BrainError;
 use super::bulk;
 use super::control::Inbox;
@@ -139,6 +140,7 @@ pub struct Engine<I> {
     /// Clocks and disk.
     pub(super) watch: Watch,
     pub(super) hands: Hands,
+    pub(super) bars: Bars,
     pub(super) emergency: EmergencyStop,
     /// The pulse that keeps the instruments' own watchdogs from acting.
     pub(super) health: Health,
@@ -187,6 +189,7 @@ impl<I: Instruments> Engine<I> {
             watch: Watch::new(),
             stop_seen: emergency.watch(),
             hands: Hands::default(),
+            bars: Bars::default(),
             emergency,
             health,
             stop: None,
@@ -217,6 +220,7 @@ impl<I: Instruments> Engine<I> {
                 speed,
                 boot,
                 service: self.service.is_some(),
+                bars: true,
             };
             Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
@@ -300,6 +304,7 @@ impl<I: Instruments> Engine<I> {
             self.look_around()?;
             self.look_at_stop()?;
             self.settle_calls()?;
+            self.insist_on_safety();
             self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
@@ -367,7 +372,8 @@ impl<I: Instruments> Engine<I> {
     ///
     /// Cancel safety: `recv`, the sleep and the set of thoughts lose nothing when dropped.
     async fn wait(&mut self) -> Result<(), EngineError> {
-        let wake = self.core.next_wake().into_iter().chain(self.hands.due()).min();
+        let wake =
+            self.core.next_wake().into_iter().chain(self.hands.due()).chain(self.bars.due()).min();
         let clock = self.clock.clone();
         let sleep = async {
             match wake {
@@ -452,7 +458,16 @@ impl<I: Instruments> Engine<I> {
                 }
                 _ => None,
             };
+            let unsafe_now = match &record {
+                Record::MadeSafe { run, instrument, confirmed: false, .. } => {
+                    Some((instrument.clone(), run.clone()))
+                }
+                _ => None,
+            };
             self.note_at(Fact::Run(record), now)?;
+            if let Some((instrument, run)) = unsafe_now {
+                self.note_at(Fact::Engine(EngineRecord::Barred { instrument, run }), now)?;
+            }
             if let Some((run, ending, cause, not_confirmed)) = over {
                 self.witnessed.retain(|(of, _), _| *of != run);
                 self.run_over(&run, ending, cause, not_confirmed)?;

@@ -144,6 +144,8 @@ impl<I: Instruments> Engine<I> {
         stop.cleared = true;
         let record = cleared(by, reason, &not_confirmed);
         self.note(Fact::Engine(record))?;
+        let left: Vec<String> = not_confirmed.keys().cloned().collect();
+        self.free_cleared(&left, by, reason.unwrap_or_default())?;
         self.step(Event::Passed { cause: Cause::Emergency })?;
         self.told(Progress::Cleared { by: by.to_owned() });
         Ok(Ok(()))

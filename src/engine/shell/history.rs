@@ -53,6 +53,8 @@ pub struct History {
     pub identities: BTreeMap<String, String>,
     /// Instruments in people's hands.
     pub taken: BTreeMap<String, TakenHistory>,
+    /// Instruments that were not confirmed safe when a run ended, each with that run.
+    pub barred: BTreeMap<String, String>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
     /// Questions to people.
@@ -403,9 +405,12 @@ impl History {
                 self.identities.insert(instrument.clone(), identity.clone());
             }
             EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
-            EngineRecord::EmergencyStop { .. }
-            | EngineRecord::MadeSafe { .. }
-            | EngineRecord::Cleared { .. } => self.stop(record),
+            EngineRecord::Barred { .. } | EngineRecord::Freed { .. } => self.bars(record),
+            EngineRecord::EmergencyStop { .. } | EngineRecord::MadeSafe { .. } => self.stop(record),
+            EngineRecord::Cleared { .. } => {
+                self.bars(record);
+                self.stop(record);
+            }
             EngineRecord::Away { .. }
             | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }

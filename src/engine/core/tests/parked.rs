@@ -145,6 +145,85 @@ fn an_instrument_that_a_person_has_taken_out_is_waited_for() {
     assert_eq!((lab.count("a"), lab.ending("r")), (1, Some(Ending::Complete)));
 }
 
+/// One run that leaves `pump_1` not confirmed safe.
+fn left_unsafe() -> Lab {
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("x", &holding("pump_1"));
+    lab.stubborn = true;
+    lab.command("x", Command::Abort);
+    lab.stubborn = false;
+    assert_eq!(lab.ending("x"), Some(Ending::Aborted));
+    lab
+}
+
+#[test]
+fn row_47_what_was_not_confirmed_safe_is_kept_from_the_next_run_until_it_is() {
+    let mut lab = left_unsafe();
+    lab.start("y", &holding("pump_1"));
+    lab.start("z", &holding("pump_2"));
+    lab.settle();
+    assert_eq!((lab.count("pump_1.a"), lab.ending("y")), (1, None), "only x's own");
+    assert_eq!(lab.ending("z"), Some(Ending::Complete), "other instruments are anybody's");
+    let obstacle = Obstacle::NotSafe { instrument: "pump_1".into(), run: "x".into() };
+    assert_eq!(lab.core.parked()[0].waits_for, [obstacle]);
+    let told = lab.core.parked()[0].to_string();
+    assert!(told.contains("pump_1: not confirmed safe since run x ended"), "{told}");
+    // What a person has in hand and gives back is no safer for it.
+    lab.give(Event::Taken { instrument: "pump_1".into(), by: "Ada".into() });
+    lab.give(Event::Given { instrument: "pump_1".into() });
+    lab.core.set_taken(Default::default());
+    lab.settle();
+    assert_eq!(lab.ending("y"), None);
+    lab.give(Event::Freed { instrument: "pump_1".into() });
+    lab.settle();
+    assert_eq!((lab.count("pump_1.a"), lab.ending("y")), (2, Some(Ending::Complete)));
+}
+
+#[test]
+fn row_47_what_was_not_confirmed_safe_is_so_for_the_next_engine_too() {
+    let mut lab = left_unsafe();
+    lab.restart(SECOND);
+    lab.core.forget("x");
+    lab.start("y", &holding("pump_1"));
+    lab.settle();
+    assert_eq!((lab.count("pump_1.a"), lab.ending("y")), (1, None));
+    // An engine that reads nothing of runs that are over is told.
+    let barred = lab.core.barred().clone();
+    lab.core.set_barred(Default::default());
+    assert!(lab.core.barred().is_empty());
+    lab.core.set_barred(barred);
+    assert_eq!(lab.core.barred()["pump_1"], "x");
+}
+
+#[test]
+fn an_instrument_is_kept_back_from_the_moment_its_safe_state_is_not_confirmed() {
+    // x ends with two instruments; while the second is still on its way, y wants the first.
+    let mut two = Draft::new();
+    let group = two.add(
+        Some(0),
+        "hold",
+        NodeKind::Group { hold: vec!["pump_1".to_owned(), "pump_2".to_owned()] },
+    );
+    two.action(group, "a", "pump_1", Effect::Repeatable);
+    two.action(group, "b", "pump_2", Effect::Repeatable);
+    two.wait(group, "wait", "10 s");
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("x", &two);
+    lab.start("y", &holding("pump_1"));
+    let abort = Event::Command { run: "x".into(), command: Command::Abort, by: "Ada".into() };
+    lab.records.extend(lab.core.step(abort, lab.now).records);
+    let made = Event::MadeSafe {
+        run: "x".into(),
+        instrument: "pump_1".into(),
+        confirmed: false,
+        detail: "no answer".into(),
+        trace: String::new(),
+    };
+    lab.give(made);
+    assert_eq!(lab.ending("x"), None, "pump_2 is on its way");
+    assert_eq!(lab.count("pump_1.a"), 1, "y has got it: {:?}", lab.sent);
+}
+
 #[test]
 fn a_run_that_stands_still_keeps_nobody_from_what_it_only_waits_for() {
     let mut lab = Lab::new(InDoubt::Ask, &[]);
