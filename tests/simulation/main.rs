@@ -209,6 +209,8 @@ fn one() {
 fn a_stray_dose_is_not_taken_for_that_of_the_next_run() {
     let told = play(pool(), config(10_904));
     assert!(told.broken.is_none(), "{:?}", told.broken);
+    let spoilt = Config { bug: Some(Bug::BarsForgotten), ..config(10_904) };
+    assert!(play(pool(), spoilt).broken.is_some(), "this seed shows it no more: find another");
 }
 
 /// Seeds that broke a law once, each mended in the commit that names it. What the generator draws has
