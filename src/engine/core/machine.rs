@@ -30,6 +30,8 @@ pub struct Core {
     /// Lab time that the wires may take beyond the deadlines of steps (scaled time only).
     pub(super) slack: Duration,
     pub(super) timers: BTreeSet<(Tick, String, StepKey)>,
+    /// How many of them were left when those of steps that are over were last put away.
+    pub(super) timers_left: usize,
     /// Waits for conditions: since when each holds without a break.
     pub(super) watching: BTreeMap<(String, StepKey), Option<Tick>>,
     /// Requests to the shell that were not answered yet; lost in a crash and then asked anew.
@@ -75,6 +77,7 @@ impl Core {
             in_doubt,
             slack,
             timers: BTreeSet::new(),
+            timers_left: 0,
             watching: BTreeMap::new(),
             asked: BTreeMap::new(),
             baselines: BTreeMap::new(),

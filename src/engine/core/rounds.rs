@@ -119,6 +119,55 @@ mod tests {
         assert_eq!(run(500, level), (500, 3));
     }
 
+    /// All that the core keeps beside the records, in the course of so many rounds: the most there
+    /// was of each.
+    fn most_kept(rounds: u32) -> [usize; 14] {
+        let mut core = Core::new(InDoubt::Ask, Duration::ZERO);
+        let (run, document) = ("r".to_owned(), "d".to_owned());
+        let terms = crate::engine::core::Terms::default();
+        let graph = graph(rounds, Expr::literal(crate::expr::Value::number(1.0)));
+        let mut next = Some(Event::StartRun { run, graph, document, terms });
+        let (mut most, mut sent) = ([0; 14], 0);
+        let mut now = Tick(0);
+        while let Some(event) = next.take() {
+            now.0 += 1;
+            for action in core.step(event, now).actions {
+                if let Action::Send { run, step, attempt, .. } = action {
+                    sent += 1;
+                    let (key, trace) = (step.key, String::new());
+                    next = Some(Event::Outcome { run, key, attempt, result: Ok(None), trace });
+                }
+            }
+            let Some(run) = core.run("r") else { continue };
+            let kept = [
+                core.timers.len(),
+                core.watching.len(),
+                core.asked.len(),
+                core.baselines.len(),
+                core.doubts.len(),
+                core.blocked.len(),
+                core.overtaken.len(),
+                core.parked_told.len(),
+                core.safe_sent.len(),
+                core.stirred.len(),
+                run.steps.len(),
+                run.ready.len(),
+                run.going.values().map(Vec::len).sum(),
+                run.answers.len() + run.touched.len() + run.holds.len(),
+            ];
+            for (most, kept) in most.iter_mut().zip(kept) {
+                *most = kept.max(*most);
+            }
+        }
+        assert_eq!(sent, rounds);
+        most
+    }
+
+    #[test]
+    fn what_the_core_keeps_does_not_grow_with_the_steps_of_a_loop() {
+        assert_eq!(most_kept(2_000), most_kept(20_000));
+    }
+
     #[test]
     fn a_loop_whose_history_is_read_keeps_it() {
         let level = crate::expr::parse("loop.history.dose").unwrap();

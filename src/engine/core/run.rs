@@ -47,6 +47,13 @@ pub enum Status {
     PassedOver,
 }
 
+impl Status {
+    /// Nothing follows from the step any more.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Status::Done | Status::PassedOver)
+    }
+}
+
 /// What is known of one step.
 #[derive(Debug, Clone)]
 pub struct StepState {
