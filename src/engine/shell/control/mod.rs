@@ -77,7 +77,7 @@ pub enum Control {
     },
     /// The answer to a question.
     Answer {
-        /// Id of the question, as [`View`] gives it.
+        /// Id of the question, as [`View`](super::view::View) gives it.
         question: String,
         /// One of its options.
         answer: String,
