@@ -163,6 +163,8 @@ marks! {
     SharedInstrument,
     Campaign,
     SafeAtLast,
+    TakenByHand,
+    Priorities,
 }
 
 /// How often each kind was hit.
@@ -237,4 +239,8 @@ pub enum Bug {
     HoldIgnored,
     /// What was not confirmed safe is handed to the next run.
     BarsForgotten,
+    /// What a person has taken out is handed to the next step that wants it.
+    TakenIgnored,
+    /// What a person gives back does not arrive.
+    GivenLost,
 }

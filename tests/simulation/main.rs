@@ -209,6 +209,20 @@ fn one() {
 fn a_stray_dose_is_not_taken_for_that_of_the_next_run() {
     let told = play(pool(), config(10_904));
     assert!(told.broken.is_none(), "{:?}", told.broken);
+    let spoilt = Config { bug: Some(Bug::BarsForgotten), ..config(10_904) };
+    assert!(play(pool(), spoilt).broken.is_some(), "this seed shows it no more: find another");
+}
+
+/// Seeds that broke a law once, each mended in the commit that names it. What the generator draws has
+/// grown since, so some play otherwise now; none may ever break one again.
+const ONCE_BROKEN: [u64; 4] = [10_904, 1_013_206, 1_017_752, 1_055_508];
+
+#[test]
+fn no_seed_that_ever_broke_a_law_breaks_one_again() {
+    for seed in ONCE_BROKEN {
+        let told = play(pool(), config(seed));
+        assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
+    }
 }
 
 #[test]
@@ -271,6 +285,8 @@ fn every_planted_defect_is_caught() {
         (Bug::Reordered, &[Law::ReplayIsLive, Law::NothingLost, Law::NotTwice]),
         (Bug::HoldIgnored, &[Law::OneRunAtATime]),
         (Bug::BarsForgotten, &[Law::KeptBack]),
+        (Bug::TakenIgnored, &[Law::KeptBack]),
+        (Bug::GivenLost, &[Law::EndsOrWaits]),
     ];
     let mut seen: BTreeMap<Law, u32> = BTreeMap::new();
     for (bug, laws) in all {

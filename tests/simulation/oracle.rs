@@ -30,7 +30,8 @@ pub enum Law {
     ReplayIsLive,
     /// What one run holds, no other touches.
     OneRunAtATime,
-    /// What was not confirmed safe at the end of a run is told nothing by another until it is.
+    /// What was not confirmed safe at the end of a run is told nothing by a run until it is,
+    /// and neither is what a person has taken out.
     KeptBack,
 }
 
@@ -107,6 +108,8 @@ pub struct Oracle {
     pub excused: BTreeSet<(String, String)>,
     /// Instruments that were not confirmed safe at the end of a run, and the entry that says so.
     pub barred: BTreeMap<String, usize>,
+    /// Instruments in a person's hands, and the entry that says so.
+    pub taken: BTreeMap<String, usize>,
     /// Which recipe each run is of.
     pub recipes: BTreeMap<String, usize>,
 }
@@ -355,6 +358,10 @@ impl Oracle {
             let how = format!("{run} {path}: bytes go out before their intent is durable");
             return broken(Law::NotTwice, how);
         };
+        if self.taken.get(unit.name).is_some_and(|at| *at < found.intent) {
+            let how = format!("{run} {path}: {} is in a person's hands, and is used", unit.name);
+            return broken(Law::KeptBack, how);
+        }
         if self.barred.get(unit.name).is_some_and(|at| *at < found.intent) {
             let how = format!("{run} {path}: {} is not confirmed safe, and is used", unit.name);
             return broken(Law::KeptBack, how);

@@ -105,6 +105,42 @@ fn a_run_of_low_priority_does_not_starve() {
 }
 
 #[test]
+fn one_of_high_priority_passes_many_and_the_oldest_of_those_still_gets_its_turn() {
+    const MANY: usize = 24;
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("first", &holding("pump_1"));
+    for n in 0..MANY {
+        lab.start_under(&format!("low{n}"), &holding("pump_1"), with_priority(-1));
+    }
+    lab.start_under("high", &holding("pump_1"), with_priority(9));
+    assert_eq!(lab.core.parked()[0].run, "high", "it waits for the one at work and nobody else");
+    // From now on another of high priority is always there before the oldest has its turn.
+    let mut highs = 0;
+    while lab.ending("low0").is_none() {
+        lab.start_under(&format!("more{highs}"), &holding("pump_1"), with_priority(9));
+        highs += 1;
+        assert!(highs <= OVERTAKEN_MAX + 3, "the oldest starves");
+        lab.pass(10 * SECOND);
+    }
+    lab.settle();
+    let order: Vec<&str> = lab
+        .records
+        .iter()
+        .filter_map(|r| match r {
+            Record::RunEnded { run, .. } => Some(run.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order[..2], ["first", "high"]);
+    let lows: Vec<&&str> = order.iter().filter(|run| run.starts_with("low")).collect();
+    let aged: Vec<String> = (0..MANY).map(|n| format!("low{n}")).collect();
+    assert_eq!(
+        lows,
+        aged.iter().map(String::as_str).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
 fn a_run_that_needs_two_instruments_is_not_starved_by_runs_that_need_one() {
     let mut both = Draft::new();
     let hold = vec!["pump_1".to_owned(), "pump_2".to_owned()];
