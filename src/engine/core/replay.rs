@@ -234,7 +234,8 @@ fn bare(mut record: Record) -> Record {
         Record::Outcome { trace, .. }
         | Record::Resolved { trace, .. }
         | Record::Ended { trace, .. }
-        | Record::MadeSafe { trace, .. } => trace.clear(),
+        | Record::MadeSafe { trace, .. }
+        | Record::AtHold { trace, .. } => trace.clear(),
         _ => {}
     }
     record

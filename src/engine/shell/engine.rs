@@ -1,6 +1,7 @@
 //! The loop: take what arrived, decide, make durable, perform.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
 use super::hand::Hands;
 use super::instruments::Instruments;
+use super::last_word;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
 use super::questions::Questions;
@@ -247,8 +249,21 @@ impl<I: Instruments> Engine<I> {
     /// before [`Engine::recover`]: nothing of them may be sent before.
     // SAFETY(lab): an intent that was lost with the end of the journal was sent all the same.
     pub fn hold_unvouched(&mut self, runs: &[String]) {
-        for run in runs {
-            let (run, by) = (run.clone(), "the journal, whose end was lost".to_owned());
+        self.hold_before_recovery(runs, "the journal, whose end was lost");
+    }
+
+    /// Holds runs whose instruments the engine before made safe when it gave up, without being able to
+    /// note it. Call before [`Engine::recover`].
+    pub fn hold_given_up(&mut self, folder: &Path, before: u64) {
+        let runs = last_word::left(folder, before);
+        let why = "the engine before, which gave up and made its instruments safe: set them as they \
+                   should be by hand, then resume";
+        self.hold_before_recovery(&runs, why);
+    }
+
+    fn hold_before_recovery(&mut self, runs: &[String], by: &str) {
+        for run in runs.iter().filter(|run| self.core.run(run).is_some()) {
+            let (run, by) = (run.clone(), by.to_owned());
             self.own.push_back(Event::Command { run, command: Command::Hold, by });
         }
     }
@@ -330,14 +345,16 @@ impl<I: Instruments> Engine<I> {
     /// instruments to confirm. Returns those that did not.
     // SAFETY(lab): a heater or pump must not be left running by an engine that gives up.
     pub async fn give_up(&mut self) -> Vec<String> {
-        let mut waiting: Vec<String> = Vec::new();
-        for run in self.core.open_runs() {
-            for instrument in &run.touched {
-                if !waiting.contains(instrument) {
-                    waiting.push(instrument.clone());
-                }
-            }
-        }
+        let runs = self.core.open_runs();
+        let touched: BTreeSet<String> = runs.flat_map(|run| run.touched.iter().cloned()).collect();
+        let runs: Vec<String> = self.core.open_runs().map(|run| run.id.clone()).collect();
+        last_word::leave(self.journal.folder(), self.journal.epoch(), &runs);
+        self.make_safe_and_wait(touched.into_iter().collect()).await
+    }
+
+    /// Sends these safe states, and waits a little for the instruments to confirm. Returns those that
+    /// did not.
+    pub async fn make_safe_and_wait(&mut self, mut waiting: Vec<String>) -> Vec<String> {
         let mut refused = Vec::new();
         waiting.retain(|instrument| {
             let taken = self.instruments.safe_state(instrument).is_ok();

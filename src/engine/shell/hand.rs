@@ -364,7 +364,13 @@ impl<I: Instruments> Engine<I> {
         {
             taken.done.push(in_words(&action, &args));
         }
-        let what = format!("{}.{action} by {}", call.instrument, call.by);
+        let (instrument, by) = (call.instrument.clone(), call.by.clone());
+        let what = format!("{instrument}.{action} by {by}");
+        // SAFETY(lab): what a run goes on with rests on what the instrument was told.
+        if effect != Effect::Read && !self.hands.taken.contains_key(&instrument) {
+            let by = format!("{by}, who sent {action} to {instrument} by hand");
+            self.hold_users(&instrument, &by)?;
+        }
         self.told(Progress::Engine { detail: format!("by hand: {what}") });
         self.note(Fact::Manual(record))
     }

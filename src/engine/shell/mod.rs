@@ -27,6 +27,7 @@ mod history;
 mod identity;
 mod instruments;
 mod lab;
+mod last_word;
 mod manual;
 mod named;
 mod notes;
