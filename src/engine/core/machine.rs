@@ -57,6 +57,9 @@ pub struct Core {
     pub(super) stirred: BTreeSet<String>,
     /// A condition that is waited for came to hold, or ceased to.
     pub(super) turned: bool,
+    /// The journal was applied, and what was under way is not resolved yet: facts are taken note of,
+    /// and nothing is decided on them.
+    pub(super) unresolved: bool,
     /// When the engine was last at work again after a while; volatile.
     pub(super) back: Tick,
     /// What holds every run, and those that start; the shell says it anew after a crash.
@@ -91,6 +94,7 @@ impl Core {
             safe_sent: BTreeMap::new(),
             stirred: BTreeSet::new(),
             turned: false,
+            unresolved: false,
             back: Tick(0),
             lab_holds: BTreeMap::new(),
             bars: true,
@@ -160,8 +164,21 @@ impl Core {
         &self.signals
     }
 
-    /// Takes a record of the journal into the state (recovery and replay).
+    /// Takes a record of the journal into the state (recovery and replay). Runs that are open then are
+    /// decided about once [`Event::Recovered`] has come.
+    // SAFETY(lab): until then a wait that is over, or a step that is ready, may be one of which the
+    // engine before had begun what follows.
     pub fn apply(
+        &mut self,
+        record: &Record,
+        now: Tick,
+        graph: impl FnOnce() -> Option<Arc<Graph>>,
+    ) {
+        self.take_record(record, now, graph);
+        self.unresolved = true;
+    }
+
+    fn take_record(
         &mut self,
         record: &Record,
         now: Tick,
@@ -308,7 +325,7 @@ impl Core {
 
     /// Emits a record: applied now, durable before any action that follows.
     pub(super) fn emit(&mut self, record: Record, now: Tick) {
-        self.apply(&record, now, || None);
+        self.take_record(&record, now, || None);
         if let Record::Held { run, step } | Record::Intent { run, step, .. } = &record
             && !self.blocked.is_empty()
         {
@@ -323,9 +340,14 @@ impl Core {
         self.signals.look_anew();
         self.turned = false;
         let noted = event.noted();
+        // Where nothing is open there is nothing to resolve.
+        let open = self.open_runs().next().is_some();
+        self.unresolved &= open;
         self.take(event, now);
-        let woken = self.due(now);
-        self.advance(now);
+        let woken = !self.unresolved && self.due(now);
+        if !self.unresolved {
+            self.advance(now);
+        }
         self.tell_parked();
         let mut output = std::mem::take(&mut self.out);
         let decided = woken
@@ -349,7 +371,7 @@ impl Core {
             Event::StartRun { run, graph, document, terms } => {
                 let hash = graph.hash.clone();
                 let record = Record::RunStarted { run: run.clone(), graph: hash, document, terms };
-                self.apply(&record, now, || Some(graph));
+                self.take_record(&record, now, || Some(graph));
                 self.out.records.push(record);
                 self.hold_as_the_lab(&run, now);
             }
@@ -477,6 +499,8 @@ impl Core {
         }) else {
             return;
         };
+        // What was read just before an intent that does not come is out of date for the next.
+        self.baselines.remove(&(run.to_owned(), key.clone()));
         let result = result.map_err(bounded);
         self.emit(Record::Ended { run: run.to_owned(), step, result, trace }, now);
     }

@@ -1,5 +1,7 @@
 //! Rounds of loops that nobody can look at any more.
 
+use std::collections::BTreeSet;
+
 use super::run::{Run, Status, StepKey};
 
 impl Run {
@@ -13,18 +15,26 @@ impl Run {
         }
         let mut rounds = block.rounds.clone();
         rounds.push(round);
-        let over: Vec<StepKey> = self
-            .steps
-            .iter()
-            .filter(|(key, step)| {
-                key.rounds.starts_with(&rounds)
-                    && matches!(step.status, Status::Done | Status::PassedOver)
-                    && self.is_inside(key.node, block.node)
-            })
-            .map(|(key, _)| key.clone())
-            .collect();
+        // SAFETY(lab): what set an instrument going is what sets it going again after a hold. It is
+        // forgotten once something else does.
+        let going: BTreeSet<StepKey> = self.going.values().flatten().cloned().collect();
+        let mut over: Vec<StepKey> = std::mem::take(&mut self.kept_for_going);
+        over.extend(
+            self.steps
+                .iter()
+                .filter(|(key, step)| {
+                    key.rounds.starts_with(&rounds)
+                        && matches!(step.status, Status::Done | Status::PassedOver)
+                        && self.is_inside(key.node, block.node)
+                })
+                .map(|(key, _)| key.clone()),
+        );
         for key in over {
-            self.steps.remove(&key);
+            if going.contains(&key) {
+                self.kept_for_going.push(key);
+            } else {
+                self.steps.remove(&key);
+            }
         }
     }
 }
@@ -116,7 +126,8 @@ mod tests {
     #[test]
     fn a_long_loop_knows_only_the_round_it_is_in() {
         let level = Expr::literal(crate::expr::Value::number(1.0));
-        assert_eq!(run(500, level), (500, 3));
+        // And what set its instrument going last.
+        assert_eq!(run(500, level), (500, 4));
     }
 
     /// All that the core keeps beside the records, in the course of so many rounds: the most there

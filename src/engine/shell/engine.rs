@@ -427,7 +427,7 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+    pub(super) fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
         self.heed_notice(&notice)?;
         match self.translate(notice) {
             Some(event) => self.step(event),

@@ -40,6 +40,7 @@ mod replay;
 mod search;
 mod searches;
 mod serving;
+mod thinking;
 pub mod view;
 mod wanted;
 mod watch;

@@ -99,7 +99,8 @@ impl<I: Instruments> Engine<I> {
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
         let campaigns = self.campaigns_meant(target.as_deref());
-        if command == Command::Resume {
+        // Who resumes one run lets go on that one; what others hold stays held.
+        if command == Command::Resume && target.is_none() {
             self.lift();
         }
         let began = self.entries.len();
