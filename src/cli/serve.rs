@@ -325,6 +325,9 @@ fn tell(progress: &Progress) {
         Progress::EmergencyStop { .. } | Progress::NotConfirmedSafe { .. } => {
             tracing::error!("{event}");
         }
+        Progress::RunEnded { not_confirmed, .. } if !not_confirmed.is_empty() => {
+            tracing::error!("{event}");
+        }
         _ => tracing::info!("{event}"),
     }
 }
@@ -344,12 +347,16 @@ async fn signals(
         tracing::error!("signals cannot be taken: only SIGKILL ends this process");
         return;
     };
-    let mut interrupts = 0;
+    let (mut interrupts, mut terminates) = (0, 0);
     loop {
         // Cancel safety: a signal that is not taken yet stays pending.
         tokio::select! {
             Some(()) = terminate.recv() => {
-                tracing::warn!("SIGTERM: runs are held, then the service ends");
+                terminates += 1;
+                tracing::warn!("{}", match terminates {
+                    1 => "SIGTERM: runs are held, then the service ends",
+                    _ => "SIGTERM again: what is not held yet goes to its safe state now",
+                });
                 // A full queue holds orders enough.
                 let _ = orders.try_send(Order::Leave { by: "SIGTERM".to_owned() });
             }
