@@ -67,19 +67,6 @@ fn campaigns(bench: &Bench) -> Vec<String> {
     history.campaigns.iter().map(|c| c.machine.id.clone()).collect()
 }
 
-/// The protocol, with nobody else at the reactor until it is as hot as it should be.
-fn held_while_it_heats() -> String {
-    let text = std::fs::read_to_string(PROTOCOL).unwrap();
-    let (before, rest) = text.split_once("  - id: make_ready\n").unwrap();
-    let (block, after) = rest.split_once("  - id: flow\n").unwrap();
-    let block = block.strip_prefix("    parallel:\n").unwrap();
-    let block: String = block.lines().map(|line| format!("    {line}\n")).collect();
-    let block = format!("      - parallel:\n{block}");
-    format!(
-        "{before}  - id: make_ready\n    hold: [reactor]\n    steps:\n{block}  - id: flow\n{after}"
-    )
-}
-
 #[test]
 fn two_campaigns_share_the_instruments_of_a_service_and_a_third_is_refused_with_the_reason() {
     let bench = Bench::new("service");
@@ -88,7 +75,7 @@ fn two_campaigns_share_the_instruments_of_a_service_and_a_third_is_refused_with_
     assert_eq!(first, "snar-1");
     // A person with `run` follows to the end.
     let file = bench.folder().join("held.yaml");
-    std::fs::write(&file, held_while_it_heats()).unwrap();
+    std::fs::write(&file, std::fs::read_to_string(PROTOCOL).unwrap()).unwrap();
     let args = ["run", file.to_str().unwrap(), "--lab", LAB, "--set", "temperature=85 degC"];
     let (code, out, said) = bench.run(&args);
     assert_eq!(code, 0, "{said}");

@@ -53,6 +53,14 @@ fn pressed(client: &mut Client, args: &EstopArgs, json: bool) -> Result<Exit, (E
              is sent until `labloop estop --clear --by NAME`."
         ));
     }
+    // Whoever does not stay is told nothing more.
+    if args.wait.is_zero() {
+        if json {
+            let value = json!({ "pressed": true, "by": by, "instruments": [] });
+            output::data(&format!("{value}\n"));
+        }
+        return Ok(Exit::Done);
+    }
     let outcome = client.outcome(args.wait).map_err(|error| live::failed(&error))?;
     let outcome = outcome.map_err(|why| (Exit::Safety, why))?;
     if json {

@@ -51,8 +51,10 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     // For writing: an end that is damaged is mended before anything is decided on it.
     let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
     let past = History::current(&journal, args.id.as_deref()).map_err(usage)?;
+    // Instruments that did not confirm are told again; nothing else happens before it is cleared.
     if let Some(stop) = &past.stopped {
-        return Err(super::run::stopped(stop));
+        let (_, why) = super::run::stopped(stop);
+        output::error(format!("{why}. Then this goes on by itself; until then safe states only"));
     }
     let (wanted, reopened) = wanted(&past, args.id.as_deref())?;
     let mut texts = Texts::read(&journal, &wanted)?;

@@ -211,10 +211,17 @@ async fn work(
                 // Held ones stay as they are: what a hold leaves going is to go on.
                 not_confirmed(engine.make_safe_and_wait(exposed.into_iter().collect()).await);
             }
-            tracing::info!("labloop serve has ended as it was told to");
-            match interrupted.load(Ordering::Relaxed) {
-                true => Ok(Exit::Interrupted),
-                false => Ok(Exit::Done),
+            let stopped = engine.not_confirmed();
+            if stopped.is_empty() {
+                tracing::info!("labloop serve has ended as it was told to");
+                match interrupted.load(Ordering::Relaxed) {
+                    true => Ok(Exit::Interrupted),
+                    false => Ok(Exit::Done),
+                }
+            } else {
+                not_confirmed(stopped);
+                let why = "the emergency stop was not confirmed by every instrument".to_owned();
+                Err((Exit::Safety, why))
             }
         }
         // Its instruments are another engine's: not one byte more, safe states neither.
