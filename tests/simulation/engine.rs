@@ -139,10 +139,6 @@ impl Schedule<'_> {
             if core.barred().contains_key(*name) {
                 self.at(S, Happening::SafeAgain(unit));
             }
-            // Whoever had it when the engine before died gives it back to this one.
-            if self.oracle.taken.contains_key(*name) {
-                self.at(60 * S, Happening::Hand(unit, false));
-            }
         }
         let actions = self.plant_at_start(&core, &mut inbox);
         let search = self.campaign_replayed(std::iter::empty());
@@ -165,6 +161,13 @@ impl Schedule<'_> {
         }
         self.engines.insert(epoch, engine);
         self.take_durable();
+        // Whoever had one when the engine before died gives it back to this one; what was written before
+        // that and not synced is durable by now.
+        for (unit, name) in UNITS.iter().enumerate() {
+            if self.oracle.taken.contains_key(*name) {
+                self.at(60 * S, Happening::Hand(unit, false));
+            }
+        }
         for index in 0..self.runs.len() {
             if !self.searching && !self.oracle.runs.contains_key(&self.runs[index].0) {
                 self.at(S, Happening::Submit(index));
