@@ -8,105 +8,18 @@
 )]
 
 mod bench;
+#[path = "bench/service.rs"]
+mod service;
 
 use std::collections::BTreeMap;
-use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bench::{Bench, labloop};
+use service::{LAB, Manager, Service, count, entries, log, submit, until};
 
-const LAB: &str = "examples/flow-synthesis/lab.yaml";
 const CAMPAIGN: &str = "examples/flow-synthesis/campaign.yaml";
 const PROTOCOL: &str = "examples/flow-synthesis/protocol.yaml";
-/// Longest time anything here may take; the machine is shared.
-const PATIENCE: Duration = Duration::from_secs(240);
-
-struct Service {
-    process: Child,
-}
-
-impl Service {
-    /// On simulators, sixty times as fast as life.
-    fn start(bench: &Bench) -> Service {
-        Service::with(bench, &["--lab", LAB, "--simulate", "--speed", "60"], |command| command)
-    }
-
-    fn with(
-        bench: &Bench,
-        args: &[&str],
-        more: impl FnOnce(&mut Command) -> &mut Command,
-    ) -> Service {
-        let mut command = labloop();
-        command.arg("serve").args(args).arg("--state").arg(bench.state());
-        command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        // What an earlier one left in the folder is no sign of life of this one.
-        let starts = || {
-            // It may be being made just now.
-            let journal = labloop::store::Journal::open_read_only(&bench.state());
-            let entries = journal.and_then(|j| j.about("engine")).unwrap_or_default();
-            entries.iter().filter(|e| e.kind == "engine_started").count()
-        };
-        let before = starts();
-        let process = more(&mut command).spawn().unwrap();
-        let mut service = Service { process };
-        until("the service answers", || {
-            assert!(service.process.try_wait().unwrap().is_none(), "{}", log(bench));
-            starts() > before && bench.run(&["status"]).1.contains("An engine is at work")
-        });
-        service
-    }
-
-    fn signal(&self, name: &str) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
-    }
-
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-    }
-
-    /// Ends it by SIGTERM; how long that took.
-    fn terminate(mut self) -> Duration {
-        let began = Instant::now();
-        self.signal("TERM");
-        let mut status = None;
-        until("it ends", || {
-            status = self.process.try_wait().unwrap();
-            status.is_some()
-        });
-        assert_eq!(status.unwrap().code(), Some(0));
-        began.elapsed()
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < end, "it never came that {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn log(bench: &Bench) -> String {
-    std::fs::read_to_string(bench.state().join("log/labloop.log")).unwrap_or_default()
-}
-
-fn submit(bench: &Bench, args: &[&str]) -> String {
-    let mut all = vec!["submit"];
-    all.extend(args);
-    bench.ok(&all).trim().to_owned()
-}
-
 /// Experiments concluded, and whether the campaign has ended.
 fn progress(bench: &Bench, id: &str) -> (usize, bool) {
     let all = bench.json(&["export", id, "--format", "json"]);
@@ -121,23 +34,6 @@ fn progress(bench: &Bench, id: &str) -> (usize, bool) {
 fn has_ended(bench: &Bench, id: &str) -> bool {
     let text = entries(bench);
     text.iter().any(|(subject, kind)| subject == id && kind == "campaign_ended")
-}
-
-/// Subject and kind of every entry of the journal.
-fn entries(bench: &Bench) -> Vec<(String, String)> {
-    let journal = labloop::store::Journal::open_read_only(&bench.state()).unwrap();
-    let mut found = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = journal.read(after, 5_000).unwrap();
-        let Some(last) = page.last() else { return found };
-        after = last.seq;
-        found.extend(page.into_iter().map(|e| (e.subject, e.kind)));
-    }
-}
-
-fn count(bench: &Bench, kind: &str) -> usize {
-    entries(bench).iter().filter(|(_, k)| k == kind).count()
 }
 
 /// What the pumps were told against what the journal says.
@@ -178,7 +74,10 @@ fn two_campaigns_share_the_instruments_of_a_service_and_a_third_is_refused_with_
     let first = submit(&bench, &[CAMPAIGN, "--experiments", "2"]);
     assert_eq!(first, "snar-1");
     // A person with `run` follows to the end.
-    let (code, out, said) = bench.run(&["run", PROTOCOL, "--set", "temperature=85 degC"]);
+    let file = bench.folder().join("held.yaml");
+    std::fs::write(&file, std::fs::read_to_string(PROTOCOL).unwrap()).unwrap();
+    let args = ["run", file.to_str().unwrap(), "--lab", LAB, "--set", "temperature=85 degC"];
+    let (code, out, said) = bench.run(&args);
     assert_eq!(code, 0, "{said}");
     assert!(out.contains("yield = "), "{out}");
     assert!(said.contains("has it as"), "{said}");
@@ -285,39 +184,6 @@ fn row_20_the_third_start_after_crashes_comes_up_held_until_a_person_lets_it_go(
     bench.ok(&["resume"]);
     until("it has ended", || has_ended(&bench, &id));
     service.terminate();
-}
-
-/// A service manager: what the service tells it, with the time since the start.
-struct Manager {
-    socket: UnixDatagram,
-    began: Instant,
-}
-
-impl Manager {
-    fn listen(bench: &Bench) -> (Manager, String) {
-        let path = bench.folder().join("notify");
-        let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        (Manager { socket, began: Instant::now() }, path.display().to_string())
-    }
-
-    /// Everything that is told within a time.
-    fn hear(&self, within: Duration) -> Vec<(Duration, String)> {
-        let end = Instant::now() + within;
-        let mut heard = Vec::new();
-        let mut bytes = [0; 4_096];
-        while Instant::now() < end {
-            if let Ok(length) = self.socket.recv(&mut bytes) {
-                let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
-                heard.push((self.began.elapsed(), text));
-            }
-        }
-        heard
-    }
-
-    fn hears(&self, what: &str) {
-        until(what, || self.hear(Duration::from_millis(200)).iter().any(|(_, t)| t == what));
-    }
 }
 
 #[test]

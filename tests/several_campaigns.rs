@@ -124,6 +124,8 @@ enum Mind {
     PanicsLearning,
     /// Thinks for this long, and notes how many think with it.
     Slow(Duration),
+    /// Does not come back from its n-th thought.
+    HangsAt(u32),
 }
 
 struct Planner {
@@ -147,6 +149,7 @@ impl Brain for Planner {
                 return Err(BrainError("the matrix is singular".into()));
             }
             Mind::PanicsAt(n) if n == self.asked => panic!("index out of bounds"),
+            Mind::HangsAt(n) if n == self.asked => std::thread::sleep(Duration::from_secs(3_600)),
             Mind::Slow(time) => {
                 let now = self.thinking.now.fetch_add(1, Ordering::SeqCst) + 1;
                 self.thinking.most.fetch_max(now, Ordering::SeqCst);
@@ -220,6 +223,7 @@ fn work(bench: &Bench, setups: Vec<SearchSetup>) -> (Finished, History) {
             core: Core::new(InDoubt::Ask, Duration::ZERO),
         });
         engine.begin(1, "real").unwrap();
+        engine.set_patience_with_planners(Duration::from_secs(1));
         for setup in setups {
             engine.add_campaign(setup).unwrap();
         }
@@ -254,6 +258,45 @@ fn a_planner_that_fails_ends_its_campaign_and_no_other() {
         assert_eq!(concluded(&history, "good-1"), 9);
         assert!(history.open_runs().next().is_none(), "{mind:?} left a run behind");
     }
+}
+
+/// Planners that do not come back are given up, and the process can end although they compute.
+#[test]
+fn row_62_a_planner_that_hangs_ends_its_campaign_and_no_other() {
+    let bench = Bench::new("hangs");
+    let thinking = Arc::default();
+    let all = vec![
+        setup("bad-1", Mind::HangsAt(2), 9, &thinking),
+        setup("bad-2", Mind::HangsAt(2), 9, &thinking),
+        setup("good-1", Mind::Sound, 9, &thinking),
+    ];
+    let (finished, history) = work(&bench, all);
+    for id in ["bad-1", "bad-2"] {
+        let Some(EndReason::Internal(why)) = finished.reason(id) else { panic!("{finished:?}") };
+        assert!(why.contains("did not answer within 1 s"), "{id}: {why}");
+    }
+    assert!(matches!(finished.reason("good-1"), Some(EndReason::BudgetSpent(_))));
+    assert_eq!(concluded(&history, "good-1"), 9);
+}
+
+#[test]
+fn row_62_only_so_many_planners_are_given_up() {
+    let bench = Bench::new("hang");
+    let thinking = Arc::default();
+    let ids: Vec<String> = (1..=11).map(|n| format!("bad-{n}")).collect();
+    let hangs = |id: &String| setup(id, Mind::HangsAt(1), 9, &thinking);
+    let (finished, _) = work(&bench, ids.iter().map(hangs).collect());
+    let told = |word: &str| {
+        let says = |id: &&String| match finished.reason(id) {
+            Some(EndReason::Internal(why)) => why.contains(word),
+            _ => false,
+        };
+        ids.iter().filter(says).count()
+    };
+    let (given_up, refused) = (told("was given up"), told("restart labloop"));
+    assert_eq!(given_up + refused, ids.len(), "{finished:?}");
+    // Two more may have been begun when the eighth was given up.
+    assert!((8..=10).contains(&given_up), "{given_up}");
 }
 
 #[test]

@@ -452,7 +452,8 @@ pub enum InstrumentCommand {
     Take(HandArgs),
     /// Give it back; runs that have used it are held if anything was done to it.
     Give(HandArgs),
-    /// Say that an instrument may be used although another unit answers than before.
+    /// Say that an instrument may be used although it was not confirmed safe when a run ended
+    /// (with --reason), or although another unit answers than before.
     Accept(HandArgs),
     /// Find out what answers at an address. Only asks; commands nothing.
     Probe(ProbeArgs),

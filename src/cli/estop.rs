@@ -22,17 +22,21 @@ pub(super) fn run(args: &EstopArgs, json: bool) -> Exit {
 fn press(args: &EstopArgs, json: bool) -> Result<Exit, (Exit, String)> {
     let state = args.state.state.as_path();
     let folder = state.display();
-    match live::find(state)? {
-        Engine::Live(mut client) => pressed(&mut client, args, json),
-        Engine::None => Err((
-            Exit::Unreachable,
-            format!(
-                "NOTHING WAS SENT: no engine is at work in {folder} to send it. If anything moves \
-                 or heats, use the hard-wired emergency stop. Single instruments are told by \
-                 `labloop instrument call LAB INSTRUMENT safe_state --yes --state {folder}`"
-            ),
-        )),
-    }
+    let nobody = match live::find(state) {
+        Ok(Engine::Live(mut client)) => return pressed(&mut client, args, json),
+        Ok(Engine::None) => format!("no engine is at work in {folder} to send it"),
+        // Pressed in the wrong place: what counts is the same.
+        Err((Exit::Usage, why)) => why,
+        Err(other) => return Err(other),
+    };
+    Err((
+        Exit::Unreachable,
+        format!(
+            "NOTHING WAS SENT: {nobody}. If anything moves or heats, use the hard-wired emergency \
+             stop. Single instruments are told by `labloop instrument call LAB INSTRUMENT \
+             safe_state --yes --state {folder}`"
+        ),
+    ))
 }
 
 fn pressed(client: &mut Client, args: &EstopArgs, json: bool) -> Result<Exit, (Exit, String)> {
@@ -48,6 +52,14 @@ fn pressed(client: &mut Client, args: &EstopArgs, json: bool) -> Result<Exit, (E
             "EMERGENCY STOP by {by}: every instrument is being told its safe state; nothing else \
              is sent until `labloop estop --clear --by NAME`."
         ));
+    }
+    // Whoever does not stay is told nothing more.
+    if args.wait.is_zero() {
+        if json {
+            let value = json!({ "pressed": true, "by": by, "instruments": [] });
+            output::data(&format!("{value}\n"));
+        }
+        return Ok(Exit::Done);
     }
     let outcome = client.outcome(args.wait).map_err(|error| live::failed(&error))?;
     let outcome = outcome.map_err(|why| (Exit::Safety, why))?;

@@ -371,6 +371,7 @@ async fn go(
                 // On a virtual clock the instruments are gone, and every sample with them.
                 if word != "virtual" {
                     engine.hold_unvouched(&work.unvouched);
+                    engine.hold_given_up(&work.state, work.epoch.saturating_sub(1));
                 }
                 engine.recover(word == "virtual");
             }
@@ -433,7 +434,39 @@ async fn connected(instruments: &LabInstruments) -> Result<(), String> {
     })
 }
 
-/// First Ctrl-C: end the step and run `finally`. Second: safe states now.
+/// Whether the lab's clock may run at this speed.
+// SAFETY(lab): a real pump does not dose faster because the lab's clock runs faster; its doses would
+// be cut short at their deadlines.
+pub(super) fn fits(time: &TimeArgs) -> Result<(), String> {
+    let real = matches!(time.speed, Speed::Times(1.0));
+    let willing = matches!(time.speed, Speed::Times(_)) && std::env::var_os(SCALED_WIRES).is_some();
+    if time.simulate || real || willing {
+        return Ok(());
+    }
+    Err(format!(
+        "real instruments do not run faster than life: --speed needs --simulate (or, where all of \
+         them are `labloop simulator --speed` of the same speed, {SCALED_WIRES}=1)"
+    ))
+}
+
+/// Waits until somebody asks the process to end, and gives the name of how; `None`: it cannot be heard.
+// SAFETY(lab): a terminal window that is closed, or a machine that is shut down, must not leave a
+// heater or a pump going.
+async fn asked_to_end() -> Option<&'static str> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut hang_up) =
+        (signal(SignalKind::terminate()).ok()?, signal(SignalKind::hangup()).ok()?);
+    tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.ok().map(|()| "Ctrl-C"),
+        _ = term.recv() => Some("SIGTERM"),
+        _ = hang_up.recv() => Some("SIGHUP"),
+    }
+}
+
+/// Environment variable of somebody who has simulators of the same speed on real wires.
+const SCALED_WIRES: &str = "LABLOOP_SCALED_WIRES";
+
+/// First Ctrl-C, SIGTERM or SIGHUP: end the step and run `finally`. Second: safe states now.
 async fn interrupts(handle: Handle) {
     use crate::engine::core::Command;
     for (command, said) in [
@@ -443,12 +476,10 @@ async fn interrupts(handle: Handle) {
         ),
         (Command::Abort, "Aborting: safe states now."),
     ] {
-        if tokio::signal::ctrl_c().await.is_err() {
-            return;
-        }
+        let Some(by) = asked_to_end().await else { return };
         output::say(said);
         INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed);
-        let (by, reason) = ("Ctrl-C".to_owned(), String::new());
+        let (by, reason) = (by.to_owned(), String::new());
         if handle.ask(Control::Command { target: None, command, by, reason }).is_err() {
             return;
         }

@@ -49,6 +49,12 @@ use crate::engine::core;
 
 /// Runs one command line and says how it ended.
 pub fn run(cli: Cli) -> Exit {
+    let exit = command_of(cli);
+    // Whoever reads what is there must not take it for all there is.
+    if exit == Exit::Done && output::is_unwritten() { Exit::Usage } else { exit }
+}
+
+fn command_of(cli: Cli) -> Exit {
     let json = cli.json;
     match cli.command {
         Command::Init(args) => init::run(&args, json),

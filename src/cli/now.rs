@@ -1,5 +1,7 @@
 //! What a live engine says of itself, for people.
 
+use std::collections::BTreeMap;
+
 use super::{ask, command, output};
 use crate::engine::shell::view::{CampaignView, RunView, View};
 
@@ -22,6 +24,7 @@ pub(super) fn in_words(view: &View, wanted: impl Fn(&str) -> bool) -> String {
     for instrument in &view.not_confirmed {
         text.push_str(&command::instrument_in_words(instrument));
     }
+    text.push_str(&barred(&view.barred));
     for campaign in view.campaigns.iter().filter(|c| wanted(&c.campaign)) {
         text.push_str(&campaign_in_words(campaign));
     }
@@ -86,4 +89,16 @@ fn run_in_words(run: &RunView) -> String {
         text.push_str(&format!("  {instrument}: NOT CONFIRMED SAFE: look at it now\n"));
     }
     text
+}
+
+/// Instruments that no run may use, one a line.
+pub(super) fn barred(barred: &BTreeMap<String, String>) -> String {
+    let line = |(instrument, run): (&String, &String)| {
+        format!(
+            "{instrument}: NOT CONFIRMED SAFE since run {run} ended; no run may use it until its \
+             safe state is confirmed, or after `labloop instrument accept {instrument} --reason \
+             WHY`\n"
+        )
+    };
+    barred.iter().map(line).collect()
 }

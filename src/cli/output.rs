@@ -1,12 +1,25 @@
 //! Writing for people and for programs.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static UNWRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// Writes data to stdout. A closed pipe (`| head`) is not an error worth a message.
 pub fn data(text: &str) {
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if let Err(why) = written
+        && why.kind() != std::io::ErrorKind::BrokenPipe
+        && !UNWRITTEN.swap(true, Ordering::Relaxed)
+    {
+        error(format!("not everything could be written: {why}"));
+    }
+}
+
+/// Whether data could not be written to stdout.
+pub fn is_unwritten() -> bool {
+    UNWRITTEN.load(Ordering::Relaxed)
 }
 
 /// Writes a line for people to stderr.

@@ -146,13 +146,24 @@ impl Display {
                      again"
                 ));
             }
+            Progress::Freed { instrument, by } => {
+                let how = match by.as_str() {
+                    "" => "has confirmed its safe state".to_owned(),
+                    by => format!("may be used on {by}'s word"),
+                };
+                self.line(&format!("  !    {instrument} {how}: runs that wait for it go on"));
+            }
             Progress::Cleared { by } => {
                 self.line(&format!("  !    the emergency stop was cleared by {by}"));
             }
             Progress::Engine { detail } => self.line(&format!("  !    {detail}")),
             Progress::Parked { runs } => {
                 for parked in runs {
-                    self.status("", &parked.to_string());
+                    // What only a person or the instrument can end is no passing matter.
+                    match parked.waits_for_safety() {
+                        true => self.line(&format!("  !    {parked}")),
+                        false => self.status("", &parked.to_string()),
+                    }
                 }
             }
             Progress::Moved { run, to, by, why } => {
@@ -350,6 +361,9 @@ pub(super) fn as_json(progress: &Progress) -> Option<serde_json::Value> {
         Progress::EmergencyStop { by } => json!({"event": "emergency_stop", "by": by}),
         Progress::NotConfirmedSafe { instrument, why } => {
             json!({"event": "not_confirmed_safe", "instrument": instrument, "why": why})
+        }
+        Progress::Freed { instrument, by } => {
+            json!({"event": "freed", "instrument": instrument, "by": by})
         }
         Progress::Cleared { by } => json!({"event": "emergency_stop_cleared", "by": by}),
         Progress::Engine { detail } => json!({"event": "engine", "detail": detail}),

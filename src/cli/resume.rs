@@ -51,6 +51,11 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     // For writing: an end that is damaged is mended before anything is decided on it.
     let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
     let past = History::current(&journal, args.id.as_deref()).map_err(usage)?;
+    // Instruments that did not confirm are told again; nothing else happens before it is cleared.
+    if let Some(stop) = &past.stopped {
+        let (_, why) = super::run::stopped(stop);
+        output::error(format!("{why}. Then this goes on by itself; until then safe states only"));
+    }
     let (wanted, reopened) = wanted(&past, args.id.as_deref())?;
     let mut texts = Texts::read(&journal, &wanted)?;
     drop(journal);
@@ -61,6 +66,7 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     let time = time_of(&args.time, &past);
     let lab_file = kept_lab(&first, folder)?;
     let (base, away) = now(&past, &time);
+    launch::fits(&time).map_err(usage)?;
     let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;

@@ -35,6 +35,16 @@ pub(super) fn usage(message: impl ToString) -> (Exit, String) {
     (Exit::Usage, message.to_string())
 }
 
+/// Nothing is begun before a person has cleared the emergency stop.
+pub(super) fn stopped(stop: &crate::engine::shell::StopHistory) -> (Exit, String) {
+    let why = format!(
+        "the emergency stop that {} pressed was not cleared; look at the lab, then `labloop estop \
+         --clear --by NAME`",
+        stop.by
+    );
+    (Exit::Safety, why)
+}
+
 /// Refuses a lab with interlocks: better no run than one that believes itself guarded.
 pub(super) fn guarded(bundle: &Bundle) -> Result<(), (Exit, String)> {
     let guard = bundle.lab.as_ref().and_then(|lab| first_guard(lab, &bundle.sources));
@@ -69,15 +79,17 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     // For writing: an end that is damaged is mended before anything is decided on it.
     let journal = Journal::open(folder, Durability::Power).map_err(usage)?;
     let history = History::current(&journal, None).map_err(usage)?;
-    if let Some(Lost { from, to }) = journal.lost()
-        && !args.accept_loss
-    {
+    let which = match journal.lost() {
+        Some(Lost { from, to }) => Some(format!("entries {from} to {to}")),
+        None if history.loss_unseen() => Some("entries".to_owned()),
+        None => None,
+    };
+    if let Some(which) = which.filter(|_| !args.accept_loss) {
         return Err((
             Exit::Safety,
             format!(
-                "entries {from} to {to} were durable and are gone from the end of the journal: a \
-                 run may have been under way that nobody knows of. Look at the lab, then say \
-                 --accept-loss"
+                "{which} were durable and are gone from the end of the journal: a run may have been \
+                 under way that nobody knows of. Look at the lab, then say --accept-loss"
             ),
         ));
     }
@@ -90,16 +102,12 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         )));
     }
     if let Some(stop) = &history.stopped {
-        let why = format!(
-            "the emergency stop that {} pressed was not cleared; look at the lab, then `labloop estop \
-             --clear --by NAME`",
-            stop.by
-        );
-        return Err((Exit::Safety, why));
+        return Err(stopped(stop));
     }
     let id = history.next_id(&name_of(&bundle));
     let prepared = Prepared::new(Arc::new(bundle), &wish(args), id).map_err(refused)?;
     let (base, seed) = (after(&history), args.seed);
+    launch::fits(&args.time).map_err(usage)?;
     let world = launch::world(&args.time, &lab_file, base, folder, seed)
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;

@@ -77,6 +77,7 @@ fn serve(args: &ServeArgs) -> Outcome {
         _ => now(&past, &time),
     };
     let seed = args.seed.unwrap_or(1);
+    launch::fits(&time).map_err(usage)?;
     let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
     let journal = Journal::open(folder, world.durability()).map_err(usage)?;
@@ -152,7 +153,13 @@ async fn work(
 ) -> Outcome {
     let pulse = Arc::new(Pulse::default());
     let (orders_in, orders) = mpsc::channel(8);
-    let held = crash_loop(history);
+    let held = crash_loop(history).or_else(|| {
+        history.loss_unseen().then(|| {
+            "entries at the end of the journal were lost: a run may have been under way that nobody \
+             knows of. Look at the lab, then `labloop resume` goes on"
+                .to_owned()
+        })
+    });
     if let Some(why) = &held {
         tracing::error!("{why}");
         output::error(why);
@@ -170,6 +177,7 @@ async fn work(
     engine.set_questions(history.asked.clone());
     engine.watch_disk(Disk::new(house.folder));
     engine.hold_unvouched(&history.unvouched());
+    engine.hold_given_up(house.folder, history.epoch);
     let begun = engine
         .begin(history.epoch + 1, word)
         .and_then(|()| house.away.as_ref().map_or(Ok(()), |away| engine.was_away(away)))
@@ -200,12 +208,20 @@ async fn work(
             // gets its safe state once more.
             let exposed = engine.exposed_instruments();
             if !exposed.is_empty() {
-                not_confirmed(engine.give_up().await);
+                // Held ones stay as they are: what a hold leaves going is to go on.
+                not_confirmed(engine.make_safe_and_wait(exposed.into_iter().collect()).await);
             }
-            tracing::info!("labloop serve has ended as it was told to");
-            match interrupted.load(Ordering::Relaxed) {
-                true => Ok(Exit::Interrupted),
-                false => Ok(Exit::Done),
+            let stopped = engine.not_confirmed();
+            if stopped.is_empty() {
+                tracing::info!("labloop serve has ended as it was told to");
+                match interrupted.load(Ordering::Relaxed) {
+                    true => Ok(Exit::Interrupted),
+                    false => Ok(Exit::Done),
+                }
+            } else {
+                not_confirmed(stopped);
+                let why = "the emergency stop was not confirmed by every instrument".to_owned();
+                Err((Exit::Safety, why))
             }
         }
         // Its instruments are another engine's: not one byte more, safe states neither.
@@ -316,6 +332,9 @@ fn tell(progress: &Progress) {
         Progress::EmergencyStop { .. } | Progress::NotConfirmedSafe { .. } => {
             tracing::error!("{event}");
         }
+        Progress::RunEnded { not_confirmed, .. } if !not_confirmed.is_empty() => {
+            tracing::error!("{event}");
+        }
         _ => tracing::info!("{event}"),
     }
 }
@@ -335,12 +354,16 @@ async fn signals(
         tracing::error!("signals cannot be taken: only SIGKILL ends this process");
         return;
     };
-    let mut interrupts = 0;
+    let (mut interrupts, mut terminates) = (0, 0);
     loop {
         // Cancel safety: a signal that is not taken yet stays pending.
         tokio::select! {
             Some(()) = terminate.recv() => {
-                tracing::warn!("SIGTERM: runs are held, then the service ends");
+                terminates += 1;
+                tracing::warn!("{}", match terminates {
+                    1 => "SIGTERM: runs are held, then the service ends",
+                    _ => "SIGTERM again: what is not held yet goes to its safe state now",
+                });
                 // A full queue holds orders enough.
                 let _ = orders.try_send(Order::Leave { by: "SIGTERM".to_owned() });
             }

@@ -75,6 +75,9 @@ fn as_text(history: &History, id: Option<&str>, working: bool, seen: bool) -> St
             text.push_str(&format!("  {instrument}: NOT CONFIRMED SAFE ({why})\n"));
         }
     }
+    if !seen {
+        text.push_str(&now::barred(&history.barred));
+    }
     for campaign in history.campaigns.iter().filter(|c| wanted(id, &c.machine.id)) {
         let machine = &campaign.machine;
         let state = match (&machine.ended, working) {
@@ -249,7 +252,7 @@ fn as_json(
         .collect();
     json!({
         "working": working, "live": live, "epoch": history.epoch, "campaigns": campaigns, "runs": runs,
-        "manual": manual, "damage": history.damage,
+        "manual": manual, "damage": history.damage, "not_confirmed_safe": history.barred,
         "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
             .collect::<Vec<_>>(),
     })

@@ -17,7 +17,7 @@ use super::null::Null;
 use super::plan::{Plan, Protocol};
 use super::session::Session;
 use super::stop;
-use super::tap::watched;
+use super::tap::{isolated, watched};
 use super::topics::{State, Topics};
 use super::types::{Command, InstrumentSetup, Notice, SendError, SetupError, Tap};
 use super::unit::Unit;
@@ -191,6 +191,7 @@ impl Fleet {
         if let Some(lock) = &first.lock {
             urgent.keep(Arc::clone(lock));
         }
+        let names = members.iter().map(|member| member.setup.name.clone()).collect();
         let task = match &first.plan.protocol {
             Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
                 let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
@@ -227,7 +228,7 @@ impl Fleet {
                 let backoff = Backoff::of_line(seed);
                 let bus =
                     Bus { line, sessions, requests: inlet, urgent, outbox, gate, backoff, queue };
-                tokio::spawn(watched(self.tap.clone(), bus.run()))
+                tokio::spawn(watched(self.tap.clone(), isolated(names, notices.clone(), bus.run())))
             }
             Protocol::Mqtt(mqtt) => {
                 let Some(lamp) = lamps.pop() else { return };
@@ -250,7 +251,10 @@ impl Fleet {
                     lamp,
                     state: State::default(),
                 };
-                tokio::spawn(watched(self.tap.clone(), topics.run()))
+                tokio::spawn(watched(
+                    self.tap.clone(),
+                    isolated(names, notices.clone(), topics.run()),
+                ))
             }
             Protocol::Null => {
                 let Some(lamp) = lamps.pop() else { return };
@@ -287,12 +291,14 @@ impl Fleet {
     pub fn is_ready(&self, instrument: &str) -> bool {
         self.instruments
             .get(instrument)
-            .is_some_and(|handle| *handle.ready.borrow() == Readiness::Up)
+            .is_some_and(|h| *h.ready.borrow() == Readiness::Up && !h.requests.is_closed())
     }
 
     /// Why an instrument cannot be used now; `None` when it can, or is not of this lab.
     pub fn why_not_ready(&self, instrument: &str) -> Option<String> {
-        match &*self.instruments.get(instrument)?.ready.borrow() {
+        let handle = self.instruments.get(instrument)?;
+        match &*handle.ready.borrow() {
+            Readiness::Up if handle.requests.is_closed() => Some("its driver has ended".to_owned()),
             Readiness::Up => None,
             Readiness::Connecting => Some("no connection yet".to_owned()),
             Readiness::Down(why) => Some(why.clone()),

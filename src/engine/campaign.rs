@@ -21,6 +21,8 @@ pub use states::{CampaignState, Obedience, Wanted};
 
 /// New runs of one experiment after samples were lost, before it counts as failed.
 const RERUNS_MAX: u32 = 3;
+/// Part of the cause of a run that was aborted because its service ended, and for no other reason.
+pub const SERVICE_ENDED: &str = " as the service ended";
 
 /// Bounds of a campaign.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -363,6 +365,10 @@ impl Campaign {
             Ending::Aborted => Command::Abort,
             Ending::Complete | Ending::Failed | Ending::Invalid => return None,
         };
+        // A service that ends aborts what cannot be held; the next one goes on with the campaign.
+        if cause.contains(SERVICE_ENDED) {
+            return None;
+        }
         let told = matches!(self.wanted, Wanted::Stop | Wanted::Abort) || self.ended.is_some();
         // `stopped by anna`, as the core says it.
         let by = cause.split_once(" by ").map_or(cause, |(_, by)| by).to_owned();

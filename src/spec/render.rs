@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing is decided here; the same [`Report`] gives the terminal its
 //! text and `--json` its objects.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -11,6 +12,7 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
 
+use super::codes;
 use super::diagnostic::{Diagnostic, Label, Report, Severity};
 use super::source::{SourceFile, SourceId, Sources, Span};
 
@@ -35,8 +37,9 @@ pub enum Colour {
 /// Empty if there are none.
 pub fn text(report: &Report, sources: &Sources, colour: Colour) -> String {
     let mut out = String::new();
+    let secrets = secrets(&report.diagnostics);
     for diagnostic in report.diagnostics.iter().take(MAX_SHOWN) {
-        out.push_str(&one(diagnostic, sources, colour));
+        out.push_str(&shown(diagnostic, sources, colour, &secrets));
         out.push_str("\n\n");
     }
     if let Some(hidden) = report.diagnostics.len().checked_sub(MAX_SHOWN).filter(|n| *n > 0) {
@@ -64,6 +67,17 @@ pub fn summary(report: &Report) -> String {
 
 /// One finding, without a final line end.
 pub fn one(diagnostic: &Diagnostic, sources: &Sources, colour: Colour) -> String {
+    shown(diagnostic, sources, colour, &secrets([diagnostic]))
+}
+
+/// Where a secret stands in a file itself. Findings go into logs, and to whoever looks on: what
+/// stands there is never shown.
+fn secrets<'d>(diagnostics: impl IntoIterator<Item = &'d Diagnostic>) -> Vec<Span> {
+    let secret = |found: &&Diagnostic| found.code == codes::SECRET;
+    diagnostics.into_iter().filter(secret).map(|found| found.place.span).collect()
+}
+
+fn shown(diagnostic: &Diagnostic, sources: &Sources, colour: Colour, secrets: &[Span]) -> String {
     let level = match diagnostic.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,
@@ -74,7 +88,8 @@ pub fn one(diagnostic: &Diagnostic, sources: &Sources, colour: Colour) -> String
     for (source, labels) in by_source(diagnostic) {
         let Some(file) = sources.get(source) else { continue };
         for window in windows(file, labels) {
-            group = group.element(snippet(file, &window));
+            let secrets = secrets.iter().filter(|span| span.source == source);
+            group = group.element(snippet(file, &window, secrets));
         }
     }
     // The name is padded so that reason and fix stand below each other.
@@ -185,12 +200,33 @@ fn first_line(file: &SourceFile, span: Span) -> Range<usize> {
     file.boundaries(range.start..end)
 }
 
-fn snippet<'a>(
+/// A stretch of a file with a star for each byte of a secret.
+fn masked<'a, 's>(
+    file: &'a SourceFile,
+    bytes: &Range<usize>,
+    secrets: impl Iterator<Item = &'s Span>,
+) -> Cow<'a, str> {
+    let mut text = Cow::Borrowed(file.slice(bytes.clone()));
+    for secret in secrets {
+        let secret = file.boundaries(secret.range());
+        let from = secret.start.clamp(bytes.start, bytes.end) - bytes.start;
+        let to = secret.end.clamp(bytes.start, bytes.end) - bytes.start;
+        let stars = |c: char| if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) };
+        if let Some(shown) = text.get(from..to).filter(|shown| !shown.is_empty()) {
+            let stars: String = shown.chars().map(stars).collect();
+            text.to_mut().replace_range(from..to, &stars);
+        }
+    }
+    text
+}
+
+fn snippet<'a, 's>(
     file: &'a SourceFile,
     window: &Window<'a>,
+    secrets: impl Iterator<Item = &'s Span>,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
     let position = file.position(u32::try_from(window.bytes.start).unwrap_or(u32::MAX));
-    let mut snippet = Snippet::source(file.slice(window.bytes.clone()))
+    let mut snippet = Snippet::source(masked(file, &window.bytes, secrets))
         .line_start(position.line as usize)
         .path(clean(&file.name));
     for (label, primary) in &window.labels {
@@ -214,7 +250,6 @@ fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::codes;
     use super::*;
 
     #[test]
@@ -253,6 +288,24 @@ error[LL0203]: rate must be a volume flow
         assert_eq!(json[0]["line"], 3);
         assert_eq!(json[0]["column"], 9);
         assert_eq!(json[0]["others"][0]["file"], "pump.yaml");
+    }
+
+    #[test]
+    fn a_secret_in_a_file_is_not_shown_by_any_finding_about_it() {
+        let mut sources = Sources::new();
+        let id = sources.add("lab.yaml", "a: 1\nsecret: \"hüter 2\"  # mine\nb: 2\n");
+        let secret = Diagnostic::error(codes::SECRET, Span::new(id, 13..23), "take it out");
+        let other = Diagnostic::error(codes::WRONG_DIMENSION, Span::new(id, 5..11), "no")
+            .also(Span::new(id, 32..33), "here");
+        let alone = one(&secret, &sources, Colour::Never);
+        assert!(alone.contains("2 | secret: **********  # mine"), "{alone}");
+        assert!(alone.contains("  |         ^^^^^^^^^^"), "{alone}");
+        let mut report = Report::new();
+        report.push(other);
+        report.push(secret);
+        let all = text(&report, &sources, Colour::Never);
+        assert_eq!(all.matches("**********").count(), 2, "{all}");
+        assert!(!all.contains("ter 2"), "{all}");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Lost {
 pub struct Journal {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
+    /// Of a writer: which file it is.
+    identity: Option<(u64, u64)>,
     files: Files,
     pub(super) seq: u64,
     head: [u8; 32],
@@ -147,7 +149,9 @@ impl Journal {
         checkpoint_on_close(&connection, true);
         let files = Files::new(folder, durability);
         let writer = Some(Writer { anchor: AnchorWriter::new(folder), subjects, notes });
+        let identity = file_identity(&path);
         Ok(Journal {
+            identity,
             connection,
             path,
             files,
@@ -179,6 +183,11 @@ impl Journal {
             return Err(JournalError::Broken { path: self.path, seq: last.seq, what });
         }
         Ok(self)
+    }
+
+    /// The state folder it is in.
+    pub fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// Opens the journal for reading only, also while an engine writes. Of a damaged one what can
@@ -216,6 +225,7 @@ impl Journal {
             Anchor::At(_) | Anchor::Absent | Anchor::Unreadable => None,
         };
         Ok(Journal {
+            identity: None,
             connection,
             path,
             files,
@@ -318,6 +328,14 @@ impl Journal {
     /// Errors: [`JournalError::Lapsed`] if another has it, [`JournalError::NoLease`] if it was
     /// never taken.
     pub fn check_lease(&self) -> Result<(), JournalError> {
+        // SAFETY(lab): an engine whose folder was moved or deleted cannot be commanded any more, and
+        // writes into a file that nobody will find.
+        if self.identity.is_some() && file_identity(&self.path) != self.identity {
+            let why = "it is no longer the file this engine writes to: its folder was moved or \
+                       deleted"
+                .to_owned();
+            return Err(JournalError::Unusable { path: self.path.clone(), why });
+        }
         owned(&self.connection, &self.path, self.epoch)
     }
 
@@ -447,6 +465,18 @@ fn refuse_stump(folder: &Path, path: &Path, anchor: &Anchor) -> Result<(), Journ
         return damaged("its file ends in the middle of a page");
     }
     Ok(())
+}
+
+/// Which file stands at a path now, where the system can tell.
+#[cfg(unix)]
+fn file_identity(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_identity(_: &Path) -> Option<(u64, u64)> {
+    None
 }
 
 /// What the head of a database says of its pages.

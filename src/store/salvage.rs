@@ -241,6 +241,10 @@ fn write(
 ) -> Result<(), JournalError> {
     let fail = |source| database(path, source);
     let mut connection = Connection::open(path).map_err(fail)?;
+    // Nobody knows this file before it is whole and synced; one that is not is thrown away.
+    connection
+        .execute_batch("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+        .map_err(fail)?;
     let transaction = connection.transaction().map_err(fail)?;
     schema::create(&transaction).map_err(fail)?;
     {

@@ -5,6 +5,7 @@
 //! through a migration.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -66,8 +67,32 @@ pub(super) fn format(connection: &Connection) -> Result<i64, rusqlite::Error> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Tables and indexes of a file, with the statements that made them.
-fn made(connection: &Connection) -> Result<BTreeMap<String, String>, rusqlite::Error> {
+/// Tables and indexes, with the statements that made them.
+pub(super) type Made = BTreeMap<String, String>;
+
+/// What the tables of format 1, and those of the present one, look like to SQLite.
+static FIRST: OnceLock<Made> = OnceLock::new();
+static PRESENT: OnceLock<Made> = OnceLock::new();
+
+/// How SQLite tells of the tables that these statements make; asked of it once in a process,
+/// because that takes longer than to open a journal.
+pub(super) fn model(
+    known: &'static OnceLock<Made>,
+    statements: &[&str],
+) -> Result<&'static Made, rusqlite::Error> {
+    if let Some(model) = known.get() {
+        return Ok(model);
+    }
+    let connection = Connection::open_in_memory()?;
+    for statement in statements {
+        connection.execute_batch(statement)?;
+    }
+    let model = made(&connection)?;
+    Ok(known.get_or_init(|| model))
+}
+
+/// Tables and indexes of a file.
+pub(super) fn made(connection: &Connection) -> Result<Made, rusqlite::Error> {
     connection
         .prepare("SELECT name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -80,21 +105,17 @@ fn made(connection: &Connection) -> Result<BTreeMap<String, String>, rusqlite::E
 pub(super) fn checked(connection: &Connection) -> Result<i64, SchemaError> {
     let format = format(connection)?;
     let found = made(connection)?;
-    let model = Connection::open_in_memory()?;
-    match format {
+    let model = match format {
         0 if found.is_empty() => return Ok(0),
         0 => return Err(SchemaError::Damaged("it has tables, but no format".to_owned())),
-        1 => model.execute_batch(ENTRIES)?,
-        FORMAT => {
-            model.execute_batch(ENTRIES)?;
-            model.execute_batch(LEASE)?;
-        }
+        1 => model(&FIRST, &[ENTRIES])?,
+        FORMAT => model(&PRESENT, &[ENTRIES, LEASE])?,
         newer => return Err(SchemaError::Newer(newer)),
-    }
+    };
     // What is derived is made anew where it does not fit; these cannot be.
-    for (name, statement) in made(&model)? {
-        let what = match found.get(&name) {
-            Some(found) if *found == statement => continue,
+    for (name, statement) in model {
+        let what = match found.get(name) {
+            Some(found) if found == statement => continue,
             Some(_) => format!("its table `{name}` is not as it was made"),
             None => format!("its table `{name}` is missing"),
         };

@@ -11,11 +11,13 @@
 //! chain, or refused.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::OnceLock;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use sha2::{Digest, Sha256};
 
 use super::chain::{GENESIS, as_i64};
+use super::schema::{self, Made};
 
 /// Entries between two marks: at most so many are gone through again at the next start (about
 /// 20 ms), and so seldom is the table written.
@@ -360,17 +362,9 @@ impl Subjects {
 
 /// Whether the tables are as [`TABLES`] makes them.
 pub(super) fn tables_fit(connection: &Connection) -> Result<bool, rusqlite::Error> {
-    let model = Connection::open_in_memory()?;
-    model.execute_batch(TABLES)?;
-    let made = |connection: &Connection| -> Result<Vec<(String, String)>, rusqlite::Error> {
-        connection
-            .prepare(
-                "SELECT name, sql FROM sqlite_schema WHERE name IN ('subject', 'mark') ORDER BY name",
-            )?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect()
-    };
-    Ok(made(connection)? == made(&model)?)
+    static MODEL: OnceLock<Made> = OnceLock::new();
+    let (model, found) = (schema::model(&MODEL, &[TABLES])?, schema::made(connection)?);
+    Ok(model.iter().all(|(name, statement)| found.get(name) == Some(statement)))
 }
 
 /// The table's row of a subject: `None` if there is none, `Some(None)` if it is damaged.

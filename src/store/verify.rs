@@ -48,6 +48,8 @@ pub struct Finding {
 pub struct Survey {
     /// Entries in the file.
     pub entries: u64,
+    /// Number of the last one, which is more than their number where some are missing.
+    pub last: u64,
     /// Hash of the last one, hexadecimal.
     pub head: String,
     /// Documents in the file.
@@ -103,7 +105,7 @@ impl Journal {
     /// Looks at everything and tells all that is wrong. `kept`: a head from elsewhere.
     pub fn survey(&self, kept: Option<&Head>) -> Result<Survey, JournalError> {
         let mut survey =
-            Survey { entries: 0, head: hex(&GENESIS), documents: 0, findings: Vec::new() };
+            Survey { entries: 0, last: 0, head: hex(&GENESIS), documents: 0, findings: Vec::new() };
         // Before the file, and the file in one state: an engine may be writing.
         let anchor = self.path.parent().map_or(Anchor::Absent, anchor::read);
         let reading = self.connection.unchecked_transaction().map_err(|e| self.fail(e))?;
@@ -167,6 +169,7 @@ impl Journal {
             link.take(&entry, &hash, &ahead, survey);
             survey.entries += 1;
             survey.head = hex(&hash);
+            survey.last = survey.last.max(entry.seq);
             if let Some(head) = link.heads.first()
                 && survey.findings.len() == before
             {
@@ -279,8 +282,8 @@ impl Journal {
         };
         let heads = anchor.map(|head| (head, "the anchor `journal.head`"));
         for (head, whose) in heads.into_iter().chain(kept.map(|head| (head, "the head given"))) {
-            if head.seq > survey.entries {
-                let from = survey.entries + 1;
+            if head.seq > survey.last {
+                let from = survey.last + 1;
                 let detail = format!("{} at the end, says {whose}", missing(from, head.seq));
                 survey.add_at("cut off", Some(from), None, detail);
             } else if head.seq > 0 {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub fn labloop() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_labloop"));
     command.env_remove("LABLOOP_STATE").env("NO_COLOR", "1");
+    // Instruments of tests are simulators of the speed that is asked for.
+    command.env("LABLOOP_SCALED_WIRES", "1");
     command
 }
 

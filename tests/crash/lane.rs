@@ -174,6 +174,19 @@ impl Lane {
         Some(History::read(&journal, None).unwrap())
     }
 
+    /// Lets the instruments stand still, or go on: what they are told meanwhile waits in their lines.
+    pub fn freeze(&self, still: bool) {
+        let (name, to) = (if still { "STOP" } else { "CONT" }, self.simulators.id().to_string());
+        assert!(Command::new("kill").args(["-s", name, &to]).status().unwrap().success());
+    }
+
+    /// A command of the command line on this lab; its exit code, stdout and stderr.
+    pub fn labloop(&self, args: &[&str]) -> (i32, String, String) {
+        let output = labloop().args(args).arg("--state").arg(&self.state).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+
     /// Forgets all but the instruments: the next engine begins anew.
     pub fn clear(&mut self) {
         self.counted = self.effects().len();

@@ -6,6 +6,7 @@
 //! | `lane` | a lab whose instruments outlive the engine, and the oracle that compares their count with the journal |
 //! | `kills` | SIGKILL at random moments |
 //! | `points` | SIGKILL at every n-th call of the operating system |
+//! | `doubts` | what nothing can tell is asked, and answered by a person |
 //! | `failing_calls` | the n-th call fails |
 //! | `disk_full` | a disk that fills up or cannot be written |
 //! | `clocks` | clocks that are set, engines that are stopped |
@@ -26,6 +27,7 @@ mod adapter;
 mod bench;
 mod clocks;
 mod disk_full;
+mod doubts;
 mod failing_calls;
 mod hazards;
 mod kills;

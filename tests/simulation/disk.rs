@@ -28,6 +28,10 @@ pub struct Line {
 pub enum Entry {
     /// An engine took the folder.
     Engine,
+    /// An instrument was confirmed safe after the run that had left it otherwise.
+    Freed(String),
+    /// A person took an instrument out, or gave it back.
+    Hand(String, bool),
     /// What the records after it rest on.
     Basis(Box<Basis>),
     /// A fact about a run.
@@ -41,7 +45,11 @@ impl Line {
     pub fn record(&self) -> Option<&Record> {
         match &self.entry {
             Entry::Run(record) => Some(record),
-            Entry::Engine | Entry::Basis(_) | Entry::Campaign(_) => None,
+            Entry::Engine
+            | Entry::Freed(_)
+            | Entry::Hand(..)
+            | Entry::Basis(_)
+            | Entry::Campaign(_) => None,
         }
     }
 }

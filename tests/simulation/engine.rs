@@ -68,9 +68,16 @@ impl Engine {
 
     /// One event through the core; what follows is collected for the next commit.
     pub fn step(&mut self, event: Event, now: Tick) {
+        let said = match &event {
+            Event::Freed { instrument } => Some(Entry::Freed(instrument.clone())),
+            Event::Taken { instrument, .. } => Some(Entry::Hand(instrument.clone(), true)),
+            Event::Given { instrument } => Some(Entry::Hand(instrument.clone(), false)),
+            _ => None,
+        };
         let output = self.core.step(event, now);
         let basis = output.basis.map(|basis| (now, Entry::Basis(Box::new(basis))));
         self.batch.extend(basis);
+        self.batch.extend(said.map(|entry| (now, entry)));
         for record in output.records {
             self.batch.push((now, Entry::Run(record.clone())));
             if let Record::RunEnded { run, .. } = &record {
@@ -128,6 +135,11 @@ impl Schedule<'_> {
         if self.pressed && !self.emergency {
             inbox.push_back(Event::Passed { cause: Cause::Emergency });
         }
+        for (unit, name) in UNITS.iter().enumerate() {
+            if core.barred().contains_key(*name) {
+                self.at(S, Happening::SafeAgain(unit));
+            }
+        }
         let actions = self.plant_at_start(&core, &mut inbox);
         let search = self.campaign_replayed(std::iter::empty());
         let mut engine = Engine {
@@ -149,6 +161,13 @@ impl Schedule<'_> {
         }
         self.engines.insert(epoch, engine);
         self.take_durable();
+        // Whoever had one when the engine before died gives it back to this one; what was written before
+        // that and not synced is durable by now.
+        for (unit, name) in UNITS.iter().enumerate() {
+            if self.oracle.taken.contains_key(*name) {
+                self.at(60 * S, Happening::Hand(unit, false));
+            }
+        }
         for index in 0..self.runs.len() {
             if !self.searching && !self.oracle.runs.contains_key(&self.runs[index].0) {
                 self.at(S, Happening::Submit(index));
@@ -179,7 +198,22 @@ impl Schedule<'_> {
     fn replayed(&self, now: Tick) -> Core {
         let in_doubt = if self.in_doubt_asks { InDoubt::Ask } else { InDoubt::Discard };
         let mut core = Core::new(in_doubt, Duration::ZERO);
+        let mut taken = BTreeMap::new();
         for line in &self.disk.lines {
+            match &line.entry {
+                Entry::Hand(instrument, true) => {
+                    taken.insert(instrument.clone(), "Cleo".to_owned());
+                }
+                Entry::Hand(instrument, false) => {
+                    taken.remove(instrument);
+                }
+                _ => {}
+            }
+            if let Entry::Freed(instrument) = &line.entry {
+                let mut barred = core.barred().clone();
+                barred.remove(instrument);
+                core.set_barred(barred);
+            }
             let Some(record) = line.record() else { continue };
             let at = if self.config.bug == Some(Bug::TicksLost) { now } else { line.tick };
             core.apply(record, at, || self.graph_of(record.run()));
@@ -187,6 +221,7 @@ impl Schedule<'_> {
                 core.forget(run);
             }
         }
+        core.set_taken(taken);
         core
     }
 
@@ -347,7 +382,11 @@ impl Schedule<'_> {
         let written = self.disk.lines.iter().filter_map(|l| Some((l.tick, l.record()?)));
         let unwritten = more.iter().filter_map(|(tick, entry)| match entry {
             Entry::Run(record) => Some((*tick, record)),
-            Entry::Engine | Entry::Basis(_) | Entry::Campaign(_) => None,
+            Entry::Engine
+            | Entry::Freed(_)
+            | Entry::Hand(..)
+            | Entry::Basis(_)
+            | Entry::Campaign(_) => None,
         });
         for (at, record) in written.chain(unwritten) {
             core.apply(record, at, || self.graph_of(record.run()));
@@ -422,13 +461,37 @@ impl Schedule<'_> {
         let in_doubt = if self.in_doubt_asks { InDoubt::Ask } else { InDoubt::Discard };
         let mut replay = Replay::default();
         let mut found = Ok(());
+        let mut barred = BTreeMap::new();
+        let mut taken = BTreeMap::new();
         for (seq, line) in self.disk.lines.iter().enumerate() {
             let seq = seq as u64;
             found = match &line.entry {
                 Entry::Campaign(_) => Ok(()),
-                Entry::Engine => replay.engine_started(in_doubt, Duration::ZERO),
+                Entry::Hand(instrument, true) => {
+                    taken.insert(instrument.clone(), "Cleo".to_owned());
+                    Ok(())
+                }
+                Entry::Hand(instrument, false) => {
+                    taken.remove(instrument);
+                    Ok(())
+                }
+                Entry::Freed(instrument) => {
+                    barred.remove(instrument);
+                    Ok(())
+                }
+                Entry::Engine => {
+                    let started = replay.engine_started(in_doubt, Duration::ZERO);
+                    replay.left_unsafe(Some(barred.clone()));
+                    started.and_then(|()| replay.hands(taken.clone()))
+                }
                 Entry::Basis(basis) => replay.woken(seq, line.tick, (**basis).clone()),
                 Entry::Run(record) => {
+                    if let Record::MadeSafe { run, instrument, confirmed, .. } = record {
+                        match confirmed {
+                            true => barred.remove(instrument),
+                            false => barred.insert(instrument.clone(), run.clone()),
+                        };
+                    }
                     let graph = match record {
                         Record::RunStarted { run, .. } => self.graph_of(run),
                         _ => None,
@@ -502,6 +565,12 @@ impl Schedule<'_> {
             let now = engine.tick(self.now);
             let event = plant_in_event(self.config.bug, event);
             engine.step(event, now);
+            if self.config.bug == Some(Bug::TakenIgnored) {
+                engine.core.set_taken(BTreeMap::new());
+            }
+            if self.config.bug == Some(Bug::BarsForgotten) {
+                engine.core.set_barred(BTreeMap::new());
+            }
         }
         self.go_on_with_campaign(epoch);
         if self.config.bug == Some(Bug::SendFirst) {
@@ -584,12 +653,28 @@ impl Schedule<'_> {
                 let record = record.clone();
                 self.take_campaign(&record);
             }
+            match &self.disk.lines[index].entry {
+                Entry::Freed(instrument) => {
+                    self.oracle.barred.remove(instrument);
+                }
+                Entry::Hand(instrument, true) => {
+                    self.oracle.taken.insert(instrument.clone(), index);
+                }
+                Entry::Hand(instrument, false) => {
+                    self.oracle.taken.remove(instrument);
+                }
+                _ => {}
+            }
             let Some(record) = self.disk.lines[index].record().cloned() else { continue };
             let verdict = self.oracle.take(index, &record, self.pool, &self.units);
             self.judge(verdict);
             match &record {
                 Record::Question { run, step, options, id, .. } => {
                     self.asked(run, &step.path, *id, options);
+                }
+                Record::MadeSafe { instrument, confirmed: false, .. } => {
+                    let unit = UNITS.iter().position(|name| name == instrument).expect("a unit");
+                    self.at(5 * S, Happening::SafeAgain(unit));
                 }
                 Record::Begun { .. } if !self.oracle.watching.is_empty() => self.begin_sampling(),
                 Record::PassedOver { run, step, .. } | Record::Answer { run, step, .. } => {
@@ -793,6 +878,66 @@ impl Schedule<'_> {
         } else {
             self.arrive(unit, tag, what, told(done, 1, 0));
         }
+    }
+
+    /// A person takes an instrument out, or gives it back.
+    pub(super) fn hand(&mut self, unit: usize, out: bool) {
+        let instrument = UNITS[unit].to_owned();
+        let Some(epoch) = self.current() else {
+            if !out {
+                self.at(S, Happening::Hand(unit, out));
+            }
+            return;
+        };
+        if !out {
+            if self.config.bug == Some(Bug::GivenLost) {
+                return;
+            }
+            say!(self, "Cleo gives {instrument} back");
+            self.deliver(epoch, Event::Given { instrument });
+            return;
+        }
+        // What is under way on it is not taken out of a run's hands.
+        let on = |kind: &NodeKind| matches!(kind, NodeKind::Action { instrument: of, .. } if *of == instrument);
+        let busy = self.engines[&epoch].core.open_runs().any(|run| {
+            run.steps.iter().any(|(key, state)| {
+                matches!(state.status, Status::Sent | Status::Uncertain)
+                    && run.node(key).is_some_and(|node| on(&node.kind))
+            })
+        });
+        if self.calm || busy {
+            return;
+        }
+        self.marks.hit(Mark::TakenByHand);
+        say!(self, "Cleo takes {instrument} out");
+        self.deliver(epoch, Event::Taken { instrument, by: "Cleo".to_owned() });
+        let later = self.rng.between(1, 600) * S;
+        self.at(later, Happening::Hand(unit, false));
+    }
+
+    /// The shell tells an instrument that was not confirmed safe its safe state, until it confirms.
+    pub(super) fn safe_again(&mut self, unit: usize) {
+        let name = UNITS[unit];
+        let later = self.rng.between(2, 20) * S;
+        let Some(epoch) = self.current() else {
+            return; // The next engine begins anew with it.
+        };
+        let engine = &self.engines[&epoch];
+        if !engine.core.barred().contains_key(name) {
+            return;
+        }
+        let busy = engine.asleep || !engine.core.is_free(name) || !self.units[unit].link_up;
+        self.at(later, Happening::SafeAgain(unit));
+        if busy {
+            return;
+        }
+        if self.strikes(self.faults.safe_refused) || self.strikes(self.faults.safe_silent) {
+            return;
+        }
+        self.marks.hit(Mark::SafeAtLast);
+        say!(self, "-> {name}: safe state, again");
+        let within = self.rng.between(1, 30) * MS;
+        self.at(within, Happening::SafeAtLast { unit, epoch });
     }
 
     fn read_witness(

@@ -162,6 +162,9 @@ marks! {
     ReplyToTheEngineBefore,
     SharedInstrument,
     Campaign,
+    SafeAtLast,
+    TakenByHand,
+    Priorities,
 }
 
 /// How often each kind was hit.
@@ -234,4 +237,10 @@ pub enum Bug {
     Reordered,
     /// Blocks do not keep the instruments they hold.
     HoldIgnored,
+    /// What was not confirmed safe is handed to the next run.
+    BarsForgotten,
+    /// What a person has taken out is handed to the next step that wants it.
+    TakenIgnored,
+    /// What a person gives back does not arrive.
+    GivenLost,
 }

@@ -4,7 +4,7 @@
 //! `engine::core`; the shell around it, the disk, the instruments and the people are simulated, and
 //! anything may go wrong with them (`faults.rs` lists what, and draws how often for each seed).
 //! After the faults come calm hours, in which every run has to come to its end. An oracle that uses
-//! no code of the engine reads the durable journal, the wire and the instruments, and knows seven
+//! no code of the engine reads the durable journal, the wire and the instruments, and knows eight
 //! laws (`oracle.rs`). `Bug` lists defects that are planted to show that each law can be broken.
 //!
 //! ```text
@@ -69,7 +69,7 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn config(seed: u64) -> Config {
-    Config { seed, bug: None, story: false, strict: false, crash_at: None }
+    Config { seed, bug: None, story: false, crash_at: None }
 }
 
 fn play(pool: &[Recipe], config: Config) -> Played {
@@ -202,15 +202,27 @@ fn one() {
     assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
 }
 
-/// A run is aborted with a dose on its way, and its instrument does not confirm its safe state. The
-/// next run takes the instrument, reads the witness, and its own dose is lost; then the first one's
-/// comes, and the witness says that it was the second's. An instrument that was not confirmed safe
-/// has to be kept from other runs until a person, or the settle time, says otherwise.
+/// A run is aborted with a dose on its way, and its instrument does not confirm its safe state. If the
+/// next run took the instrument, read the witness, and lost its own dose, then the first one's would
+/// come, and the witness would say that it was the second's.
 #[test]
-#[ignore = "a known gap: nothing keeps an instrument that was not confirmed safe from the next run"]
 fn a_stray_dose_is_not_taken_for_that_of_the_next_run() {
-    let told = play(pool(), Config { strict: true, ..config(10_904) });
+    let told = play(pool(), config(10_904));
     assert!(told.broken.is_none(), "{:?}", told.broken);
+    let spoilt = Config { bug: Some(Bug::BarsForgotten), ..config(10_904) };
+    assert!(play(pool(), spoilt).broken.is_some(), "this seed shows it no more: find another");
+}
+
+/// Seeds that broke a law once, each mended in the commit that names it. What the generator draws has
+/// grown since, so some play otherwise now; none may ever break one again.
+const ONCE_BROKEN: [u64; 4] = [10_904, 1_013_206, 1_017_752, 1_055_508];
+
+#[test]
+fn no_seed_that_ever_broke_a_law_breaks_one_again() {
+    for seed in ONCE_BROKEN {
+        let told = play(pool(), config(seed));
+        assert!(told.broken.is_none(), "seed {seed}: {:?}", told.broken);
+    }
 }
 
 #[test]
@@ -272,6 +284,9 @@ fn every_planted_defect_is_caught() {
         (Bug::TicksLost, &[Law::ReplayIsLive]),
         (Bug::Reordered, &[Law::ReplayIsLive, Law::NothingLost, Law::NotTwice]),
         (Bug::HoldIgnored, &[Law::OneRunAtATime]),
+        (Bug::BarsForgotten, &[Law::KeptBack]),
+        (Bug::TakenIgnored, &[Law::KeptBack]),
+        (Bug::GivenLost, &[Law::EndsOrWaits]),
     ];
     let mut seen: BTreeMap<Law, u32> = BTreeMap::new();
     for (bug, laws) in all {
@@ -299,5 +314,5 @@ fn every_planted_defect_is_caught() {
         assert!(laws.contains(&broken.law), "{bug:?} is seen as {broken:?}");
         *seen.entry(broken.law).or_default() += 1;
     }
-    assert_eq!(seen.len(), 7, "a law that no planted defect breaks: {seen:?}");
+    assert_eq!(seen.len(), 8, "a law that no planted defect breaks: {seen:?}");
 }

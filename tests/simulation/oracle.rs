@@ -30,6 +30,9 @@ pub enum Law {
     ReplayIsLive,
     /// What one run holds, no other touches.
     OneRunAtATime,
+    /// What was not confirmed safe at the end of a run is told nothing by a run until it is,
+    /// and neither is what a person has taken out.
+    KeptBack,
 }
 
 /// A law that was broken.
@@ -103,20 +106,15 @@ pub struct Oracle {
     pub given: BTreeSet<(String, String, String, String)>,
     /// Steps of which a person said what is not so.
     pub excused: BTreeSet<(String, String)>,
-    /// Instruments that were not confirmed safe at the end of a run whose command they still had.
-    strays: BTreeSet<&'static str>,
-    /// Whether what such a command does to the witness of the next run counts: a known gap.
-    strict: bool,
+    /// Instruments that were not confirmed safe at the end of a run, and the entry that says so.
+    pub barred: BTreeMap<String, usize>,
+    /// Instruments in a person's hands, and the entry that says so.
+    pub taken: BTreeMap<String, usize>,
     /// Which recipe each run is of.
     pub recipes: BTreeMap<String, usize>,
 }
 
 impl Oracle {
-    /// An account of nothing yet. `strict`: a known gap counts.
-    pub fn new(strict: bool) -> Oracle {
-        Oracle { strict, ..Oracle::default() }
-    }
-
     /// An entry is durable.
     pub fn take(
         &mut self,
@@ -259,18 +257,18 @@ impl Oracle {
                     facts.complete(&id, &pool[facts.recipe], excused_any)?;
                 }
             }
+            Record::MadeSafe { instrument, confirmed: false, .. } => {
+                self.barred.insert(instrument.clone(), line);
+            }
+            Record::MadeSafe { instrument, .. } => {
+                self.barred.remove(instrument);
+            }
             Record::RunEnded { ending, not_confirmed, .. } => {
                 if facts.ended.is_some() {
                     return broken(Law::SafeExit, format!("{id} ends twice"));
                 }
                 facts.ended = Some((*ending, not_confirmed.clone()));
                 facts.state.clear();
-                let stray = |u: &&Unit| {
-                    let has =
-                        |p: &super::world::Pending| p.tag.run == id && p.what.class().counts();
-                    not_confirmed.iter().any(|name| name == u.name) && u.pending.iter().any(has)
-                };
-                self.strays.extend(units.iter().filter(stray).map(|u| u.name));
                 for unit in units {
                     self.safe(unit, &id, pool)?;
                 }
@@ -360,6 +358,14 @@ impl Oracle {
             let how = format!("{run} {path}: bytes go out before their intent is durable");
             return broken(Law::NotTwice, how);
         };
+        if self.taken.get(unit.name).is_some_and(|at| *at < found.intent) {
+            let how = format!("{run} {path}: {} is in a person's hands, and is used", unit.name);
+            return broken(Law::KeptBack, how);
+        }
+        if self.barred.get(unit.name).is_some_and(|at| *at < found.intent) {
+            let how = format!("{run} {path}: {} is not confirmed safe, and is used", unit.name);
+            return broken(Law::KeptBack, how);
+        }
         let counts = what.class().counts();
         if !self.sent.insert(found.intent) && counts {
             let how = format!("{run} {path}: bytes of attempt {} go out twice", tag.attempt);
@@ -383,16 +389,6 @@ impl Oracle {
             }
         }
         self.alone(unit, run)?;
-        // Nothing tells the effect of a stray command from that of the first one after it.
-        if !self.strict && self.strays.contains(unit.name) {
-            self.excused.insert((run.clone(), path.clone()));
-            let over = |p: &super::world::Pending| {
-                self.runs.get(&p.tag.run).is_some_and(|f| f.ended.is_some())
-            };
-            if !unit.pending.iter().any(over) {
-                self.strays.remove(unit.name);
-            }
-        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use labloop::engine::core::{Cause, Command, Event, Signal, StepKey, Tick};
+use labloop::engine::core::{Cause, Command, Event, Signal, StepKey, Terms, Tick};
 use labloop::expr::Value;
 
 use super::disk::Disk;
@@ -36,8 +36,6 @@ pub struct Config {
     pub bug: Option<Bug>,
     /// Whether to tell the story.
     pub story: bool,
-    /// Known gaps count too.
-    pub strict: bool,
     /// Instead of chance: one run of this recipe in a world without faults, whose engine dies at
     /// these seams. A seam lies between any two of its doings; odd ones take the power with them.
     pub crash_at: Option<(usize, [u64; 2])>,
@@ -92,6 +90,12 @@ pub enum Happening {
     Ends { unit: usize, id: u64, reply: Option<Told> },
     /// An instrument goes to its safe state, and answers so.
     Safe { unit: usize, epoch: u64, run: String, answered: bool, hold: bool },
+    /// A person takes an instrument out, or gives it back.
+    Hand(usize, bool),
+    /// The safe state of an instrument that was not confirmed safe is sent again.
+    SafeAgain(usize),
+    /// It goes there, and an engine is told so.
+    SafeAtLast { unit: usize, epoch: u64 },
     /// A command is cancelled inside an instrument, and what is said of it then.
     Cancel { unit: usize, intent: usize, epoch: u64, event: Box<Event> },
     /// An instrument restarts.
@@ -137,6 +141,8 @@ pub struct Schedule<'a> {
     /// Name and recipe of each run.
     pub(super) runs: Vec<(String, usize)>,
     pub(super) commands: u64,
+    /// Who goes first, by the place in `runs`.
+    priorities: Vec<i32>,
     /// A campaign starts the runs.
     pub(super) searching: bool,
     pub(super) search: super::campaign::Search,
@@ -192,12 +198,13 @@ impl<'a> Schedule<'a> {
             disk: Disk::default(),
             units,
             engines: BTreeMap::new(),
-            oracle: Oracle::new(config.strict),
+            oracle: Oracle::default(),
             marks: Marks::default(),
             broken: None,
             story: Vec::new(),
             runs: Vec::new(),
             commands: 0,
+            priorities: Vec::new(),
             searching: false,
             search: super::campaign::Search::default(),
             seams: 0,
@@ -224,6 +231,7 @@ impl<'a> Schedule<'a> {
         self.faults = Faults::default();
         self.oracle.recipes.insert("r1".to_owned(), recipe);
         self.runs.push(("r1".to_owned(), recipe));
+        self.priorities.push(0);
         self.at(0, Happening::Boot);
         self.at(MS, Happening::Submit(0));
     }
@@ -245,6 +253,20 @@ impl<'a> Schedule<'a> {
             self.runs.push((name, recipe));
             let at = *self.rng.pick(&[0, 0, 1, 30, 120]) * S + self.rng.below(2 * S);
             self.at(at, Happening::Submit(index));
+        }
+        // Of a stream of its own, so that the schedules of before stay what they were.
+        let mut more = Rng::new(self.config.seed, 0x7072_696f);
+        let ranked = more.permille(400);
+        for _ in 0..runs {
+            self.priorities.push(if ranked { *more.pick(&[-1, 0, 0, 3]) } else { 0 });
+        }
+        if ranked && runs > 1 {
+            self.marks.hit(Mark::Priorities);
+        }
+        if more.permille(150) {
+            let unit = more.below(UNITS.len() as u64) as usize;
+            let at = more.below(60 * S);
+            self.at(at, Happening::Hand(unit, true));
         }
         if runs > 1 {
             self.marks.hit(Mark::SharedInstrument);
@@ -437,6 +459,14 @@ impl<'a> Schedule<'a> {
             Happening::Safe { unit, epoch, run, answered, hold } => {
                 self.made_safe(unit, epoch, run, answered, hold);
             }
+            Happening::Hand(unit, out) => self.hand(unit, out),
+            Happening::SafeAgain(unit) => self.safe_again(unit),
+            Happening::SafeAtLast { unit, epoch } => {
+                if self.units[unit].halt(self.now) {
+                    self.marks.hit(Mark::StoppedHalfway);
+                }
+                self.deliver(epoch, Event::Freed { instrument: UNITS[unit].to_owned() });
+            }
             Happening::Cancel { unit, intent, epoch, event } => {
                 if let Some(halfway) = self.units[unit].cancel(intent, self.now) {
                     if halfway {
@@ -512,7 +542,8 @@ impl<'a> Schedule<'a> {
             return;
         }
         let graph = Arc::clone(&self.pool[recipe].graph);
-        let (document, terms) = (recipe.to_string(), Default::default());
+        let (document, priority) = (recipe.to_string(), self.priorities[index]);
+        let terms = Terms { priority, ..Terms::default() };
         self.deliver(epoch, Event::StartRun { run, graph, document, terms });
         // If the engine dies before its start is durable, somebody submits it again.
         self.at(30 * S, Happening::Submit(index));

@@ -16,7 +16,7 @@ use super::super::{Exit, live, output, run::after, user::user};
 use super::chosen::{Chosen, Wanted};
 use super::shown::{Watch, report};
 use super::{runtime, usage};
-use crate::driver::{Sent, preview};
+use crate::driver::{InstrumentSetup, Sent, preview};
 use crate::engine::shell::control::Reply;
 use crate::engine::shell::{
     Called, Control, History, Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE,
@@ -162,7 +162,9 @@ fn read(args: &CallArgs, chosen: &Chosen, property: &Property, json: bool) -> Ou
     let done = runtime().map_err(usage)?.block_on(async {
         let watch = Watch::new(chosen, None, json);
         let tap = watch.tap();
-        let mut manual = connected(chosen, &clock, dialer, Some(tap)).await?;
+        // SAFETY(lab): a look at an instrument neither arms its watchdog nor switches it off: an engine
+        // that was killed may have left it to that.
+        let mut manual = reader(chosen, &clock, dialer, Some(tap)).await?;
         let outcome = manual.read(name, READ_WAIT).await;
         manual.close().await;
         Ok::<_, (Exit, String)>((outcome, watch.finish().await))
@@ -193,6 +195,10 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
     let history = History::current(&journal, None).map_err(usage)?;
     if let Some(action) = &act.action {
         permitted(&history, action).map_err(usage)?;
+        // SAFETY(lab): the gate that the emergency stop has closed is closed for hands too.
+        if let Some(stop) = history.stopped.as_ref().filter(|_| !is_harmless(action)) {
+            return Err(crate::cli::run::stopped(stop));
+        }
     }
     let (clock, dialer) = world(args, &history)?;
     let at = match (&args.at, args.simulate) {
@@ -346,9 +352,14 @@ fn goes_on(args: &CallArgs, chosen: &Chosen, action: &Action, outcome: &ManualOu
     ));
 }
 
+/// What only reads, or ends what the instrument does.
+fn is_harmless(action: &Action) -> bool {
+    action.stops || action.effect.value == EffectClass::Read
+}
+
 /// A lab with interlocks is refused as `run` refuses it; reading and stopping is always allowed.
 fn guarded(chosen: &Chosen, action: &Action) -> Result<(), (Exit, String)> {
-    let harmless = action.stops || action.effect.value == EffectClass::Read;
+    let harmless = is_harmless(action);
     match &chosen.guard {
         Some(what) if !harmless => Err((
             Exit::NotCompiled,
@@ -406,14 +417,35 @@ fn argument(action: &Action, name: &str, value: &Value) -> String {
     }
 }
 
+async fn reader(
+    chosen: &Chosen,
+    clock: &Clock,
+    dialer: Dialer,
+    tap: Option<crate::driver::Tap>,
+) -> Result<Manual, (Exit, String)> {
+    let mut setup = chosen.setup.clone();
+    Arc::make_mut(&mut setup.definition).heartbeat = None;
+    connect(chosen, setup, clock, dialer, tap).await
+}
+
 async fn connected(
     chosen: &Chosen,
     clock: &Clock,
     dialer: Dialer,
     tap: Option<crate::driver::Tap>,
 ) -> Result<Manual, (Exit, String)> {
+    connect(chosen, chosen.setup.clone(), clock, dialer, tap).await
+}
+
+async fn connect(
+    chosen: &Chosen,
+    setup: InstrumentSetup,
+    clock: &Clock,
+    dialer: Dialer,
+    tap: Option<crate::driver::Tap>,
+) -> Result<Manual, (Exit, String)> {
     let name = &chosen.instrument.name.value;
-    let setup = with_access(chosen.setup.clone(), &chosen.instrument, &dialer)
+    let setup = with_access(setup, &chosen.instrument, &dialer)
         .map_err(|why| (Exit::Usage, format!("{name}: {why}")))?;
     let manual =
         Manual::start(setup, clock.clone(), dialer, tap).map_err(|why| (Exit::Unreachable, why))?;

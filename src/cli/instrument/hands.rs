@@ -9,7 +9,9 @@ use super::super::user::user;
 use super::super::{Exit, output};
 use super::usage;
 use crate::engine::shell::control::Reply;
-use crate::engine::shell::{Control, EngineRecord, Fact, History, record_without_engine};
+use crate::engine::shell::{
+    Control, EngineRecord, Fact, History, a_word_for, record_without_engine,
+};
 use crate::store::{Durability, Journal, StateLock};
 
 type Outcome = Result<Exit, (Exit, String)>;
@@ -40,7 +42,7 @@ fn control(hand: Hand, args: &HandArgs) -> Control {
     match hand {
         Hand::Take => Control::Take { instrument, by, reason: args.reason.clone() },
         Hand::Give => Control::Give { instrument, by },
-        Hand::Accept => Control::Accept { instrument, by },
+        Hand::Accept => Control::Accept { instrument, by, reason: args.reason.clone() },
     }
 }
 
@@ -78,6 +80,11 @@ fn tell(args: &HandArgs, reply: &Reply, json: bool) -> Outcome {
                     held.join(", ")
                 ));
             }
+        }
+        Reply::Freed { run } => {
+            output::say(format!(
+                "{name} was not confirmed safe since run {run} ended; on your word runs may use it."
+            ));
         }
         Reply::Accepted { identity } if identity.is_empty() => {
             output::say(format!("{name} is used as it is now."));
@@ -119,6 +126,11 @@ fn without_engine(hand: Hand, args: &HandArgs, json: bool) -> Outcome {
             let (changed, held) = (taken.done.clone(), Vec::new());
             let reply = Reply::Given { changed: changed.clone(), held: Vec::new() };
             (EngineRecord::Given { instrument, by, changed, held }, reply)
+        }
+        Hand::Accept if history.barred.contains_key(&instrument) => {
+            let run = history.barred.get(&instrument).cloned().unwrap_or_default();
+            let reason = a_word_for(&instrument, &run, &args.reason).map_err(usage)?;
+            (EngineRecord::Freed { instrument, by, reason }, Reply::Freed { run })
         }
         Hand::Accept => {
             if !history.identities.contains_key(&instrument) {

@@ -138,6 +138,7 @@ impl Core {
     pub(super) fn sleep_until(&mut self, id: &str, key: &StepKey, at: Tick) {
         self.sleep(id, key);
         self.timers.insert((at, id.to_owned(), key.clone()));
+        self.put_away_timers();
     }
 
     fn start(

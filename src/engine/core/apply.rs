@@ -4,6 +4,7 @@
 //! was.
 
 use super::Tick;
+use super::doubt::{BY_EFFECT, BY_WITNESS};
 use super::record::{Ending, Record, StepRef};
 use super::run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, commanded};
 use super::states::{Cause, RunState};
@@ -36,8 +37,10 @@ impl Run {
             Record::Outcome { step, result, .. } | Record::Ended { step, result, .. } => {
                 self.outcome(&step.key, result, now);
             }
-            Record::Resolved { step, resolution, .. } => {
-                self.resolved(&step.key, *resolution, now);
+            Record::Resolved { step, resolution, by, .. } => {
+                // A person was told that it would be sent again.
+                let person = by != BY_WITNESS && by != BY_EFFECT;
+                self.resolved(&step.key, *resolution, person, now);
             }
             Record::Decided { step, holds, .. } => self.decided(&step.key, *holds, now),
             Record::Retrying { step, .. } => {
@@ -207,6 +210,7 @@ impl Run {
                 self.at_hold.clear();
                 self.to_restart.clear();
                 self.half_going.clear();
+                self.told_unclear.clear();
                 // Ended again from within its safe states: they are sent anew, and to all.
                 self.safe_listed = false;
                 self.making_safe.clear();
@@ -236,6 +240,10 @@ impl Run {
                 self.gone_on();
             }
             RunState::Holding | RunState::Held => {
+                // All that was unclear was named by what held it now.
+                if from == RunState::Restarting && cause == Cause::Restart {
+                    self.told_unclear.extend(self.unclear.keys().cloned());
+                }
                 // Coming to rest is no cause of its own.
                 let rest = from == RunState::Holding && to == RunState::Held;
                 if !rest && !self.is_held_by(cause) {
@@ -248,7 +256,6 @@ impl Run {
                 }
             }
             RunState::Restarting => {
-                self.by_hand = cause == Cause::Person && self.is_held_by(Cause::Restart);
                 self.plan_restart();
                 self.holds.clear();
                 self.paused &= cause != Cause::Person;
@@ -278,7 +285,7 @@ impl Run {
         self.at_hold.clear();
         self.to_restart.clear();
         self.unclear.clear();
-        self.by_hand = false;
+        self.told_unclear.clear();
         self.released = None;
     }
 
@@ -343,8 +350,12 @@ impl Run {
             else {
                 continue;
             };
+            // Journals of versions that forgot it with its round.
+            let Some(step) = self.steps.get(key) else {
+                return Err(format!("what `{action}` was told is no longer known"));
+            };
             // What did not happen, or is still to be sent by its own step, is not set going here.
-            if self.steps.get(key).is_none_or(|s| s.status != Status::Done) {
+            if step.status != Status::Done {
                 continue;
             }
             let starts = !starts.is_empty();

@@ -31,13 +31,19 @@ pub struct Claims {
     seats: BTreeMap<String, BTreeMap<String, u32>>,
     /// Instruments that persons have taken out, and who. The shell says it anew after a crash.
     taken: BTreeMap<String, String>,
+    /// Instruments that were not confirmed safe when a run ended, and which run: nobody's until
+    /// they are, or a person says so.
+    barred: BTreeMap<String, String>,
 }
 
 impl Claims {
     /// Whether `run` may take all of `wanted`: each is free or already held by the same run in a
-    /// block around the step, none is taken out by a person or `reserved` by one that goes before.
+    /// block around the step, none is taken out by a person, not confirmed safe, or `reserved` by
+    /// one that goes before.
     pub fn available(&self, run: &str, wanted: &[String], reserved: &BTreeSet<String>) -> bool {
-        if wanted.iter().any(|instrument| self.taken.contains_key(instrument)) {
+        // SAFETY(lab): what a run left behind may still act, and its dose may still come.
+        let kept = |name: &String| self.taken.contains_key(name) || self.barred.contains_key(name);
+        if wanted.iter().any(kept) {
             return false;
         }
         wanted.iter().all(|instrument| match self.held.get(instrument).map(Vec::as_slice) {
@@ -79,6 +85,26 @@ impl Claims {
     /// What persons have taken out, all of it.
     pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
         self.taken = taken;
+    }
+
+    /// A run ended without the instrument confirming its safe state.
+    pub fn bar(&mut self, instrument: String, run: String) {
+        self.barred.insert(instrument, run);
+    }
+
+    /// An instrument is safe, or a person says that it may be used.
+    pub fn free(&mut self, instrument: &str) {
+        self.barred.remove(instrument);
+    }
+
+    /// What is not confirmed safe, all of it.
+    pub fn set_barred(&mut self, barred: BTreeMap<String, String>) {
+        self.barred = barred;
+    }
+
+    /// Instruments that are not confirmed safe, each with the run that left it so.
+    pub fn barred(&self) -> &BTreeMap<String, String> {
+        &self.barred
     }
 
     /// Who has taken an instrument out.

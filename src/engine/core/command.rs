@@ -99,6 +99,9 @@ impl Core {
             self.reply(id, Heard::Refused, why);
             return;
         }
+        if gone.contains(&Cause::Downtime) {
+            self.answer_downtime_by_resuming(id, &by, now);
+        }
         for cause in gone {
             self.emit(Record::Released { run: id.to_owned(), cause, by: by.clone() }, now);
         }

@@ -15,6 +15,10 @@ use super::run::{Phase, Status, StepKey};
 use crate::compiler::graph::{Effect, FailureKind, NodeKind, Witness};
 use crate::expr::Value;
 
+/// What resolved a doubt, where it was no person: its witness.
+pub(super) const BY_WITNESS: &str = "witness";
+/// The same: that it may be sent again.
+pub(super) const BY_EFFECT: &str = "effect class";
 /// Least time between two readings of a witness (lab time).
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Readings before the doubt is given to a person.
@@ -48,6 +52,20 @@ impl Core {
         let Some(run) = self.runs.get(id) else { return };
         let (Some(state), Some(node)) = (run.steps.get(key), run.node(key)) else { return };
         let NodeKind::Action { effect, .. } = &node.kind else { return };
+        // SAFETY(lab): a run that ends goes on to its safe states, as it does where an answer is lost.
+        if run.phase != Phase::Body {
+            let message = "the engine ended before its outcome was known".to_owned();
+            let kind = FailureKind::Timeout;
+            let record = Record::Outcome {
+                run: id.to_owned(),
+                step: run.step_ref(key),
+                attempt: state.attempts,
+                result: Err(Failure { kind, message, effect_unknown: true }),
+                trace: String::new(),
+            };
+            self.emit(record, now);
+            return;
+        }
         if matches!(effect, Effect::Read | Effect::Repeatable) {
             let record = Record::Resolved {
                 run: id.to_owned(),
@@ -55,7 +73,7 @@ impl Core {
                 attempt: state.attempts,
                 resolution: Resolution::NotDone,
                 evidence: "sending it again gives the same state".to_owned(),
-                by: "effect class".to_owned(),
+                by: BY_EFFECT.to_owned(),
                 trace: String::new(),
             };
             self.emit(record, now);
@@ -249,7 +267,7 @@ impl Core {
             Judgement::NotDone => Resolution::NotDone,
         };
         self.doubts.remove(&place);
-        let by = "witness".to_owned();
+        let by = BY_WITNESS.to_owned();
         let run = id.to_owned();
         let trace = String::new();
         let record = Record::Resolved { run, step, attempt, resolution, evidence, by, trace };

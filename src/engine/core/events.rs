@@ -165,6 +165,12 @@ pub enum Event {
         /// Instrument.
         instrument: String,
     },
+    /// An instrument that was not confirmed safe when a run ended has confirmed it since, or a
+    /// person says that it may be used: steps that wait for it go on.
+    Freed {
+        /// Instrument.
+        instrument: String,
+    },
     /// A fact about the lab or the engine holds every run until it passes. Runs that start
     /// meanwhile are held from the start.
     HoldAll {

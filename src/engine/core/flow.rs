@@ -231,7 +231,13 @@ impl Run {
         }
     }
 
-    pub(super) fn resolved(&mut self, key: &StepKey, resolution: Resolution, now: Tick) {
+    pub(super) fn resolved(
+        &mut self,
+        key: &StepKey,
+        resolution: Resolution,
+        person: bool,
+        now: Tick,
+    ) {
         match resolution {
             Resolution::Done => {
                 self.note_stopped(key);
@@ -241,8 +247,13 @@ impl Run {
                 let Some(state) = self.steps.get_mut(key) else { return };
                 if state.cancelled {
                     self.begin_anew(key, now);
-                } else if state.status == Status::Sent {
+                } else if state.status == Status::Sent || person {
+                    // It has not begun yet: what limits its beginning still does.
+                    let latest = state.latest;
                     self.restart(key, now, now);
+                    if let Some(state) = self.steps.get_mut(key) {
+                        state.latest = latest;
+                    }
                 } else {
                     state.status = Status::Failed;
                     state.since = now;

@@ -148,6 +148,23 @@ impl Core {
             return false;
         }
         let mine = |name: &str| self.last_user.get(name).is_none_or(|user| user == id);
+        let untold = |name: &String| mine(name) && !run.told_unclear.contains(name);
+        let unclear: Vec<String> = run
+            .unclear
+            .iter()
+            .filter(|(name, _)| untold(name))
+            .map(|(name, why)| format!("{name}: {why}"))
+            .collect();
+        // First of all: whoever resumes the run after this was told of every one of them.
+        if !unclear.is_empty() {
+            let detail = format!(
+                "the hold stopped instruments, and nothing can tell whether they were going ({}). \
+                 Set them as they should be by hand, then resume again",
+                unclear.join("; ")
+            );
+            self.hold_for(id, Cause::Restart, detail, now);
+            return true;
+        }
         let down = self.not_connected(id);
         if !down.is_empty() {
             let limit = run.moved_at.after(RESTART_WAIT).after(self.slack);
@@ -157,16 +174,6 @@ impl Core {
                 return false;
             }
             self.hold_for(id, Cause::Restart, why, now);
-            return true;
-        }
-        if let Some((instrument, why)) = run.unclear.iter().find(|(name, _)| mine(name))
-            && !run.by_hand
-        {
-            let detail = format!(
-                "the hold stopped {instrument}, and nothing can tell whether it was going: {why}. \
-                 Set it as it should be by hand, then resume again"
-            );
-            self.hold_for(id, Cause::Restart, detail, now);
             return true;
         }
         let instrument_of = |key: &StepKey| {

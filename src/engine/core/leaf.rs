@@ -75,7 +75,7 @@ impl Core {
                         now
                     }
                 };
-                let limit = asked.after(deadline).after(self.slack).after(BACKSTOP);
+                let limit = self.patience(asked).after(deadline).after(self.slack).after(BACKSTOP);
                 if now < limit {
                     self.sleep_until(id, key, limit);
                     return false;

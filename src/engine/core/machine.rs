@@ -30,6 +30,8 @@ pub struct Core {
     /// Lab time that the wires may take beyond the deadlines of steps (scaled time only).
     pub(super) slack: Duration,
     pub(super) timers: BTreeSet<(Tick, String, StepKey)>,
+    /// How many of them were left when those of steps that are over were last put away.
+    pub(super) timers_left: usize,
     /// Waits for conditions: since when each holds without a break.
     pub(super) watching: BTreeMap<(String, StepKey), Option<Tick>>,
     /// Requests to the shell that were not answered yet; lost in a crash and then asked anew.
@@ -55,10 +57,16 @@ pub struct Core {
     pub(super) stirred: BTreeSet<String>,
     /// A condition that is waited for came to hold, or ceased to.
     pub(super) turned: bool,
+    /// The journal was applied, and what was under way is not resolved yet: facts are taken note of,
+    /// and nothing is decided on them.
+    pub(super) unresolved: bool,
     /// When the engine was last at work again after a while; volatile.
     pub(super) back: Tick,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
+    /// What was not confirmed safe is kept from other runs; off only where the journal of a version
+    /// that did not do so is decided again.
+    pub(super) bars: bool,
 }
 
 impl Core {
@@ -72,6 +80,7 @@ impl Core {
             in_doubt,
             slack,
             timers: BTreeSet::new(),
+            timers_left: 0,
             watching: BTreeMap::new(),
             asked: BTreeMap::new(),
             baselines: BTreeMap::new(),
@@ -85,8 +94,10 @@ impl Core {
             safe_sent: BTreeMap::new(),
             stirred: BTreeSet::new(),
             turned: false,
+            unresolved: false,
             back: Tick(0),
             lab_holds: BTreeMap::new(),
+            bars: true,
         }
     }
 
@@ -110,6 +121,23 @@ impl Core {
     /// beside the runs' records, and each engine is told it anew.
     pub fn set_taken(&mut self, taken: BTreeMap<String, String>) {
         self.claims.set_taken(taken);
+    }
+
+    /// What was not confirmed safe when runs ended, and is not yet, each with its run: all of it.
+    /// An engine is told it at its start, because runs that are over are not read again.
+    pub fn set_barred(&mut self, barred: BTreeMap<String, String>) {
+        self.claims.set_barred(barred);
+    }
+
+    /// Instruments that no run may use, because they were not confirmed safe when a run ended; each
+    /// with that run.
+    pub fn barred(&self) -> &BTreeMap<String, String> {
+        self.claims.barred()
+    }
+
+    /// Whether no run has an instrument in hand.
+    pub fn is_free(&self, instrument: &str) -> bool {
+        self.claims.holders(instrument).is_empty()
     }
 
     /// A run by name.
@@ -136,8 +164,21 @@ impl Core {
         &self.signals
     }
 
-    /// Takes a record of the journal into the state (recovery and replay).
+    /// Takes a record of the journal into the state (recovery and replay). Runs that are open then are
+    /// decided about once [`Event::Recovered`] has come.
+    // SAFETY(lab): until then a wait that is over, or a step that is ready, may be one of which the
+    // engine before had begun what follows.
     pub fn apply(
+        &mut self,
+        record: &Record,
+        now: Tick,
+        graph: impl FnOnce() -> Option<Arc<Graph>>,
+    ) {
+        self.take_record(record, now, graph);
+        self.unresolved = true;
+    }
+
+    fn take_record(
         &mut self,
         record: &Record,
         now: Tick,
@@ -155,6 +196,15 @@ impl Core {
             && *effect != Effect::Read
         {
             self.used(instrument, id);
+        }
+        // SAFETY(lab): from this moment, and not only from the end of its run: the claim ends here.
+        if let Record::MadeSafe { run, instrument, confirmed, .. } = record
+            && self.bars
+        {
+            match confirmed {
+                true => self.claims.free(instrument),
+                false => self.claims.bar(instrument.clone(), run.clone()),
+            }
         }
         let Some(run) = self.runs.get_mut(record.run()) else { return };
         // What sets going again ends no step.
@@ -275,7 +325,7 @@ impl Core {
 
     /// Emits a record: applied now, durable before any action that follows.
     pub(super) fn emit(&mut self, record: Record, now: Tick) {
-        self.apply(&record, now, || None);
+        self.take_record(&record, now, || None);
         if let Record::Held { run, step } | Record::Intent { run, step, .. } = &record
             && !self.blocked.is_empty()
         {
@@ -290,9 +340,14 @@ impl Core {
         self.signals.look_anew();
         self.turned = false;
         let noted = event.noted();
+        // Where nothing is open there is nothing to resolve.
+        let open = self.open_runs().next().is_some();
+        self.unresolved &= open;
         self.take(event, now);
-        let woken = self.due(now);
-        self.advance(now);
+        let woken = !self.unresolved && self.due(now);
+        if !self.unresolved {
+            self.advance(now);
+        }
         self.tell_parked();
         let mut output = std::mem::take(&mut self.out);
         let decided = woken
@@ -316,7 +371,7 @@ impl Core {
             Event::StartRun { run, graph, document, terms } => {
                 let hash = graph.hash.clone();
                 let record = Record::RunStarted { run: run.clone(), graph: hash, document, terms };
-                self.apply(&record, now, || Some(graph));
+                self.take_record(&record, now, || Some(graph));
                 self.out.records.push(record);
                 self.hold_as_the_lab(&run, now);
             }
@@ -368,6 +423,10 @@ impl Core {
             }
             Event::Given { instrument } => {
                 self.claims.give_back(&instrument);
+                self.stir_all();
+            }
+            Event::Freed { instrument } => {
+                self.claims.free(&instrument);
                 self.stir_all();
             }
             Event::Command { run, command, by } => self.take_command(&run, command, by, now),
@@ -440,6 +499,8 @@ impl Core {
         }) else {
             return;
         };
+        // What was read just before an intent that does not come is out of date for the next.
+        self.baselines.remove(&(run.to_owned(), key.clone()));
         let result = result.map_err(bounded);
         self.emit(Record::Ended { run: run.to_owned(), step, result, trace }, now);
     }

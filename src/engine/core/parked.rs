@@ -61,6 +61,13 @@ pub enum Obstacle {
         /// Who.
         by: String,
     },
+    /// It was not confirmed safe when a run ended, and is nobody's until it is.
+    NotSafe {
+        /// Instrument.
+        instrument: String,
+        /// Run that ended.
+        run: String,
+    },
     /// A place has no room.
     Full {
         /// Place.
@@ -68,6 +75,13 @@ pub enum Obstacle {
         /// Runs whose samples stand there.
         runs: Vec<String>,
     },
+}
+
+impl Parked {
+    /// Whether it waits for an instrument that is not confirmed safe.
+    pub fn waits_for_safety(&self) -> bool {
+        self.waits_for.iter().any(|what| matches!(what, Obstacle::NotSafe { .. }))
+    }
 }
 
 impl fmt::Display for Obstacle {
@@ -86,6 +100,11 @@ impl fmt::Display for Obstacle {
             Obstacle::TakenBy { instrument, by } => {
                 write!(f, "{instrument}, which {by} has taken out")
             }
+            Obstacle::NotSafe { instrument, run } => write!(
+                f,
+                "{instrument}: not confirmed safe since run {run} ended; it goes on once its safe \
+                 state is confirmed, or after `labloop instrument accept {instrument} --reason WHY`"
+            ),
             Obstacle::Full { place, runs } => {
                 write!(f, "room in {place}, where samples of {} stand", runs.join(", "))
             }
@@ -128,6 +147,10 @@ impl Core {
             let instrument = instrument.clone();
             if let Some(by) = self.claims.taken_by(&instrument) {
                 found.push(Obstacle::TakenBy { instrument, by: by.to_owned() });
+                continue;
+            }
+            if let Some(run) = self.claims.barred().get(&instrument) {
+                found.push(Obstacle::NotSafe { instrument, run: run.clone() });
                 continue;
             }
             let other = self.claims.holders(&instrument).iter().find(|(run, _)| run != id);

@@ -94,6 +94,13 @@ impl Replay {
         Ok(())
     }
 
+    /// What the engine that started knew to be not confirmed safe; `None` if it was one of a
+    /// version that kept nothing back.
+    pub fn left_unsafe(&mut self, barred: Option<BTreeMap<String, String>>) {
+        self.core.bars = barred.is_some();
+        self.core.set_barred(barred.unwrap_or_default());
+    }
+
     /// What woke the core. Decides the turn before.
     pub fn woken(&mut self, seq: u64, at: Tick, basis: Basis) -> Result<(), Box<Difference>> {
         self.end()?;
@@ -227,7 +234,8 @@ fn bare(mut record: Record) -> Record {
         Record::Outcome { trace, .. }
         | Record::Resolved { trace, .. }
         | Record::Ended { trace, .. }
-        | Record::MadeSafe { trace, .. } => trace.clear(),
+        | Record::MadeSafe { trace, .. }
+        | Record::AtHold { trace, .. } => trace.clear(),
         _ => {}
     }
     record

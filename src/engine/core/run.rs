@@ -47,6 +47,13 @@ pub enum Status {
     PassedOver,
 }
 
+impl Status {
+    /// Nothing follows from the step any more.
+    pub(super) fn is_over(self) -> bool {
+        matches!(self, Status::Done | Status::PassedOver)
+    }
+}
+
 /// What is known of one step.
 #[derive(Debug, Clone)]
 pub struct StepState {
@@ -193,10 +200,12 @@ pub struct Run {
     pub restarting: Option<StepKey>,
     /// Instruments that a restart has begun to set going and not ended with.
     pub half_going: BTreeSet<String>,
+    /// Steps of rounds that are over, kept because they set an instrument going.
+    pub kept_for_going: Vec<StepKey>,
     /// Why a machine cannot set going again what a hold stopped, by instrument.
     pub unclear: BTreeMap<String, String>,
-    /// A person has seen to that.
-    pub by_hand: bool,
+    /// Instruments of `unclear` that a person was told of, to be set by hand before the run is resumed.
+    pub told_unclear: BTreeSet<String>,
     /// Questions so far.
     pub questions: u32,
     /// The last answers.
@@ -246,8 +255,9 @@ impl Run {
             to_restart: Vec::new(),
             restarting: None,
             half_going: BTreeSet::new(),
+            kept_for_going: Vec::new(),
             unclear: BTreeMap::new(),
-            by_hand: false,
+            told_unclear: BTreeSet::new(),
             questions: 0,
             answers: Vec::new(),
             steps: BTreeMap::new(),

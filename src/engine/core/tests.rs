@@ -18,6 +18,7 @@ mod parked;
 mod questions;
 mod recovery;
 mod states;
+mod strangers;
 
 use lab::{Draft, Lab, Reply};
 

@@ -14,6 +14,9 @@ use super::states::RunState;
 use crate::compiler::graph::{FailureKind, NodeKind};
 use crate::expr::{self, Value};
 
+/// Timers by which they may outgrow those that were left, before steps that are over are looked for.
+const TIMERS_SPARE: usize = 256;
+
 impl Core {
     /// From when on the answer to something decided at `since` is waited for. The driver's own time
     /// begins when it is given the command, which a stuck disk or a stopped process can put off.
@@ -31,6 +34,21 @@ impl Core {
             let limit = now.after(longest).after(self.slack);
             self.timers.insert((limit, run.id.clone(), run_timer()));
         }
+    }
+
+    /// Puts away the timers of steps that are over, once they may be the most. A step leaves the
+    /// timer of its deadline behind when it ends in time; a loop of quick steps with long deadlines
+    /// would gather them by the hundred thousand. They would bring back nothing (see [`Core::due`]).
+    pub(super) fn put_away_timers(&mut self) {
+        if self.timers.len() <= self.timers_left.saturating_mul(2).saturating_add(TIMERS_SPARE) {
+            return;
+        }
+        let runs = &self.runs;
+        self.timers.retain(|(_, id, key)| {
+            let step = || runs.get(id)?.steps.get(key);
+            *key == run_timer() || step().is_some_and(|s| !s.status.is_over())
+        });
+        self.timers_left = self.timers.len();
     }
 
     /// Brings back every step whose timer has run out. True if there was any.
@@ -54,7 +72,7 @@ impl Core {
                 Phase::Draining => state.status == Status::Sent,
                 Phase::Safe | Phase::Over => false,
             };
-            if alive && !matches!(state.status, Status::Done | Status::PassedOver) {
+            if alive && !state.status.is_over() {
                 run.ready.insert(key);
                 self.stirred.insert(id);
             }

@@ -1,12 +1,14 @@
 //! The loop: take what arrived, decide, make durable, perform.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::analyses::{self, Analyses};
+use super::bars::Bars;
 use super::brain::BrainError;
 use super::bulk;
 use super::control::Inbox;
@@ -14,6 +16,7 @@ use super::entries::{EngineRecord, Fact};
 use super::estop::Stop;
 use super::hand::Hands;
 use super::instruments::Instruments;
+use super::last_word;
 use super::obey::Desk;
 use super::progress::{Observer, Progress};
 use super::questions::Questions;
@@ -139,6 +142,7 @@ pub struct Engine<I> {
     /// Clocks and disk.
     pub(super) watch: Watch,
     pub(super) hands: Hands,
+    pub(super) bars: Bars,
     pub(super) emergency: EmergencyStop,
     /// The pulse that keeps the instruments' own watchdogs from acting.
     pub(super) health: Health,
@@ -187,6 +191,7 @@ impl<I: Instruments> Engine<I> {
             watch: Watch::new(),
             stop_seen: emergency.watch(),
             hands: Hands::default(),
+            bars: Bars::default(),
             emergency,
             health,
             stop: None,
@@ -217,6 +222,7 @@ impl<I: Instruments> Engine<I> {
                 speed,
                 boot,
                 service: self.service.is_some(),
+                bars: true,
             };
             Ok::<_, EngineError>((vec![Fact::Engine(record).entry(tick, wall_ms)?], Vec::new()))
         };
@@ -243,8 +249,21 @@ impl<I: Instruments> Engine<I> {
     /// before [`Engine::recover`]: nothing of them may be sent before.
     // SAFETY(lab): an intent that was lost with the end of the journal was sent all the same.
     pub fn hold_unvouched(&mut self, runs: &[String]) {
-        for run in runs {
-            let (run, by) = (run.clone(), "the journal, whose end was lost".to_owned());
+        self.hold_before_recovery(runs, "the journal, whose end was lost");
+    }
+
+    /// Holds runs whose instruments the engine before made safe when it gave up, without being able to
+    /// note it. Call before [`Engine::recover`].
+    pub fn hold_given_up(&mut self, folder: &Path, before: u64) {
+        let runs = last_word::left(folder, before);
+        let why = "the engine before, which gave up and made its instruments safe: set them as they \
+                   should be by hand, then resume";
+        self.hold_before_recovery(&runs, why);
+    }
+
+    fn hold_before_recovery(&mut self, runs: &[String], by: &str) {
+        for run in runs.iter().filter(|run| self.core.run(run).is_some()) {
+            let (run, by) = (run.clone(), by.to_owned());
             self.own.push_back(Event::Command { run, command: Command::Hold, by });
         }
     }
@@ -300,6 +319,7 @@ impl<I: Instruments> Engine<I> {
             self.look_around()?;
             self.look_at_stop()?;
             self.settle_calls()?;
+            self.insist_on_safety();
             self.go_on_with_campaigns()?;
             self.commit()?;
             self.open_cleared();
@@ -325,14 +345,16 @@ impl<I: Instruments> Engine<I> {
     /// instruments to confirm. Returns those that did not.
     // SAFETY(lab): a heater or pump must not be left running by an engine that gives up.
     pub async fn give_up(&mut self) -> Vec<String> {
-        let mut waiting: Vec<String> = Vec::new();
-        for run in self.core.open_runs() {
-            for instrument in &run.touched {
-                if !waiting.contains(instrument) {
-                    waiting.push(instrument.clone());
-                }
-            }
-        }
+        let runs = self.core.open_runs();
+        let touched: BTreeSet<String> = runs.flat_map(|run| run.touched.iter().cloned()).collect();
+        let runs: Vec<String> = self.core.open_runs().map(|run| run.id.clone()).collect();
+        last_word::leave(self.journal.folder(), self.journal.epoch(), &runs);
+        self.make_safe_and_wait(touched.into_iter().collect()).await
+    }
+
+    /// Sends these safe states, and waits a little for the instruments to confirm. Returns those that
+    /// did not.
+    pub async fn make_safe_and_wait(&mut self, mut waiting: Vec<String>) -> Vec<String> {
         let mut refused = Vec::new();
         waiting.retain(|instrument| {
             let taken = self.instruments.safe_state(instrument).is_ok();
@@ -367,7 +389,8 @@ impl<I: Instruments> Engine<I> {
     ///
     /// Cancel safety: `recv`, the sleep and the set of thoughts lose nothing when dropped.
     async fn wait(&mut self) -> Result<(), EngineError> {
-        let wake = self.core.next_wake().into_iter().chain(self.hands.due()).min();
+        let wake =
+            self.core.next_wake().into_iter().chain(self.hands.due()).chain(self.bars.due()).min();
         let clock = self.clock.clone();
         let sleep = async {
             match wake {
@@ -421,7 +444,7 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+    pub(super) fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
         self.heed_notice(&notice)?;
         match self.translate(notice) {
             Some(event) => self.step(event),
@@ -452,7 +475,16 @@ impl<I: Instruments> Engine<I> {
                 }
                 _ => None,
             };
+            let unsafe_now = match &record {
+                Record::MadeSafe { run, instrument, confirmed: false, .. } => {
+                    Some((instrument.clone(), run.clone()))
+                }
+                _ => None,
+            };
             self.note_at(Fact::Run(record), now)?;
+            if let Some((instrument, run)) = unsafe_now {
+                self.note_at(Fact::Engine(EngineRecord::Barred { instrument, run }), now)?;
+            }
             if let Some((run, ending, cause, not_confirmed)) = over {
                 self.witnessed.retain(|(of, _), _| *of != run);
                 self.run_over(&run, ending, cause, not_confirmed)?;

@@ -124,6 +124,10 @@ pub enum EngineRecord {
         /// It serves: it ends only when it is told to, and says so.
         #[serde(default, skip_serializing_if = "is_false")]
         service: bool,
+        /// It keeps what was not confirmed safe at the end of a run from other runs; versions that
+        /// did not have none.
+        #[serde(default, skip_serializing_if = "is_false")]
+        bars: bool,
     },
     /// Nobody was at work before this engine.
     Away {
@@ -208,6 +212,24 @@ pub enum EngineRecord {
         /// Runs that had used it and are held because of that.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         held: Vec<String>,
+    },
+    /// An instrument was not confirmed safe when a run ended: no run may use it until it is.
+    Barred {
+        /// Instrument.
+        instrument: String,
+        /// Run that ended.
+        run: String,
+    },
+    /// It may be used again.
+    Freed {
+        /// Instrument.
+        instrument: String,
+        /// Who says so; empty if the instrument has confirmed its safe state.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        by: String,
+        /// Why, or what the instrument said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Which unit an instrument is.
     Identified {
@@ -359,6 +381,8 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Note { .. } => "engine_note",
         EngineRecord::Taken { .. } => "engine_taken",
         EngineRecord::Given { .. } => "engine_given",
+        EngineRecord::Barred { .. } => "engine_barred",
+        EngineRecord::Freed { .. } => "engine_freed",
         EngineRecord::Identified { .. } => "engine_identified",
         EngineRecord::NotOurs { .. } => "engine_not_ours",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",

@@ -58,6 +58,11 @@ impl<I: Instruments> Engine<I> {
         self.emergency.pressed().is_some()
     }
 
+    /// Instruments that have not confirmed the safe state of an emergency stop.
+    pub fn not_confirmed(&self) -> Vec<String> {
+        self.emergency.not_confirmed().into_keys().collect()
+    }
+
     /// Whether a stop is still being carried out: the engine does not go while an instrument is
     /// not confirmed safe.
     pub(super) fn is_insisting(&self) -> bool {
@@ -144,6 +149,8 @@ impl<I: Instruments> Engine<I> {
         stop.cleared = true;
         let record = cleared(by, reason, &not_confirmed);
         self.note(Fact::Engine(record))?;
+        let left: Vec<String> = not_confirmed.keys().cloned().collect();
+        self.free_cleared(&left, by, reason.unwrap_or_default())?;
         self.step(Event::Passed { cause: Cause::Emergency })?;
         self.told(Progress::Cleared { by: by.to_owned() });
         Ok(Ok(()))

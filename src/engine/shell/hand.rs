@@ -54,6 +54,8 @@ pub struct Left {
     pub identities: BTreeMap<String, String>,
     /// Instruments in people's hands.
     pub taken: BTreeMap<String, TakenHistory>,
+    /// Instruments that were not confirmed safe when a run ended, each with that run.
+    pub barred: BTreeMap<String, String>,
 }
 
 impl History {
@@ -63,6 +65,7 @@ impl History {
             stopped: self.stopped.clone(),
             identities: self.identities.clone(),
             taken: self.taken.clone(),
+            barred: self.barred.clone(),
         }
     }
 
@@ -162,6 +165,11 @@ impl Hands {
         self.epoch = epoch;
     }
 
+    /// Whether an instrument is in somebody's hands.
+    pub(super) fn hold(&self, instrument: &str) -> bool {
+        self.taken.contains_key(instrument)
+    }
+
     fn has(&self, attempt: &str) -> bool {
         self.calls.contains_key(attempt)
     }
@@ -188,6 +196,8 @@ impl<I: Instruments> Engine<I> {
         self.hands.taken.clone_from(&left.taken);
         let by = left.taken.iter().map(|(name, taken)| (name.clone(), taken.by.clone()));
         self.core.set_taken(by.collect());
+        self.core.set_barred(left.barred.clone());
+        self.bars.restore(left.barred.keys());
         Ok(())
     }
 
@@ -354,7 +364,13 @@ impl<I: Instruments> Engine<I> {
         {
             taken.done.push(in_words(&action, &args));
         }
-        let what = format!("{}.{action} by {}", call.instrument, call.by);
+        let (instrument, by) = (call.instrument.clone(), call.by.clone());
+        let what = format!("{instrument}.{action} by {by}");
+        // SAFETY(lab): what a run goes on with rests on what the instrument was told.
+        if effect != Effect::Read && !self.hands.taken.contains_key(&instrument) {
+            let by = format!("{by}, who sent {action} to {instrument} by hand");
+            self.hold_users(&instrument, &by)?;
+        }
         self.told(Progress::Engine { detail: format!("by hand: {what}") });
         self.note(Fact::Manual(record))
     }

@@ -53,6 +53,8 @@ pub struct History {
     pub identities: BTreeMap<String, String>,
     /// Instruments in people's hands.
     pub taken: BTreeMap<String, TakenHistory>,
+    /// Instruments that were not confirmed safe when a run ended, each with that run.
+    pub barred: BTreeMap<String, String>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
     /// Questions to people.
@@ -65,6 +67,8 @@ pub struct History {
     pub(super) numbers: BTreeMap<String, u32>,
     /// Entry with which it was noted, or will be, that the ones before it were lost.
     pub(super) lost_at: Option<u64>,
+    /// Entry with which the last engine started.
+    pub(super) started_at: Option<u64>,
 }
 
 /// Something that a person commanded or noted.
@@ -326,7 +330,12 @@ impl History {
         self.last_tick = self.last_tick.max(now);
         match fact {
             Fact::Basis(_) => {}
-            Fact::Engine(record) => self.engine(record, now, entry.wall_ms),
+            Fact::Engine(record) => {
+                if matches!(record, EngineRecord::Started { .. }) {
+                    self.started_at = Some(entry.seq);
+                }
+                self.engine(record, now, entry.wall_ms);
+            }
             Fact::Manual(record) => self.manual(record, now, entry.wall_ms),
             Fact::Campaign(id, record) => self.campaign(id, record, now, entry.wall_ms),
             Fact::Journal(Upkeep::TailLost { .. }) => {
@@ -343,6 +352,11 @@ impl History {
                 }
             }
         }
+    }
+
+    /// Whether entries were lost since an engine was started last: nobody has said yet that they know.
+    pub fn loss_unseen(&self) -> bool {
+        self.lost_at.is_some_and(|lost| self.started_at.is_none_or(|started| started < lost))
     }
 
     /// Open runs that were under way when entries at the end of the journal were lost, and to
@@ -403,9 +417,12 @@ impl History {
                 self.identities.insert(instrument.clone(), identity.clone());
             }
             EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
-            EngineRecord::EmergencyStop { .. }
-            | EngineRecord::MadeSafe { .. }
-            | EngineRecord::Cleared { .. } => self.stop(record),
+            EngineRecord::Barred { .. } | EngineRecord::Freed { .. } => self.bars(record),
+            EngineRecord::EmergencyStop { .. } | EngineRecord::MadeSafe { .. } => self.stop(record),
+            EngineRecord::Cleared { .. } => {
+                self.bars(record);
+                self.stop(record);
+            }
             EngineRecord::Away { .. }
             | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }

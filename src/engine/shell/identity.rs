@@ -20,6 +20,7 @@ impl<I: Instruments> Engine<I> {
         match notice {
             Notice::SafeState { instrument, confirmed, detail, trace } => {
                 self.note_safe(instrument, *confirmed, detail)?;
+                self.free_confirmed(instrument, *confirmed, detail)?;
                 self.take_called_safe(instrument, *confirmed, detail, trace)
             }
             Notice::Outcome { attempt, outcome } => self.take_called(attempt, outcome),
@@ -75,8 +76,18 @@ impl<I: Instruments> Engine<I> {
         Ok(())
     }
 
-    /// A person says that an instrument may be used as it is. Runs stay held until they are resumed.
-    pub(super) fn accept(&mut self, instrument: String, by: String) -> Result<Reply, EngineError> {
+    /// A person says that an instrument may be used as it is. Runs stay held until they are
+    /// resumed. One that was not confirmed safe is that first, with a reason; whether it is the
+    /// unit it was is said in a second word.
+    pub(super) fn accept(
+        &mut self,
+        instrument: String,
+        by: String,
+        reason: String,
+    ) -> Result<Reply, EngineError> {
+        if let Some(run) = self.core.barred().get(&instrument).cloned() {
+            return self.free_by_word(instrument, &run, by, reason);
+        }
         Ok(match self.instruments.accept(&instrument) {
             Ok(identity) => {
                 let identity = identity.unwrap_or_default();

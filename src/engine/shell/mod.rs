@@ -12,6 +12,7 @@
 //!
 //! Architecture invariant: knows no HTTP and no terminal; tells what happens to an observer.
 mod analyses;
+mod bars;
 mod brain;
 mod bulk;
 mod change;
@@ -26,6 +27,7 @@ mod history;
 mod identity;
 mod instruments;
 mod lab;
+mod last_word;
 mod manual;
 mod named;
 mod notes;
@@ -39,11 +41,13 @@ mod replay;
 mod search;
 mod searches;
 mod serving;
+mod thinking;
 pub mod view;
 mod wanted;
 mod watch;
 pub mod wire_trace;
 
+pub use bars::a_word_for;
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references};
 pub use change::{Change, ChangeError, change_without_engine};

@@ -74,7 +74,7 @@ impl<I: Instruments> Engine<I> {
             Control::Call { instrument, what, set, by } => {
                 self.call(instrument, &what, &set, by, outcome)?
             }
-            Control::Accept { instrument, by } => self.accept(instrument, by)?,
+            Control::Accept { instrument, by, reason } => self.accept(instrument, by, reason)?,
             Control::Note { text, about, by } => self.keep_note(text, about, by)?,
             Control::Edit { campaign, text, by, reason } => {
                 self.edit(&campaign, &text, by, reason)?
@@ -99,7 +99,8 @@ impl<I: Instruments> Engine<I> {
             Err(refusal) => return Ok(Reply::Refused(refusal)),
         };
         let campaigns = self.campaigns_meant(target.as_deref());
-        if command == Command::Resume {
+        // Who resumes one run lets go on that one; what others hold stays held.
+        if command == Command::Resume && target.is_none() {
             self.lift();
         }
         let began = self.entries.len();

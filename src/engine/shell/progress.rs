@@ -114,6 +114,13 @@ pub enum Progress {
         /// Why.
         why: String,
     },
+    /// An instrument that was not confirmed safe when a run ended may be used again.
+    Freed {
+        /// Instrument.
+        instrument: String,
+        /// Who says so; empty if it has confirmed its safe state.
+        by: String,
+    },
     /// The emergency stop was cleared: the gate is open.
     Cleared {
         /// Who.
@@ -192,6 +199,7 @@ impl Progress {
             | Progress::Commanded { .. }
             | Progress::EmergencyStop { .. }
             | Progress::NotConfirmedSafe { .. }
+            | Progress::Freed { .. }
             | Progress::Cleared { .. } => None,
         }
     }

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::brain::{Brain, BrainError, Compile, Goal, Proposal};
 use super::engine::{Engine, EngineError};
@@ -16,6 +17,7 @@ use super::instruments::Instruments;
 use super::perform::progress_of_campaign;
 use super::progress::Progress;
 use super::serving::{Service, instruments_of};
+use super::thinking::{Thinking, Turn};
 use crate::compiler::graph::Graph;
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
@@ -66,18 +68,18 @@ pub(super) struct Search {
 
 /// What a planner came back with.
 pub(super) struct Thought {
-    campaign: String,
+    pub(super) campaign: String,
     /// Which of the thoughts begun so far it is.
-    turn: u64,
-    /// Lost if it panicked.
-    brain: Option<Box<dyn Brain>>,
-    proposal: Result<Proposal, BrainError>,
+    pub(super) turn: u64,
+    /// Lost if it panicked, or was given up.
+    pub(super) brain: Option<Box<dyn Brain>>,
+    pub(super) proposal: Result<Proposal, BrainError>,
 }
 
 /// All campaigns, in order of their arrival.
 pub(super) struct Searches {
     all: Vec<Search>,
-    thoughts: tokio::task::JoinSet<Thought>,
+    thoughts: Thinking,
     begun: u64,
 }
 
@@ -121,7 +123,7 @@ impl Finished {
 
 impl Searches {
     pub(super) fn new() -> Searches {
-        Searches { all: Vec::new(), thoughts: tokio::task::JoinSet::new(), begun: 0 }
+        Searches { all: Vec::new(), thoughts: Thinking::new(), begun: 0 }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Search> {
@@ -151,12 +153,7 @@ impl Searches {
     ///
     /// Cancel safety: a thought stays in the set until it is taken.
     pub(super) async fn thought(&mut self) -> Result<Thought, BrainError> {
-        match self.thoughts.join_next().await {
-            Some(thought) => {
-                thought.map_err(|error| BrainError(format!("its thread ended: {error}")))
-            }
-            None => std::future::pending().await,
-        }
+        self.thoughts.next().await
     }
 
     /// Forgets campaigns that are over, with their runs.
@@ -259,6 +256,11 @@ impl<I: Instruments> Engine<I> {
         search.thought = turn;
     }
 
+    /// How long a planner may think, in wall time, before it is given up and its campaign ends.
+    pub fn set_patience_with_planners(&mut self, patience: Duration) {
+        self.searches.thoughts.set_patience(patience);
+    }
+
     /// Campaigns, for reading while the engine rests.
     pub fn campaigns(&self) -> impl Iterator<Item = &Campaign> {
         self.searches.iter().map(|s| &s.machine)
@@ -298,7 +300,8 @@ impl<I: Instruments> Engine<I> {
             Decision::Propose(_) | Decision::StartRun { .. } if stopped => return Ok(false),
             Decision::Propose(_) if !room || thinks => return Ok(false),
             Decision::Propose(count) => {
-                self.searches.begin_thought(id, count);
+                let jumps = !self.clock.speed().is_finite();
+                self.searches.begin_thought(id, count, jumps);
                 return Ok(false);
             }
             Decision::StartRun { .. } if self.still_waits(id) => return Ok(false),
@@ -523,25 +526,15 @@ impl<I: Instruments> Engine<I> {
 
 impl Searches {
     /// Lets a planner think on a thread of its own.
-    fn begin_thought(&mut self, id: &str, count: u32) {
+    fn begin_thought(&mut self, id: &str, count: u32, jumps: bool) {
         self.begun += 1;
-        let turn = self.begun;
+        let number = self.begun;
         let Some(search) = self.get_mut(id) else { return };
-        let Some(mut brain) = search.brain.take() else { return };
+        let Some(brain) = search.brain.take() else { return };
         search.machine.proposing = true;
         search.thinking = true;
-        search.thought = turn;
+        search.thought = number;
         let campaign = id.to_owned();
-        self.thoughts.spawn_blocking(move || {
-            let thought = guarded("the planner", move || {
-                let proposal = brain.propose(count);
-                (brain, proposal)
-            });
-            match thought {
-                Ok((brain, proposal)) => Thought { campaign, turn, brain: Some(brain), proposal },
-                // What is left of it after a panic is not asked again.
-                Err(why) => Thought { campaign, turn, brain: None, proposal: Err(BrainError(why)) },
-            }
-        });
+        self.thoughts.begin(Turn { campaign, number, count }, brain, jumps);
     }
 }

@@ -22,8 +22,8 @@ use super::prepare::{PrepareError, Prepared, Wish, name_of};
 use super::progress::Progress;
 use crate::compiler::graph::Graph;
 use crate::compiler::{Bundle, check_bundle, first_guard};
-use crate::driver::Notice;
-use crate::engine::core::{Cause, Command, Event, RunState};
+use crate::engine::campaign::SERVICE_ENDED;
+use crate::engine::core::{Cause, Command, Event, Run, RunState};
 use crate::spec::render;
 
 /// Runs have this long to come to their hold states before they are aborted instead.
@@ -288,12 +288,15 @@ impl<I: Instruments> Engine<I> {
                 happened = Service::next(&mut self.service) => self.take_happened(happened)?,
                 () = tokio::time::sleep(LOOK_FOR_INSTRUMENTS) => {}
             }
-            // Readings of before the recovery say nothing; that links come and go is told.
+            // Nothing is decided yet, but what instruments tell now they tell only once: that they
+            // restarted, who they are, that they are safe.
             while let Ok(notice) = self.notices.try_recv() {
-                if let Notice::Link { instrument, up, detail } = notice {
-                    self.told(Progress::Link { instrument, up, detail });
-                }
+                self.take_notice(notice)?;
             }
+            // A person's command by hand is for now, not for when the last instrument has come.
+            self.settle_calls()?;
+            self.commit()?;
+            self.perform_calls()?;
         }
         self.say_missing("");
         let leaving = self.service.as_ref().is_some_and(|s| s.leaving.is_some());
@@ -395,10 +398,13 @@ impl<I: Instruments> Engine<I> {
         }
         leaving.until = Instant::now() + SAFE_WITHIN;
         let by = leaving.by.clone();
-        let moving = self.core.open_runs().filter(|run| run.state() != RunState::Held);
+        // What runs its `finally` has its results already: its instruments are made safe as the
+        // engine ends, and the next one goes on with it.
+        let moving = |run: &&Run| !matches!(run.state(), RunState::Held | RunState::Completing);
+        let moving = self.core.open_runs().filter(moving);
         let moving: Vec<String> = moving.map(|run| run.id.clone()).collect();
         for run in moving {
-            let by = format!("{by}: it did not come to its hold state in time");
+            let by = format!("{by}{SERVICE_ENDED}: it did not come to its hold state in time");
             self.step(Event::Command { run, command: Command::Abort, by })?;
         }
         Ok(())
@@ -412,7 +418,10 @@ impl<I: Instruments> Engine<I> {
             Some(leaving) => {
                 let out_of_time = leaving.aborted && Instant::now() >= leaving.until;
                 let held = self.core.open_runs().all(|run| run.state() == RunState::Held);
-                self.own.is_empty() && (held || out_of_time || !service.taken_over)
+                // What a person began by hand, and safe states that are still insisted on, have the
+                // same time as runs.
+                let busy = self.hands.is_busy() || self.is_insisting();
+                self.own.is_empty() && ((held && !busy) || out_of_time || !service.taken_over)
             }
         }
     }

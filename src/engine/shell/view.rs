@@ -40,6 +40,10 @@ pub struct View {
     /// Instruments that have not confirmed their safe state since it was pressed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_confirmed: Vec<InstrumentOutcome>,
+    /// Instruments that were not confirmed safe when a run ended, each with that run: no run may use
+    /// them until they are, or until a person says so.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub barred: BTreeMap<String, String>,
     /// Questions that stand open.
     pub questions: Vec<QuestionView>,
     /// Instruments of the lab.
@@ -221,6 +225,7 @@ impl<I: Instruments> Engine<I> {
                     detail,
                 })
                 .collect(),
+            barred: self.core.barred().clone(),
             questions: self.questions.open.iter().map(|q| self.with_command(q, now)).collect(),
             instruments: self.instruments.conditions(),
         }

@@ -9,6 +9,19 @@ use super::SCHEMES;
 
 pub(super) fn address(r: &mut Reader<'_>, item: Item<'_>) -> Option<Spanned<String>> {
     let text = r.text(item)?;
+    if has_password(&text.value) {
+        r.push(
+            Diagnostic::error(
+                codes::SECRET,
+                text.span,
+                "take the password out of the address: name its place under `secret`",
+            )
+            .label("a password between the user and the @")
+            .reason("lab files are shared and kept; a password in them is public")
+            .fix("secret: env:MQTT_PASSWORD"),
+        );
+        return None;
+    }
     let scheme = SCHEMES.iter().find(|scheme| text.value.starts_with(**scheme));
     let rest = scheme.and_then(|scheme| text.value.strip_prefix(*scheme)).unwrap_or("");
     let problem = match scheme {
@@ -52,6 +65,14 @@ pub(super) fn address(r: &mut Reader<'_>, item: Item<'_>) -> Option<Spanned<Stri
             .fix(fix),
     );
     None
+}
+
+/// Whether there is one, as in `mqtt://user:password@host`.
+fn has_password(address: &str) -> bool {
+    let place = address.split_once("://").map_or("", |(_, rest)| rest);
+    // A password may hold anything: what counts is the last @ before the path, or any in it.
+    let user = place.rsplit_once('@').map_or("", |(user, _)| user);
+    user.split('/').next().is_some_and(|user| user.contains(':'))
 }
 
 fn bad_host(rest: &str) -> Option<&'static str> {

@@ -174,6 +174,8 @@ pub struct Lab {
     pub held: Vec<String>,
     /// Hold states are not confirmed.
     pub deaf: bool,
+    /// Safe states are not confirmed.
+    pub stubborn: bool,
     /// What was told of parked runs.
     pub parked: Vec<Vec<Parked>>,
     /// What commands and answers came to.
@@ -196,6 +198,7 @@ impl Lab {
             safe: Vec::new(),
             held: Vec::new(),
             deaf: false,
+            stubborn: false,
             parked: Vec::new(),
             heard: Vec::new(),
             rebooted: false,
@@ -286,7 +289,7 @@ impl Lab {
             }
             Action::MakeSafe { run, instrument } => {
                 self.safe.push(instrument.clone());
-                let (confirmed, detail) = (true, String::new());
+                let (confirmed, detail) = (!self.stubborn, String::new());
                 let trace = String::new();
                 Some(Event::MadeSafe { run, instrument, confirmed, detail, trace })
             }

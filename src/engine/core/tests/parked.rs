@@ -105,6 +105,42 @@ fn a_run_of_low_priority_does_not_starve() {
 }
 
 #[test]
+fn one_of_high_priority_passes_many_and_the_oldest_of_those_still_gets_its_turn() {
+    const MANY: usize = 24;
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("first", &holding("pump_1"));
+    for n in 0..MANY {
+        lab.start_under(&format!("low{n}"), &holding("pump_1"), with_priority(-1));
+    }
+    lab.start_under("high", &holding("pump_1"), with_priority(9));
+    assert_eq!(lab.core.parked()[0].run, "high", "it waits for the one at work and nobody else");
+    // From now on another of high priority is always there before the oldest has its turn.
+    let mut highs = 0;
+    while lab.ending("low0").is_none() {
+        lab.start_under(&format!("more{highs}"), &holding("pump_1"), with_priority(9));
+        highs += 1;
+        assert!(highs <= OVERTAKEN_MAX + 3, "the oldest starves");
+        lab.pass(10 * SECOND);
+    }
+    lab.settle();
+    let order: Vec<&str> = lab
+        .records
+        .iter()
+        .filter_map(|r| match r {
+            Record::RunEnded { run, .. } => Some(run.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order[..2], ["first", "high"]);
+    let lows: Vec<&&str> = order.iter().filter(|run| run.starts_with("low")).collect();
+    let aged: Vec<String> = (0..MANY).map(|n| format!("low{n}")).collect();
+    assert_eq!(
+        lows,
+        aged.iter().map(String::as_str).collect::<Vec<_>>().iter().collect::<Vec<_>>()
+    );
+}
+
+#[test]
 fn a_run_that_needs_two_instruments_is_not_starved_by_runs_that_need_one() {
     let mut both = Draft::new();
     let hold = vec!["pump_1".to_owned(), "pump_2".to_owned()];
@@ -143,6 +179,85 @@ fn an_instrument_that_a_person_has_taken_out_is_waited_for() {
     lab.give(Event::Given { instrument: "pump_1".into() });
     lab.settle();
     assert_eq!((lab.count("a"), lab.ending("r")), (1, Some(Ending::Complete)));
+}
+
+/// One run that leaves `pump_1` not confirmed safe.
+fn left_unsafe() -> Lab {
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("x", &holding("pump_1"));
+    lab.stubborn = true;
+    lab.command("x", Command::Abort);
+    lab.stubborn = false;
+    assert_eq!(lab.ending("x"), Some(Ending::Aborted));
+    lab
+}
+
+#[test]
+fn row_47_what_was_not_confirmed_safe_is_kept_from_the_next_run_until_it_is() {
+    let mut lab = left_unsafe();
+    lab.start("y", &holding("pump_1"));
+    lab.start("z", &holding("pump_2"));
+    lab.settle();
+    assert_eq!((lab.count("pump_1.a"), lab.ending("y")), (1, None), "only x's own");
+    assert_eq!(lab.ending("z"), Some(Ending::Complete), "other instruments are anybody's");
+    let obstacle = Obstacle::NotSafe { instrument: "pump_1".into(), run: "x".into() };
+    assert_eq!(lab.core.parked()[0].waits_for, [obstacle]);
+    let told = lab.core.parked()[0].to_string();
+    assert!(told.contains("pump_1: not confirmed safe since run x ended"), "{told}");
+    // What a person has in hand and gives back is no safer for it.
+    lab.give(Event::Taken { instrument: "pump_1".into(), by: "Ada".into() });
+    lab.give(Event::Given { instrument: "pump_1".into() });
+    lab.core.set_taken(Default::default());
+    lab.settle();
+    assert_eq!(lab.ending("y"), None);
+    lab.give(Event::Freed { instrument: "pump_1".into() });
+    lab.settle();
+    assert_eq!((lab.count("pump_1.a"), lab.ending("y")), (2, Some(Ending::Complete)));
+}
+
+#[test]
+fn row_47_what_was_not_confirmed_safe_is_so_for_the_next_engine_too() {
+    let mut lab = left_unsafe();
+    lab.restart(SECOND);
+    lab.core.forget("x");
+    lab.start("y", &holding("pump_1"));
+    lab.settle();
+    assert_eq!((lab.count("pump_1.a"), lab.ending("y")), (1, None));
+    // An engine that reads nothing of runs that are over is told.
+    let barred = lab.core.barred().clone();
+    lab.core.set_barred(Default::default());
+    assert!(lab.core.barred().is_empty());
+    lab.core.set_barred(barred);
+    assert_eq!(lab.core.barred()["pump_1"], "x");
+}
+
+#[test]
+fn an_instrument_is_kept_back_from_the_moment_its_safe_state_is_not_confirmed() {
+    // x ends with two instruments; while the second is still on its way, y wants the first.
+    let mut two = Draft::new();
+    let group = two.add(
+        Some(0),
+        "hold",
+        NodeKind::Group { hold: vec!["pump_1".to_owned(), "pump_2".to_owned()] },
+    );
+    two.action(group, "a", "pump_1", Effect::Repeatable);
+    two.action(group, "b", "pump_2", Effect::Repeatable);
+    two.wait(group, "wait", "10 s");
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("x", &two);
+    lab.start("y", &holding("pump_1"));
+    let abort = Event::Command { run: "x".into(), command: Command::Abort, by: "Ada".into() };
+    lab.records.extend(lab.core.step(abort, lab.now).records);
+    let made = Event::MadeSafe {
+        run: "x".into(),
+        instrument: "pump_1".into(),
+        confirmed: false,
+        detail: "no answer".into(),
+        trace: String::new(),
+    };
+    lab.give(made);
+    assert_eq!(lab.ending("x"), None, "pump_2 is on its way");
+    assert_eq!(lab.count("pump_1.a"), 1, "y has got it: {:?}", lab.sent);
 }
 
 #[test]

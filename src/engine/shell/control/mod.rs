@@ -77,7 +77,7 @@ pub enum Control {
     },
     /// The answer to a question.
     Answer {
-        /// Id of the question, as [`View`] gives it.
+        /// Id of the question, as [`View`](super::view::View) gives it.
         question: String,
         /// One of its options.
         answer: String,
@@ -113,12 +113,16 @@ pub enum Control {
         /// Who.
         by: String,
     },
-    /// An instrument may be used although another unit answers than before.
+    /// An instrument may be used although it was not confirmed safe when a run ended, or although
+    /// another unit answers than before.
     Accept {
         /// Instrument.
         instrument: String,
         /// Who.
         by: String,
+        /// Why; needed where it was not confirmed safe.
+        #[serde(default)]
+        reason: String,
     },
     /// Something worth keeping.
     Note {
@@ -235,9 +239,11 @@ impl Control {
                     by: name(by)?,
                 }
             }
-            Control::Accept { instrument, by } => {
-                Control::Accept { instrument: line(instrument, "the id", ID_MAX)?, by: name(by)? }
-            }
+            Control::Accept { instrument, by, reason } => Control::Accept {
+                instrument: line(instrument, "the id", ID_MAX)?,
+                by: name(by)?,
+                reason: line(reason, "the reason", REASON_MAX)?,
+            },
             Control::Note { text, about, by } => Control::Note {
                 text: filled(paragraphs(text, "the note", NOTE_MAX)?, "the note")?,
                 about: about.map(|id| line(id, "the id", ID_MAX)).transpose()?,

@@ -55,6 +55,11 @@ pub enum Reply {
         /// What it says who it is; empty if it cannot tell.
         identity: String,
     },
+    /// An instrument that was not confirmed safe may be used again.
+    Freed {
+        /// Run at whose end it was not.
+        run: String,
+    },
     /// A note is kept.
     Noted,
     /// A campaign was changed.

@@ -11,6 +11,7 @@ use campaigns::Campaigns;
 
 use super::bulk;
 use super::entries::{EngineRecord, Fact, read_facts};
+use super::history::History;
 use crate::compiler::graph::Graph;
 use crate::engine::core::{Difference, Record, Replay, Tick};
 use crate::store::{Journal, JournalError};
@@ -46,6 +47,8 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
     };
     let mut campaigns = Campaigns::default();
     let mut problem = None;
+    // Of this only what was not confirmed safe.
+    let mut known = History::default();
     let mut hands: BTreeMap<String, String> = BTreeMap::new();
     let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
     read_facts(journal, |entry, fact| {
@@ -54,10 +57,12 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
         }
         let at = Tick(entry.tick);
         let decided = match fact {
-            Fact::Engine(EngineRecord::Started { version, in_doubt, slack_ns, .. }) => {
+            Fact::Engine(EngineRecord::Started { version, in_doubt, slack_ns, bars, .. }) => {
                 found.version = version;
                 let started = found.replay.engine_started(in_doubt, Duration::from_nanos(slack_ns));
-                started.and_then(|()| found.replay.hands(hands.clone()))
+                let started = started.and_then(|()| found.replay.hands(hands.clone()));
+                found.replay.left_unsafe(bars.then(|| known.barred.clone()));
+                started
             }
             Fact::Basis(basis) => found.replay.woken(entry.seq, at, basis),
             Fact::Run(mut record) => {
@@ -87,7 +92,11 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 }
                 Ok(())
             }
-            Fact::Engine(_) | Fact::Manual(_) | Fact::Journal(_) => Ok(()),
+            Fact::Engine(record) => {
+                known.bars(&record);
+                Ok(())
+            }
+            Fact::Manual(_) | Fact::Journal(_) => Ok(()),
         };
         found.difference = decided.err();
     })?;
