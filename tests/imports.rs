@@ -10,6 +10,11 @@ const WALLS: &[(&str, &[&str], &[&str])] = &[
     ("spec", &["units", "expr"], &["tokio", "rusqlite", "std::fs", "TcpStream"]),
     ("planner", &["units", "spec", "expr"], &["tokio", "rusqlite", "std::time::Instant"]),
     ("analysis", &["units", "expr", "spec"], &["tokio", "rusqlite", "std::fs"]),
+    (
+        "diagnostics",
+        &["units", "expr", "spec"],
+        &["tokio", "rusqlite", "std::fs", "std::net", "Instant", "SystemTime"],
+    ),
     ("compiler", &["units", "expr", "spec", "analysis"], &["tokio", "rusqlite"]),
     (
         "editor",

@@ -4,6 +4,7 @@
 //! are the engine's (`engine::shell`).
 
 pub mod alarm;
+pub mod detect;
 pub mod interlock;
 
 /// A moment of lab time in nanoseconds; only differences and order mean something.
