@@ -318,7 +318,7 @@ impl Alarms {
         Ok(())
     }
 
-    /// A person does not want to see it until a moment, at most [`LONGEST_SHELF`] away.
+    /// A person does not want to see it until a moment, at most a shift (8 h) away.
     ///
     /// Errors: it does not stand, is critical, or there is no reason, or it would be for too long.
     pub fn shelve(
