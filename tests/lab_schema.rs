@@ -232,7 +232,11 @@ fn a_wrong_action_argument_role_or_stock_is_refused() {
         ("uv: {type: spectrometer}", "eye: {type: spectrometer}", ".roles.eye is not allowed"),
         ("analyse: beer_lambert", "analyse: beer_lambda", ".analyse"),
         ("hold: [uv]", "hold: [vu]", ".hold[0]"),
-        ("do: uv.measure\n", "do: uv.measure\n                consumes: {feed_c: 1 mL}\n", "feed_c"),
+        (
+            "do: uv.measure\n",
+            "do: uv.measure\n                consumes: {feed_c: 1 mL}\n",
+            "feed_c",
+        ),
     ] {
         assert!(right.contains(from), "{from}");
         let found = check(&schema, &right.replacen(from, to, 1));
