@@ -14,7 +14,7 @@ name: once
 roles:
   light: {type: spectrometer}
 steps:
-  - {id: ready, wait: 40 s}
+  - {id: ready, wait: 180 s}
   - {id: colour, do: light.measure, with: {red: 20, green: 10, blue: 20}}
   - {id: after, wait: 1 s}
 results: {}
@@ -25,7 +25,8 @@ const QUESTION: &str = "once-1.1.1";
 
 /// A lab whose engine was killed between the command and its answer.
 fn killed_in_doubt(name: &str) -> Lane {
-    let variant = Variant { protocol: Some(ONCE), only: &["light_1"], ..Variant::default() };
+    let only = &["light_1"];
+    let variant = Variant { protocol: Some(ONCE), only, patient: true, ..Variant::default() };
     let lane = Lane::new(name, variant);
     let said = lane.folder().join("said");
     let mut engine = AtWork::start(lane.engine(false, 1), said);
@@ -34,6 +35,8 @@ fn killed_in_doubt(name: &str) -> Lane {
     // No answer can come from here on.
     lane.freeze(true);
     engine.until("it sends", SOON, |_| noted("intent"));
+    // From the intent to the wire it is less than a millisecond, but this machine may be busy.
+    std::thread::sleep(Duration::from_millis(300));
     engine.signal("KILL");
     engine.child.wait().unwrap();
     lane.freeze(false);

@@ -28,6 +28,8 @@ pub struct Variant {
     pub protocol: Option<&'static str>,
     /// Steps of the pumps are tried again when their line is gone.
     pub retry: bool,
+    /// The light is waited for as long as can be, a second on the wall.
+    pub patient: bool,
     /// Only these instruments; all if empty.
     pub only: &'static [&'static str],
 }
@@ -90,7 +92,14 @@ impl Lane {
         let light = std::fs::read_to_string("instruments/spectrometer/as7341-picow.yaml").unwrap();
         let repeatable = "effect: repeatable\n    takes";
         assert!(light.contains(repeatable));
-        write("as7341-picow.yaml", &light.replacen(repeatable, "effect: once\n    takes", 1));
+        let mut light = light.replacen(repeatable, "effect: once\n    takes", 1);
+        if variant.patient {
+            let (reply, takes) = ("reply_timeout: 5 s", "takes: {expected: 1 s, timeout: 30 s}");
+            assert!(light.contains(reply) && light.contains(takes));
+            light = light.replace(reply, "reply_timeout: 60 s");
+            light = light.replacen(takes, "takes: {expected: 1 s, timeout: 3 h}", 1);
+        }
+        write("as7341-picow.yaml", &light);
         let pump = "instruments/syringe_pump/newera-ne1000.yaml";
         let mut pump = std::fs::read_to_string(pump).unwrap();
         let mut changed = |from: &str, to: &str| {
