@@ -20,6 +20,7 @@ mod framing;
 mod gate;
 pub mod golden;
 mod golden_broker;
+mod isolated;
 mod json;
 mod line;
 pub mod mirror;
@@ -44,6 +45,7 @@ mod values;
 
 pub use fleet::Fleet;
 pub use gate::{EmergencyStop, Health, Lease, Pressed, Stopped};
+pub use isolated::panic_text;
 pub use plan::HOLD_STATE;
 pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{

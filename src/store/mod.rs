@@ -3,8 +3,8 @@
 //! `journal.db` holds the append-only, hash-chained record of everything decided, sent, received
 //! and concluded, and the documents (compiled graphs, YAML texts) it refers to by hash.
 //! `files/` holds large values, each named by its hash, that entries refer to.
-//! `telemetry.db` holds what was measured between decisions; it may lose its last minute of lab time in a
-//! power loss, the journal may not.
+//! `telemetry.db` holds what was measured between decisions; it may lose its last minute of lab time
+//! in a power loss, the journal may not.
 //!
 //! Architecture invariant: this module never looks inside a run; it keeps texts and their order.
 mod anchor;

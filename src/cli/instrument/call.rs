@@ -417,6 +417,7 @@ fn argument(action: &Action, name: &str, value: &Value) -> String {
     }
 }
 
+/// Connects without arming the device's own watchdog.
 async fn reader(
     chosen: &Chosen,
     clock: &Clock,
@@ -428,6 +429,7 @@ async fn reader(
     connect(chosen, setup, clock, dialer, tap).await
 }
 
+/// Connects, identifies and prepares, as an engine does.
 async fn connected(
     chosen: &Chosen,
     clock: &Clock,

@@ -4,7 +4,6 @@
 //! fails ends and leaves the others alone. Runs of all campaigns share the instruments; the core
 //! decides who gets them.
 
-use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use super::progress::Progress;
 use super::serving::{Service, instruments_of};
 use super::thinking::{Thinking, Turn};
 use crate::compiler::graph::Graph;
+use crate::driver::panic_text;
 use crate::engine::campaign::{
     Campaign, CampaignRecord, Conclusion, Decision, EndReason, Hypothesis, verdict,
 };
@@ -198,12 +198,6 @@ pub(super) fn learn(
         }
         (learnt, _) => (conclusion, learnt),
     }
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no word".to_owned())
 }
 
 impl<I: Instruments> Engine<I> {
