@@ -4,7 +4,6 @@
 //! was.
 
 use super::Tick;
-use super::doubt::{BY_EFFECT, BY_WITNESS};
 use super::record::{Ending, Record, StepRef};
 use super::run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, commanded};
 use super::states::{Cause, RunState};
@@ -38,9 +37,7 @@ impl Run {
                 self.outcome(&step.key, result, now);
             }
             Record::Resolved { step, resolution, by, .. } => {
-                // A person was told that it would be sent again.
-                let person = by != BY_WITNESS && by != BY_EFFECT;
-                self.resolved(&step.key, *resolution, person, now);
+                self.resolved(&step.key, *resolution, by, now);
             }
             Record::Decided { step, holds, .. } => self.decided(&step.key, *holds, now),
             Record::Retrying { step, .. } => {

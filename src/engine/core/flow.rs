@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Tick;
+use super::doubt::{BY_EFFECT, BY_WITNESS};
 use super::events::Failure;
 use super::record::{About, Ending, Resolution};
 use super::run::{Phase, Run, Status, StepKey, StepState};
@@ -231,13 +232,7 @@ impl Run {
         }
     }
 
-    pub(super) fn resolved(
-        &mut self,
-        key: &StepKey,
-        resolution: Resolution,
-        person: bool,
-        now: Tick,
-    ) {
+    pub(super) fn resolved(&mut self, key: &StepKey, resolution: Resolution, by: &str, now: Tick) {
         match resolution {
             Resolution::Done => {
                 self.note_stopped(key);
@@ -247,9 +242,10 @@ impl Run {
                 let Some(state) = self.steps.get_mut(key) else { return };
                 if state.cancelled {
                     self.begin_anew(key, now);
-                } else if state.status == Status::Sent || person {
-                    // It has not begun yet: what limits its beginning still does.
-                    let latest = state.latest;
+                } else if state.status == Status::Sent || !matches!(by, BY_WITNESS | BY_EFFECT) {
+                    // A person was told that it would be sent again. What is proved not to have begun
+                    // must still begin in time; what is only said again had begun.
+                    let latest = state.latest.filter(|_| by != BY_EFFECT);
                     self.restart(key, now, now);
                     if let Some(state) = self.steps.get_mut(key) {
                         state.latest = latest;

@@ -357,12 +357,23 @@ impl Lab {
 
     /// The engine dies and another takes over at once, `downtime` later by its own word.
     pub fn restart(&mut self, downtime: Duration) {
+        self.reread();
+        self.give(Event::Recovered { downtime });
+    }
+
+    /// As `restart`, and the lab's clock went on meanwhile.
+    pub fn restart_later(&mut self, downtime: Duration) {
+        self.reread();
+        self.now = self.now.after(downtime);
+        self.give(Event::Recovered { downtime });
+    }
+
+    fn reread(&mut self) {
         self.core = Core::new(InDoubt::Ask, Duration::ZERO);
         for record in &self.records {
             let graphs = &self.graphs;
             self.core.apply(record, self.now, || graphs.get(record.run()).cloned());
         }
-        self.give(Event::Recovered { downtime });
     }
 
     /// Records of a kind, by a question each.

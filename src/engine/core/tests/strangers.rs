@@ -141,3 +141,28 @@ fn not_done_by_a_person_is_sent_again_as_the_question_says() {
     lab.settle();
     assert_eq!((lab.count("inject"), lab.ending("r")), (2, Some(Ending::Complete)));
 }
+
+/// A step that must begin at most so long after the one before.
+fn within(effect: Effect) -> Draft {
+    let mut draft = Draft::new();
+    draft.action(0, "set", "pump_1", Effect::Repeatable);
+    draft.action(0, "dispense", "pump_2", effect);
+    draft.graph.edges.iter_mut().for_each(|edge| edge.max = Some(10 * SECOND));
+    draft
+}
+
+#[test]
+fn what_had_begun_in_time_is_said_again_after_a_crash_and_what_had_not_is_too_late() {
+    // Sent again because that gives the same state: it had begun.
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Done, Reply::Silent]);
+    lab.start("r", &within(Effect::Repeatable));
+    lab.restart_later(60 * SECOND);
+    lab.settle();
+    assert_eq!((lab.ending("r"), lab.count("dispense")), (Some(Ending::Complete), 2));
+    // Proved not to have happened: it would begin a minute too late.
+    let mut lab = Lab::new(InDoubt::Ask, &[Reply::Done, Reply::Silent]);
+    lab.start("r", &within(Effect::Verifiable));
+    lab.restart_later(60 * SECOND);
+    lab.settle();
+    assert_eq!((lab.ending("r"), lab.count("dispense")), (Some(Ending::Failed), 1));
+}
