@@ -69,6 +69,26 @@ fn a_window_that_is_closed_ends_a_run_by_its_finally() {
 }
 
 #[test]
+fn a_run_under_nohup_outlives_its_window() {
+    let bench = Bench::new("nohup");
+    let line = format!(
+        "trap '' HUP; exec \"$0\" run {FLOW} --simulate --speed 60 --experiments 1 --state \"$1\""
+    );
+    let mut engine = std::process::Command::new("sh")
+        .args(["-c", &line, env!("CARGO_BIN_EXE_labloop")])
+        .arg(bench.state())
+        .env_remove("LABLOOP_STATE")
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(bench.folder().join("log")).unwrap())
+        .spawn()
+        .unwrap();
+    until("the flow began", || bench.run(&["export", "--what", "steps"]).1.contains("start_a"));
+    signal(&engine, "-HUP");
+    let code = engine.wait().unwrap().code();
+    assert_eq!(code, Some(0), "{}", log(&bench));
+}
+
+#[test]
 fn a_state_folder_that_is_deleted_or_moved_ends_the_run_safely() {
     for moved in [false, true] {
         let bench = Bench::new("deleted");

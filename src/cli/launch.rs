@@ -434,6 +434,9 @@ async fn connected(instruments: &LabInstruments) -> Result<(), String> {
     })
 }
 
+/// Environment variable of somebody who has simulators of the same speed on real wires.
+const SCALED_WIRES: &str = "LABLOOP_SCALED_WIRES";
+
 /// Whether the lab's clock may run at this speed.
 // SAFETY(lab): a real pump does not dose faster because the lab's clock runs faster; its doses would
 // be cut short at their deadlines.
@@ -454,17 +457,27 @@ pub(super) fn fits(time: &TimeArgs) -> Result<(), String> {
 // heater or a pump going.
 async fn asked_to_end() -> Option<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
-    let (mut term, mut hang_up) =
-        (signal(SignalKind::terminate()).ok()?, signal(SignalKind::hangup()).ok()?);
+    let mut term = signal(SignalKind::terminate()).ok()?;
+    let hung_up = async {
+        match hang_up_is_ignored() {
+            true => std::future::pending().await,
+            false => signal(SignalKind::hangup()).ok()?.recv().await,
+        }
+    };
     tokio::select! {
         pressed = tokio::signal::ctrl_c() => pressed.ok().map(|()| "Ctrl-C"),
         _ = term.recv() => Some("SIGTERM"),
-        _ = hang_up.recv() => Some("SIGHUP"),
+        Some(()) = hung_up => Some("SIGHUP"),
     }
 }
 
-/// Environment variable of somebody who has simulators of the same speed on real wires.
-const SCALED_WIRES: &str = "LABLOOP_SCALED_WIRES";
+/// Whether whoever started the process wants it to outlive the terminal (`nohup`).
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Signal 1 is the lowest bit.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|m| m & 1 == 1)
+}
 
 /// First Ctrl-C, SIGTERM or SIGHUP: end the step and run `finally`. Second: safe states now.
 async fn interrupts(handle: Handle) {
