@@ -8,6 +8,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use labloop::engine::core::RunState;
+
 use crate::lane::{AtWork, Lane, Variant, ended, from_environment, in_lanes, strace};
 
 const LANES: usize = 6;
@@ -254,7 +256,16 @@ fn row_12_a_journal_that_is_locked_is_waited_for_and_then_given_up() {
             assert!(said.contains("journal.db") && said.contains("locked"), "{said}");
             assert!(!said.contains("NOT CONFIRMED SAFE"), "{said}");
             other.execute_batch("ROLLBACK").unwrap();
-            let (status, said) = lane.finish(true, 1);
+            // What it made safe does not go on by itself.
+            let mut next = AtWork::start(lane.engine(true, 1), lane.folder().join("next.txt"));
+            next.until("its run is held", Duration::from_secs(60), |said| {
+                let why = said.contains("gave up and made its instruments safe");
+                why && lane.run_states().values().all(|state| *state == RunState::Held)
+            });
+            // A person has set the instruments as they should be, and says so.
+            let (code, _, told) = lane.labloop(&["resume"]);
+            assert_eq!(code, 0, "{told}");
+            let (status, said) = next.end(Duration::from_secs(60));
             assert!(status.success(), "{status}\n{said}");
         }
         assert_eq!(lane.audit("locked").complete, 1);
