@@ -2,7 +2,8 @@
 //!
 //! Everything durable stands beside a bare append and `fdatasync` of the same bytes on the same
 //! disk in the same run, because disks differ and so do hours of the same disk. `-- memory` prints
-//! the memory of an engine over 10^4 to 10^6 steps instead, `-- recovery` only the times to open.
+//! the memory of an engine over 10^4 to 10^6 steps instead, `-- recovery` only the times to open,
+//! `-- open-run` time and memory of bringing back one run that is itself a million entries long.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -343,9 +344,49 @@ fn recovery() {
 
 /// Memory of this process, KiB.
 fn rss() -> u64 {
+    memory_of("VmRSS")
+}
+
+fn memory_of(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// One run under way that loops, and is the whole journal; each length is opened in a process of
+/// its own, whose memory nothing else has touched.
+fn open_run() {
+    let folder = PathBuf::from("target/bench-journal-open-run");
+    for entries in [10_000, 100_000, 1_000_000] {
+        let mut journal = Journal::open(&fresh(&folder), Durability::Process).unwrap();
+        take(&mut journal);
+        let graph = graph(32, u32::MAX, "pump");
+        let document = Document::new("graph", serde_json::to_string(&*graph).unwrap());
+        journal.append(&[], std::slice::from_ref(&document)).unwrap();
+        walk(&mut journal, "mix-1.1.1", (&graph, document.hash), &mut 0, entries);
+        drop(journal);
+        let mut own = std::process::Command::new(std::env::current_exe().unwrap());
+        assert!(own.arg("open-run-alone").arg(&folder).status().unwrap().success());
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn open_run_alone(folder: &Path) {
+    let (before, start) = (rss(), Instant::now());
+    let journal = Journal::open(folder, Durability::Power).unwrap();
+    let opened = start.elapsed();
+    let mut core = Core::new(InDoubt::Ask, Duration::ZERO);
+    let history = History::recover(&journal, &mut core, None).unwrap();
+    let ready = start.elapsed();
+    assert_eq!((history.runs.len(), core.open_runs().count()), (1, 1));
+    let mib = |kib: u64| format!("{:.0} MiB", (kib - before) as f64 / 1024.0);
+    row(
+        &format!("one run of {} entries under way: opened", journal.len()),
+        format!("{:.0} ms", us(opened) / 1e3),
+        "",
+    );
+    row("  and brought back", format!("{:.0} ms", us(ready) / 1e3), "goal 2000 ms");
+    row("  memory at most, and afterwards", mib(memory_of("VmHWM")), &mib(rss()));
 }
 
 fn memory() {
@@ -420,6 +461,12 @@ fn main() {
     let asked = |word: &str| words.iter().any(|w| w == word);
     if asked("memory") {
         return memory();
+    }
+    if asked("open-run-alone") {
+        return open_run_alone(Path::new(words.last().unwrap()));
+    }
+    if asked("open-run") {
+        return open_run();
     }
     if !asked("recovery") {
         durable();

@@ -1,5 +1,7 @@
 //! Reading the journal back. Every entry that is given out fits the chain.
 
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -14,6 +16,9 @@ use super::subjects::{Standing, Subject, Subjects, joined};
 const TAIL: u64 = 20_000;
 /// Entries read at a time.
 const PAGE: usize = 5_000;
+/// Entries of one subject read at a time. There may be a thousand subjects that are not over, and
+/// each has its page in memory.
+const PAGE_OF_SUBJECT: usize = 256;
 
 /// An entry as it stands in the file.
 pub(super) struct View<'a> {
@@ -273,38 +278,107 @@ impl Journal {
     /// The entries of one subject in order, without reading any others. That none is missing and
     /// none was changed is checked.
     pub fn entries_of(&self, subject: &Subject) -> Result<Vec<StoredEntry>, JournalError> {
-        let fail = |source| self.fail(source);
+        let mut found = Vec::new();
+        self.each_of(std::slice::from_ref(subject), |entry| {
+            found.push(entry);
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Goes through the entries of some subjects in the order of the journal, without reading any
+    /// others, and without keeping them: a run may be a million entries long. That none was changed
+    /// is checked before `each` gets it, that none is missing when it is through.
+    pub fn each_of(
+        &self,
+        subjects: &[Subject],
+        mut each: impl FnMut(StoredEntry) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let mut cursors: Vec<Cursor<'_>> = subjects.iter().map(Cursor::new).collect();
+        let mut next = BinaryHeap::new();
+        for (number, cursor) in cursors.iter_mut().enumerate() {
+            cursor.fill(self)?;
+            next.extend(cursor.page.front().map(|entry| Reverse((entry.seq, number))));
+        }
+        while let Some(Reverse((_, number))) = next.pop() {
+            let Some(cursor) = cursors.get_mut(number) else { continue };
+            if let Some(entry) = cursor.page.pop_front() {
+                each(entry)?;
+            }
+            if cursor.page.is_empty() {
+                cursor.fill(self)?;
+            }
+            next.extend(cursor.page.front().map(|entry| Reverse((entry.seq, number))));
+        }
+        Ok(())
+    }
+}
+
+/// How far the entries of a subject were read.
+struct Cursor<'a> {
+    subject: &'a Subject,
+    /// Read and not yet given out.
+    page: VecDeque<StoredEntry>,
+    /// The last that was read, and its hash.
+    after: u64,
+    head: [u8; 32],
+    /// How many were read, and the digest over them.
+    found: u64,
+    digest: [u8; 32],
+    through: bool,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(subject: &'a Subject) -> Cursor<'a> {
+        let (page, digest) = (VecDeque::new(), GENESIS);
+        Cursor { subject, page, after: 0, head: GENESIS, found: 0, digest, through: false }
+    }
+
+    /// Reads the next page; behind the last one it compares what was found with what there should
+    /// be.
+    fn fill(&mut self, journal: &Journal) -> Result<(), JournalError> {
+        let fail = |source| journal.fail(source);
         let broken = |seq, what: &str| JournalError::Broken {
-            path: self.path.clone(),
+            path: journal.path.clone(),
             seq,
             what: what.to_owned(),
         };
-        let mut statement = self
+        if self.through {
+            return Ok(());
+        }
+        let mut statement = journal
             .connection
             .prepare_cached(&format!(
-                "SELECT {COLUMNS} WHERE subject = ?1 AND seq <= ?2 ORDER BY seq"
+                "SELECT {COLUMNS} WHERE subject = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq \
+                 LIMIT {PAGE_OF_SUBJECT}"
             ))
             .map_err(fail)?;
-        let mut rows =
-            statement.query(params![subject.name, as_i64(subject.last)]).map_err(fail)?;
-        let (mut found, mut digest) = (Vec::new(), GENESIS);
+        let subject = self.subject;
+        let from_to = params![subject.name, as_i64(self.after), as_i64(subject.last)];
+        let mut rows = statement.query(from_to).map_err(fail)?;
         while let Some(row) = rows.next().map_err(fail)? {
             let view = View::of(row).map_err(fail)?;
-            let before = hash_at(&self.connection, view.seq.saturating_sub(1)).map_err(fail)?;
-            let Some(before) = before else { return Err(broken(view.seq - 1, "it is missing")) };
+            let last = view.seq.saturating_sub(1);
+            let before = match last == self.after && self.found > 0 {
+                true => Some(self.head),
+                false => hash_at(&journal.connection, last).map_err(fail)?,
+            };
+            let Some(before) = before else { return Err(broken(last, "it is missing")) };
             let hash = view.behind(&before, view.seq);
             if view.hash != hash {
                 return Err(broken(view.seq, "its content does not fit its hash"));
             }
-            digest = joined(&digest, &hash);
-            found.push(view.kept());
+            self.digest = joined(&self.digest, &hash);
+            (self.after, self.head, self.found) = (view.seq, hash, self.found + 1);
+            self.page.push_back(view.kept());
         }
-        if found.len() as u64 != subject.entries || digest != subject.digest {
-            let seq = found.last().map_or(subject.first, |last| last.seq);
+        self.through = self.page.len() < PAGE_OF_SUBJECT;
+        if self.through && (self.found != subject.entries || self.digest != subject.digest) {
+            let seq = if self.found == 0 { subject.first } else { self.after };
             let what = format!("entries of `{}` are missing around it", subject.name);
             return Err(broken(seq, &what));
         }
-        Ok(found)
+        Ok(())
     }
 }
 

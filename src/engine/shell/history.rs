@@ -65,6 +65,9 @@ pub struct History {
     pub damage: Vec<String>,
     /// Highest number behind each name, where not everything was read.
     pub(super) numbers: BTreeMap<String, u32>,
+    /// Commands whose end is known are not kept: who goes on needs none, and a run may have a
+    /// million.
+    pub(super) brief: bool,
     /// Entry with which it was noted, or will be, that the ones before it were lost.
     pub(super) lost_at: Option<u64>,
     /// Entry with which the last engine started.
@@ -128,7 +131,8 @@ pub struct RunHistory {
     pub cause: String,
     /// Results in coherent SI units.
     pub results: BTreeMap<String, Value>,
-    /// Commands, in order of their intents.
+    /// Commands, in order of their intents; of what goes on ([`History::current`],
+    /// [`History::recover`]) only those without an end.
     pub steps: Vec<StepHistory>,
     /// Safe states at its end, as commands of that name.
     pub made_safe: Vec<StepHistory>,
@@ -246,10 +250,11 @@ impl History {
     ///
     /// Errors: an entry that is missing or was changed.
     pub fn current(journal: &Journal, wanted: Option<&str>) -> Result<History, JournalError> {
-        let (mut history, entries) = History::standing(journal, wanted)?;
-        for entry in &entries {
-            history.take(entry, &Fact::read(entry)?);
-        }
+        let (mut history, subjects) = History::standing(journal, wanted)?;
+        journal.each_of(&subjects, |entry| {
+            history.take(&entry, &Fact::read(&entry)?);
+            Ok(())
+        })?;
         Ok(history)
     }
 
@@ -259,13 +264,13 @@ impl History {
         core: &mut Core,
         wanted: Option<&str>,
     ) -> Result<History, JournalError> {
-        let (mut history, entries) = History::standing(journal, wanted)?;
+        let (mut history, subjects) = History::standing(journal, wanted)?;
         let mut graphs: BTreeMap<String, Arc<Graph>> = BTreeMap::new();
         let mut problem = None;
-        for entry in &entries {
-            let fact = Fact::read(entry)?;
-            history.take(entry, &fact);
-            let Fact::Run(mut record) = fact else { continue };
+        journal.each_of(&subjects, |entry| {
+            let fact = Fact::read(&entry)?;
+            history.take(&entry, &fact);
+            let Fact::Run(mut record) = fact else { return Ok(()) };
             bulk::restore(&mut record, journal.files())
                 .map_err(|source| JournalError::File { seq: entry.seq, source })?;
             let record = &record;
@@ -280,7 +285,8 @@ impl History {
             if core.run(record.run()).is_some_and(|r| r.phase == Phase::Over) {
                 core.forget(record.run());
             }
-        }
+            Ok(())
+        })?;
         match problem {
             Some(error) => Err(error),
             None => Ok(history),
@@ -291,16 +297,16 @@ impl History {
         History { time: "real".to_owned(), speed: 1.0, ..History::default() }
     }
 
-    /// A history of nothing yet, and the entries of all that is not over, in order.
+    /// A history of nothing yet, and the subjects that are not over, or that were asked for. Claims
+    /// and the age of runs follow the order in which things happened, so their entries are gone
+    /// through in the order of the journal.
     fn standing(
         journal: &Journal,
         wanted: Option<&str>,
-    ) -> Result<(History, Vec<StoredEntry>), JournalError> {
+    ) -> Result<(History, Vec<Subject>), JournalError> {
         let standing = journal.standing()?;
-        let mut entries = Vec::new();
-        for subject in standing.open.values().filter(|subject| subject.name != BASIS) {
-            entries.extend(journal.entries_of(subject)?);
-        }
+        let open = standing.open.values().filter(|subject| subject.name != BASIS);
+        let mut subjects: Vec<Subject> = open.cloned().collect();
         let named = match wanted {
             Some(wanted) => journal.subject(wanted)?,
             None => None,
@@ -308,12 +314,8 @@ impl History {
         let last = standing.newest.get(CAMPAIGN_STARTED);
         let mut more: Vec<&Subject> = named.iter().chain(last).filter(|s| s.over).collect();
         more.dedup();
-        for subject in more {
-            entries.extend(journal.entries_of(subject)?);
-        }
-        // Claims and the age of runs follow the order in which things happened.
-        entries.sort_by_key(|entry| entry.seq);
-        let mut history = History { numbers: standing.numbers, ..History::nothing() };
+        subjects.extend(more.into_iter().cloned());
+        let mut history = History { numbers: standing.numbers, brief: true, ..History::nothing() };
         if let Some(last) = journal.last()? {
             history.last_tick = Tick(last.tick);
             history.last_wall_ms = last.wall_ms;
@@ -322,7 +324,7 @@ impl History {
         if journal.lost().is_some() {
             history.lost_at = Some(journal.len() + 1);
         }
-        Ok((history, entries))
+        Ok((history, subjects))
     }
 
     fn take(&mut self, entry: &StoredEntry, fact: &Fact) {
@@ -541,8 +543,12 @@ impl History {
             );
             return;
         }
+        let brief = self.brief;
         let Some(run) = self.runs.get_mut(record.run()) else { return };
         match record {
+            Record::Outcome { step, attempt, .. } if brief => {
+                run.forget(&step.path, *attempt);
+            }
             Record::Intent { step, attempt, instrument, action, args, effect, .. } => {
                 run.steps.push(StepHistory {
                     path: step.path.clone(),
@@ -578,6 +584,9 @@ impl History {
                     found.outcome = format!("{} (by {by})", resolution.as_str());
                 }
                 run.questions.remove(&step.path);
+                if brief {
+                    run.forget(&step.path, *attempt);
+                }
             }
             Record::Question { step, question, options, .. } => {
                 run.questions.insert(step.path.clone(), (question.clone(), options.clone()));
@@ -626,6 +635,10 @@ impl PersonHistory {
 impl RunHistory {
     fn attempt(&mut self, path: &str, attempt: u32) -> Option<&mut StepHistory> {
         self.steps.iter_mut().rev().find(|s| s.path == path && s.attempt == attempt)
+    }
+
+    fn forget(&mut self, path: &str, attempt: u32) {
+        self.steps.retain(|s| s.path != path || s.attempt != attempt);
     }
 
     /// How long it took, or has taken so far.
