@@ -249,6 +249,7 @@ impl Fleet {
                     secret: first.setup.secret.clone(),
                     trust: first.setup.trust.clone(),
                     client_id: client_id(&first.setup, dialer, seed),
+                    origin: origin(&first.setup, dialer, clock),
                     unit: Arc::clone(&first.unit),
                     rivals: !dialer.is_elsewhere(&first.setup.at),
                     dialer: dialer.clone(),
@@ -444,6 +445,16 @@ fn client_id(setup: &InstrumentSetup, dialer: &Dialer, seed: u64) -> String {
         Some(key) => format!("labloop-{}", key_hash(&key)),
         None => format!("labloop-{}-{seed:x}", setup.name),
     }
+}
+
+/// What ids of messages begin with. A real device that knows the ids it has seen, to do nothing
+/// twice, must not take a command of another engine for one of those, least of all a safe state:
+/// runs of two state folders may have the same names, and counts begin anew with each engine.
+fn origin(setup: &InstrumentSetup, dialer: &Dialer, clock: &Clock) -> String {
+    if line_key(&setup.at).is_none() || dialer.is_elsewhere(&setup.at) {
+        return String::new();
+    }
+    format!("{:x}.{:x}:", clock.wall().as_millisecond(), std::process::id())
 }
 
 /// What is wrong with instruments that share a line.

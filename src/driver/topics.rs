@@ -55,6 +55,8 @@ pub(super) struct Topics {
     pub secret: Option<Secret>,
     pub trust: Trust,
     pub client_id: String,
+    /// What the ids of our messages begin with.
+    pub origin: String,
     pub dialer: Dialer,
     pub clock: Clock,
     pub requests: mpsc::Receiver<Request>,

@@ -87,7 +87,7 @@ impl Topics {
 
     async fn send_safely(&mut self, op: &Op, trace: &mut Trace) -> Result<(), String> {
         self.state.safe_states += 1;
-        let id = format!("{}-safe-{}", self.client_id, self.state.safe_states);
+        let id = format!("{}{}-safe-{}", self.origin, self.client_id, self.state.safe_states);
         let scope = Scope { command: id.clone(), ..self.scope() };
         // SAFETY(lab): sent at once, but an answer that may be another's confirms nothing.
         let uncertain = self.silence_left(op).is_some();
