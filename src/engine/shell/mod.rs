@@ -15,6 +15,7 @@ mod analyses;
 mod bars;
 mod brain;
 mod bulk;
+mod by_hand;
 mod change;
 mod clocks;
 pub mod control;
@@ -50,13 +51,14 @@ pub mod wire_trace;
 pub use bars::a_word_for;
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references};
+pub use by_hand::{ByHand, Disturbed};
 pub use change::{Change, ChangeError, change_without_engine};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use control::{Control, Handle, Inbox};
 pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
-pub use estop::{StopHistory, clear_without_engine, record_without_engine};
+pub use estop::{StopHistory, clear_without_engine, record_without_engine, stop_without_engine};
 pub use hand::{Called, Left, TakenHistory};
 pub use history::{
     CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
