@@ -10,7 +10,7 @@ use super::status::plain;
 use super::summary::{edits, exclusion, quarantined};
 use super::{Exit, export_files, output};
 use crate::engine::campaign::{Conclusion, Experiment};
-use crate::engine::shell::{CampaignHistory, History, PersonHistory, RunHistory};
+use crate::engine::shell::{CampaignHistory, Deed, History, PersonHistory, RunHistory};
 use crate::store::{Journal, Telemetry};
 
 pub(super) fn run(args: &ExportArgs) -> Exit {
@@ -96,7 +96,7 @@ fn people_csv(said: &[&PersonHistory]) -> String {
     let mut text = "when,by,command,about,text\n".to_owned();
     for person in said {
         let when = output::wall(person.wall_ms);
-        let command = person.command.map_or("note", |command| command.as_str());
+        let command = person.deed.as_str();
         let about = person.about.join(" ");
         let cells = [when.as_str(), &person.by, command, &about, &person.text];
         let cells: Vec<String> = cells.into_iter().map(output::csv_cell).collect();
@@ -106,11 +106,13 @@ fn people_csv(said: &[&PersonHistory]) -> String {
     text
 }
 
-/// What a person commanded or noted.
+/// What a person did.
 pub(super) fn person_json(person: &PersonHistory) -> serde_json::Value {
     json!({
-        "when": output::wall(person.wall_ms), "by": person.by, "command": person.command,
-        "about": person.about, "text": person.text,
+        "when": output::wall(person.wall_ms), "by": person.by, "about": person.about,
+        // A note commands nothing.
+        "command": Some(person.deed.as_str()).filter(|_| person.deed != Deed::Note),
+        "text": person.text,
     })
 }
 

@@ -15,6 +15,7 @@ mod fmt;
 mod graph;
 mod init;
 mod instrument;
+mod interrupts;
 mod launch;
 mod live;
 mod log;
@@ -37,6 +38,7 @@ mod submit;
 mod summary;
 mod user;
 mod verify;
+mod withheld;
 
 pub mod optimize;
 
