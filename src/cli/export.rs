@@ -13,8 +13,10 @@ use crate::engine::campaign::{Conclusion, Experiment};
 use crate::engine::shell::{CampaignHistory, Deed, History, PersonHistory, RunHistory};
 use crate::store::{Journal, Telemetry};
 
-pub(super) fn run(args: &ExportArgs) -> Exit {
-    match export(args) {
+pub(super) fn run(args: &ExportArgs, json: bool) -> Exit {
+    // `--json` everywhere means the same.
+    let format = if json { ExportFormat::Json } else { args.format };
+    match export(args, format) {
         Ok(text) => {
             output::data(&text);
             Exit::Done
@@ -26,7 +28,7 @@ pub(super) fn run(args: &ExportArgs) -> Exit {
     }
 }
 
-fn export(args: &ExportArgs) -> Result<String, String> {
+fn export(args: &ExportArgs, format: ExportFormat) -> Result<String, String> {
     if args.to.is_some() && args.what != ExportWhat::Files {
         return Err("--to belongs to --what files; everything else goes to stdout".to_owned());
     }
@@ -53,7 +55,7 @@ fn export(args: &ExportArgs) -> Result<String, String> {
             r.run == name || r.run.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.'))
         })
         .collect();
-    match (args.what, args.format) {
+    match (args.what, format) {
         (ExportWhat::Experiments, format) => {
             let campaign = campaign.ok_or_else(|| {
                 format!("`{name}` is a single run; export it with --what steps or --what telemetry")
