@@ -67,6 +67,7 @@ impl Core {
                     self.advance_run(&id, &reserved, now);
                 }
                 let wants = self.blocked.get(&id).into_iter().flatten();
+                let wants = wants.filter(|want| !self.claims.kept_back(&want.wanted));
                 reserved.extend(wants.flat_map(|want| want.wanted.iter().cloned()));
             }
         }
@@ -200,7 +201,9 @@ impl Core {
         let plan = Arc::clone(&run.plan);
         let wanted = plan.claims(key.node);
         if !self.claims.available(id, wanted, reserved) {
-            reserved.extend(wanted.iter().cloned());
+            if !self.claims.kept_back(wanted) {
+                reserved.extend(wanted.iter().cloned());
+            }
             self.park(id, key, wanted, false);
             return false;
         }
