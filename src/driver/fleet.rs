@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::bus::Bus;
 use super::exchange::Line;
 use super::gate::{EmergencyStop, Gate, Health, Lease, insist};
-use super::isolated::isolated;
+use super::isolated::{Recovery, isolated};
 use super::line::{Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
 use super::null::Null;
 use super::plan::{Plan, Protocol};
@@ -192,7 +192,6 @@ impl Fleet {
         if let Some(lock) = &first.lock {
             urgent.keep(Arc::clone(lock));
         }
-        let names = members.iter().map(|member| member.setup.name.clone()).collect();
         let task = match &first.plan.protocol {
             Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
                 let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
@@ -227,9 +226,19 @@ impl Fleet {
                     .collect();
                 let queue = VecDeque::new();
                 let backoff = Backoff::of_line(seed);
-                let bus =
-                    Bus { line, sessions, requests: inlet, urgent, outbox, gate, backoff, queue };
-                tokio::spawn(watched(self.tap.clone(), isolated(names, notices.clone(), bus.run())))
+                let (requests, recovery) = (inlet, Recovery::new());
+                let bus = Bus {
+                    line,
+                    sessions,
+                    requests,
+                    urgent,
+                    outbox,
+                    gate,
+                    backoff,
+                    queue,
+                    recovery,
+                };
+                tokio::spawn(watched(self.tap.clone(), isolated(bus)))
             }
             Protocol::Mqtt(mqtt) => {
                 let Some(lamp) = lamps.pop() else { return };
@@ -252,16 +261,15 @@ impl Fleet {
                     backoff: Backoff::of_broker(seed),
                     lamp,
                     state: State::default(),
+                    recovery: Recovery::new(),
                 };
-                tokio::spawn(watched(
-                    self.tap.clone(),
-                    isolated(names, notices.clone(), topics.run()),
-                ))
+                tokio::spawn(watched(self.tap.clone(), isolated(topics)))
             }
             Protocol::Null => {
                 let Some(lamp) = lamps.pop() else { return };
                 let plan = Arc::clone(&first.plan);
-                tokio::spawn(Null { plan, requests: inlet, urgent, outbox, gate, lamp }.run())
+                let null = Null { plan, requests: inlet, urgent, outbox, gate, lamp, ends: false };
+                tokio::spawn(isolated(null))
             }
         };
         self.tasks.push(task);
