@@ -197,6 +197,12 @@ pub struct RunArgs {
     /// You have looked at the lab: run although entries at the end of the journal are lost.
     #[arg(long)]
     pub accept_loss: bool,
+    /// With --accept-loss: who says so; the user of this terminal if not given.
+    #[arg(long, value_name = "NAME", requires = "accept_loss")]
+    pub by: Option<String>,
+    /// With --accept-loss: why, for the journal.
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "accept_loss")]
+    pub reason: String,
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,

@@ -88,7 +88,8 @@ pub(super) fn view(client: &mut Client) -> Result<View, (Exit, String)> {
 
 /// An answer that does not fit the question.
 pub(super) fn unexpected(reply: &Reply) -> (Exit, String) {
-    (Exit::Unreachable, format!("the engine answered something else than asked: {reply:?}"))
+    let said = serde_json::to_string(reply).unwrap_or_default();
+    (Exit::Unreachable, format!("the engine answered something else than asked: {said}"))
 }
 
 /// What to do where no engine is at work.

@@ -15,6 +15,7 @@ mod fmt;
 mod graph;
 mod init;
 mod instrument;
+mod interrupts;
 mod launch;
 mod live;
 mod log;
@@ -37,6 +38,7 @@ mod submit;
 mod summary;
 mod user;
 mod verify;
+mod withheld;
 
 pub mod optimize;
 
@@ -60,7 +62,7 @@ fn command_of(cli: Cli) -> Exit {
         Command::Init(args) => init::run(&args, json),
         Command::Check(args) => check::run(&args, json),
         Command::Fmt(args) => fmt::run(&args, json),
-        Command::Graph(args) => graph::run(&args),
+        Command::Graph(args) => graph::run(&args, json),
         Command::Run(args) => run::run(&args, json),
         Command::Resume(args) => resume::run(&args, json),
         Command::Serve(args) => serve::run(&args),
@@ -75,7 +77,7 @@ fn command_of(cli: Cli) -> Exit {
         Command::Ask(args) => ask::run(&args, json),
         Command::Note(args) => note::run(&args, json),
         Command::Status(args) => status::run(&args, json),
-        Command::Export(args) => export::run(&args),
+        Command::Export(args) => export::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
         Command::Replay(args) => replay::run(&args, json),
         Command::Instrument(args) => instrument::run(&args, json),
@@ -85,7 +87,7 @@ fn command_of(cli: Cli) -> Exit {
         }
         Command::Schema(args) => schema::run(&args),
         Command::Lsp => lsp::run(),
-        Command::Explain(args) => explain::run(&args),
+        Command::Explain(args) => explain::run(&args, json),
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -186,7 +186,8 @@ async fn work(
     }
     let begun = engine
         .begin(history.epoch + 1, word)
-        .and_then(|()| house.away.as_ref().map_or(Ok(()), |away| engine.was_away(away)))
+        .and_then(|()| house.away.as_ref().map_or(Ok(Vec::new()), |away| engine.was_away(away)))
+        .map(|told| told.iter().for_each(|line| output::say(format!("warning: {line}"))))
         .and_then(|()| {
             let bundle = Document::new("bundle", house.lab.to_kept());
             engine.take_over(&history.left(), bundle)

@@ -10,6 +10,9 @@ const BLOCK: usize = 512;
 /// Bytes of one sample in a block: lab time in nanoseconds and value, little endian.
 const SAMPLE_BYTES: usize = 16;
 
+/// Things that are told one by one of a damaged file; one with more is not mended by reading them.
+const FOUND_MAX: usize = 20;
+
 /// One numeric reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
@@ -138,9 +141,166 @@ impl Telemetry {
     }
 }
 
+/// What a look at the whole of `telemetry.db` came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Soundness {
+    /// There is none.
+    Missing,
+    /// All of it reads as it was written.
+    Whole {
+        /// Blocks.
+        blocks: u64,
+        /// Readings in them.
+        samples: u64,
+    },
+    /// Not all of it does; what, at most 20 things.
+    Damaged(Vec<String>),
+    /// It could not be looked at, which says nothing about it; why.
+    Unread(String),
+}
+
+/// Looks at the whole of `telemetry.db` of a state folder: the pages of the file, and each block
+/// against what stands beside it. Changes nothing in it.
+pub fn examine(folder: &Path) -> Soundness {
+    if !folder.join("telemetry.db").exists() {
+        return Soundness::Missing;
+    }
+    let mut found = Vec::new();
+    match look(folder, &mut found) {
+        Ok((blocks, samples)) if found.is_empty() => Soundness::Whole { blocks, samples },
+        Ok(_) => Soundness::Damaged(found),
+        Err(error) if is_damage(&error) => {
+            found.push(error.to_string());
+            Soundness::Damaged(found)
+        }
+        Err(error) => Soundness::Unread(error.to_string()),
+    }
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error {
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            // An empty file is a database without a table.
+            let no_table = message.as_ref().is_some_and(|text| text.contains("no such table"));
+            matches!(failure.code, DatabaseCorrupt | NotADatabase) || no_table
+        }
+        // What a statement found that is of another kind than was ever written.
+        rusqlite::Error::SqlInputError { msg, .. } => msg.contains("no such table"),
+        rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        _ => false,
+    }
+}
+
+fn look(folder: &Path, found: &mut Vec<String>) -> Result<(u64, u64), rusqlite::Error> {
+    let Some(Telemetry { connection }) = Telemetry::open(folder)? else { return Ok((0, 0)) };
+    connection.busy_timeout(std::time::Duration::from_secs(1))?;
+    let mut pages = connection.prepare(&format!("PRAGMA quick_check({FOUND_MAX})"))?;
+    let said = pages.query_map([], |row| row.get::<_, String>(0))?;
+    for line in said {
+        match line?.as_str() {
+            "ok" => {}
+            wrong => found.push(wrong.to_owned()),
+        }
+    }
+    let mut statement =
+        connection.prepare("SELECT rowid, signal, first, last, count, samples FROM block")?;
+    let mut rows = statement.query([])?;
+    let (mut blocks, mut samples) = (0, 0);
+    while let Some(row) = rows.next()? {
+        let (number, signal): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (first, last, count): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        let bytes = row.get_ref(5)?.as_blob()?;
+        match block_fits(first, last, count, bytes) {
+            Ok(()) => (blocks, samples) = (blocks + 1, samples + count.unsigned_abs()),
+            Err(why) if found.len() < FOUND_MAX => {
+                found.push(format!("block {number} of {signal}: {why}"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok((blocks, samples))
+}
+
+/// Whether the readings of a block are those that stand beside them.
+fn block_fits(first: i64, last: i64, count: i64, bytes: &[u8]) -> Result<(), String> {
+    let (samples, rest) = bytes.as_chunks::<SAMPLE_BYTES>();
+    if !rest.is_empty() || i64::try_from(samples.len()) != Ok(count) {
+        return Err(format!("it has {} bytes, not those of {count} readings", bytes.len()));
+    }
+    let tick = |sample: Option<&[u8; SAMPLE_BYTES]>| {
+        let tick = u64::from_le_bytes(*sample?.first_chunk::<8>()?);
+        Some(i64::try_from(tick).unwrap_or(i64::MAX))
+    };
+    let (from, to) = (tick(samples.first()), tick(samples.last()));
+    if from != Some(first) || to != Some(last) {
+        return Err("its readings are of another time than it says".to_owned());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn written(name: &str) -> std::path::PathBuf {
+        let folder =
+            std::env::temp_dir().join(format!("labloop-telemetry-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        assert_eq!(examine(&folder), Soundness::Missing);
+        let mut writer = TelemetryWriter::open(&folder).unwrap();
+        for tick in 0..60_000u64 {
+            writer.push("bath.temperature", Point { tick, value: tick as f64 / 7.0 }).unwrap();
+        }
+        writer.flush().unwrap();
+        drop(writer);
+        assert_eq!(examine(&folder), Soundness::Whole { blocks: 118, samples: 60_000 });
+        folder
+    }
+
+    #[test]
+    fn what_was_done_to_the_file_or_to_a_block_is_found() {
+        let folder = written("damaged");
+        let file = folder.join("telemetry.db");
+        let whole = std::fs::read(&file).unwrap();
+        let damaged = |what: &str| {
+            let found = examine(&folder);
+            assert!(
+                matches!(&found, Soundness::Damaged(all) if !all.is_empty()),
+                "{what}: {found:?}"
+            );
+        };
+        let mut torn = whole.clone();
+        torn[8_192..12_288].fill(0x5a);
+        for (what, bytes) in [
+            ("half of it is gone", &whole[..whole.len() / 2]),
+            ("it is empty", &[]),
+            ("it is something else", b"these are no readings, whatever the name says".as_slice()),
+            ("a page is overwritten", torn.as_slice()),
+        ] {
+            std::fs::write(&file, bytes).unwrap();
+            damaged(what);
+        }
+        for (what, sql) in [
+            (
+                "a block is cut",
+                "UPDATE block SET samples = substr(samples, 1, 100) WHERE rowid = 3",
+            ),
+            ("a block says another time", "UPDATE block SET last = last + 1 WHERE rowid = 3"),
+            ("a block says another number", "UPDATE block SET count = 511 WHERE rowid = 3"),
+            ("the table is gone", "DROP TABLE block"),
+        ] {
+            std::fs::write(&file, &whole).unwrap();
+            Connection::open(&file).unwrap().execute_batch(sql).unwrap();
+            damaged(what);
+        }
+        std::fs::write(&file, &whole).unwrap();
+        assert!(matches!(examine(&folder), Soundness::Whole { .. }));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn samples_come_back_across_blocks_and_windows() {

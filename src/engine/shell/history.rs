@@ -11,10 +11,11 @@ use super::entries::{BASIS, BootMark, EngineRecord, Fact, ManualRecord, PAGE};
 use super::estop::StopHistory;
 use super::hand::TakenHistory;
 use super::manual::SAFE_STATE;
+use super::people::{PersonHistory, Word};
 use super::questions::Questions;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
-use crate::engine::core::{Cause, Command, Core, Ending, Phase, Record, RunState, Tick};
+use crate::engine::core::{Cause, Core, Ending, Phase, Record, RunState, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError, Lost, StoredEntry, Subject, Upkeep};
 
@@ -58,11 +59,17 @@ pub struct History {
     pub barred: BTreeMap<String, String>,
     /// What people told instruments while no engine was at work, in order.
     pub by_hand: Vec<ByHand>,
+    /// Since when, milliseconds since 1970; of those that were freed too.
+    pub barred_since: BTreeMap<String, i64>,
+    /// Instruments that are used on somebody's word although they were not confirmed safe.
+    pub on_word: BTreeMap<String, Word>,
+    /// Entries at the end were lost, and runs begin on somebody's word.
+    pub loss: Option<Word>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
     /// Questions to people.
     pub asked: Questions,
-    /// What people commanded and noted, in order.
+    /// What people did, in order.
     pub people: Vec<PersonHistory>,
     /// What cannot be read of a damaged journal.
     pub damage: Vec<String>,
@@ -77,21 +84,6 @@ pub struct History {
     pub(super) started_at: Option<u64>,
     /// Fencing epoch with which it did.
     pub(super) engine_epoch: u64,
-}
-
-/// Something that a person commanded or noted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PersonHistory {
-    /// When, milliseconds since 1970.
-    pub wall_ms: i64,
-    /// Who.
-    pub by: String,
-    /// What was commanded; `None` for a note.
-    pub command: Option<Command>,
-    /// Runs, campaigns or instruments it was about; empty if about the lab as a whole.
-    pub about: Vec<String>,
-    /// The note, or the reason of the command.
-    pub text: String,
 }
 
 /// One campaign.
@@ -349,7 +341,10 @@ impl History {
                 self.by_hand_alone(record, entry.seq);
                 self.manual(record, now, entry.wall_ms);
             }
-            Fact::Campaign(id, record) => self.campaign(id, record, now, entry.wall_ms),
+            Fact::Campaign(id, record) => {
+                self.did_to_campaign(id, record, entry.wall_ms);
+                self.campaign(id, record, now, entry.wall_ms);
+            }
             Fact::Journal(Upkeep::TailLost { .. }) => {
                 // What was noted later in this journal may be known again.
                 self.lost_at = self.lost_at.max(Some(entry.seq));
@@ -360,6 +355,7 @@ impl History {
                 let resumed = is_let_go(record);
                 self.run(record, entry.seq, now, entry.wall_ms);
                 self.asked.apply(record, entry.wall_ms);
+                self.did_to_run(record, entry.wall_ms);
                 if let Some(run) = self.runs.get_mut(record.run()).filter(|_| moved) {
                     run.moved_at = entry.seq;
                 }
@@ -413,6 +409,7 @@ impl History {
     }
 
     fn engine(&mut self, record: &EngineRecord, now: Tick, wall_ms: i64) {
+        self.did(record, wall_ms);
         match record {
             EngineRecord::Started { epoch, time, speed, boot, service, .. } => {
                 if *service {
@@ -438,26 +435,22 @@ impl History {
             EngineRecord::Identified { instrument, identity, .. } => {
                 self.identities.insert(instrument.clone(), identity.clone());
             }
-            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
-            EngineRecord::Barred { .. } | EngineRecord::Freed { .. } => self.bars(record),
+            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => {
+                self.hands(record, wall_ms);
+            }
+            EngineRecord::Barred { .. } | EngineRecord::Freed { .. } => self.bars(record, wall_ms),
             EngineRecord::EmergencyStop { .. } | EngineRecord::MadeSafe { .. } => self.stop(record),
             EngineRecord::Cleared { .. } => {
-                self.bars(record);
+                self.bars(record, wall_ms);
                 self.stop(record);
             }
             EngineRecord::Away { .. }
             | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. } => {}
-            EngineRecord::Commanded { command, of, by, reason, .. } => {
-                let (by, about, text) = (by.clone(), of.clone(), reason.clone());
-                let command = Some(*command);
-                self.people.push(PersonHistory { wall_ms, by, command, about, text });
-            }
-            EngineRecord::Note { text, about, by } => {
-                let (by, about, text) = (by.clone(), about.iter().cloned().collect(), text.clone());
-                self.people.push(PersonHistory { wall_ms, by, command: None, about, text });
-            }
+            | EngineRecord::Gap { .. }
+            | EngineRecord::LossAccepted { .. }
+            | EngineRecord::Commanded { .. }
+            | EngineRecord::Note { .. } => {}
         }
     }
 
@@ -488,6 +481,7 @@ impl History {
 
     fn manual(&mut self, record: &ManualRecord, now: Tick, wall_ms: i64) {
         self.handled(record);
+        self.did_by_hand(record);
         match record {
             ManualRecord::Intent {
                 id,
@@ -649,17 +643,6 @@ fn is_let_go(record: &Record) -> bool {
         Record::Moved { to: RunState::Running | RunState::Restarting, .. }
             | Record::Released { cause: Cause::Person, .. }
     )
-}
-
-impl PersonHistory {
-    /// Whether it has to do with a run, campaign or instrument, or with the lab as a whole.
-    pub fn is_about(&self, id: Option<&str>) -> bool {
-        let Some(id) = id else { return true };
-        let within = |name: &String| {
-            name == id || name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
-        };
-        self.about.is_empty() || self.about.iter().any(within)
-    }
 }
 
 impl RunHistory {

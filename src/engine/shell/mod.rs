@@ -13,6 +13,7 @@
 //! Architecture invariant: knows no HTTP and no terminal; tells what happens to an observer.
 mod analyses;
 mod bars;
+mod behind;
 mod brain;
 mod bulk;
 mod by_hand;
@@ -33,6 +34,7 @@ mod manual;
 mod named;
 mod notes;
 mod obey;
+mod people;
 mod perform;
 mod prepare;
 mod process;
@@ -49,6 +51,7 @@ mod watch;
 pub mod wire_trace;
 
 pub use bars::a_word_for;
+pub use behind::runs_left;
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references};
 pub use by_hand::{ByHand, Disturbed};
@@ -60,9 +63,7 @@ pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine, record_without_engine, stop_without_engine};
 pub use hand::{Called, Left, TakenHistory};
-pub use history::{
-    CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
-};
+pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
 pub use lab::{
     LabError, LabInstruments, TooLate, instrument_setup, read_secret, stop_latencies, too_late,
@@ -71,6 +72,7 @@ pub use lab::{
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use named::{Named, verify_named};
 pub use notes::note_without_engine;
+pub use people::{Deed, PersonHistory, Word};
 pub use perform::{progress_of_campaign, progress_of_run};
 pub use prepare::{EXPERIMENTS, PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};
