@@ -1,6 +1,7 @@
 //! `labloop instrument`: what definitions say, whether their golden bytes come out, and the tools
 //! for one device on a real line.
 
+mod alone;
 mod call;
 mod chosen;
 mod hands;

@@ -18,8 +18,8 @@ use crate::engine::campaign::{Campaign, Conclusion, EndReason};
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::control::RunOutcome;
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Left, Observer, Passed, Questions, control,
+    Control, Disk, Disturbed, Engine, EngineError, EngineSetup, Finished, Handle, Instruments,
+    LabInstruments, Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -242,6 +242,10 @@ pub(super) struct Work {
     pub(super) resuming: bool,
     /// Runs that stay held until a person says a word, because entries about them may be lost.
     pub(super) unvouched: Vec<String>,
+    /// The same, because people told their instruments something while no engine was at work.
+    pub(super) disturbed: Vec<Disturbed>,
+    /// Fencing epoch of the engine before.
+    pub(super) before: u64,
     /// How long nobody was at work before, if that is known.
     pub(super) away: Option<Passed>,
     /// What the last engine left.
@@ -380,7 +384,8 @@ async fn go(
                 // On a virtual clock the instruments are gone, and every sample with them.
                 if word != "virtual" {
                     engine.hold_unvouched(&work.unvouched);
-                    engine.hold_given_up(&work.state, work.epoch.saturating_sub(1));
+                    engine.hold_given_up(&work.state, work.before);
+                    engine.hold_disturbed(&work.disturbed);
                 }
                 engine.recover(word == "virtual");
             }

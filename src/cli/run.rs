@@ -131,6 +131,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: false,
         unvouched: Vec::new(),
+        disturbed: Vec::new(),
+        before: history.last_engine(),
         away: None,
         left: history.left(),
         questions: Questions::default(),

@@ -25,8 +25,8 @@ use super::{Exit, check, command, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Handle, History, Instruments, LabInstruments,
-    Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
+    Control, Disk, Disturbed, Engine, EngineError, EngineSetup, Handle, History, Instruments,
+    LabInstruments, Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
 };
 use crate::store::{Document, Journal, StateLock};
 
@@ -87,7 +87,8 @@ fn serve(args: &ServeArgs) -> Outcome {
     // Names and keys of campaigns that are over are never given again.
     history.campaigns.clone_from(&past.campaigns);
     let prepared = texts.prepare(&history, None)?;
-    let house = House { folder, lab: Arc::new(lab), seed, away, log };
+    let disturbed = history.disturbed(&core);
+    let house = House { folder, lab: Arc::new(lab), seed, away, log, disturbed };
     let World::Wires { clock, dialer, word } = world else {
         return Err(usage("a service has real wires"));
     };
@@ -141,6 +142,7 @@ struct House<'a> {
     seed: u64,
     away: Option<Passed>,
     log: Log,
+    disturbed: Vec<Disturbed>,
 }
 
 async fn work(
@@ -177,7 +179,11 @@ async fn work(
     engine.set_questions(history.asked.clone());
     engine.watch_disk(Disk::new(house.folder));
     engine.hold_unvouched(&history.unvouched());
-    engine.hold_given_up(house.folder, history.epoch);
+    engine.hold_given_up(house.folder, history.last_engine());
+    engine.hold_disturbed(&house.disturbed);
+    for Disturbed { run, by } in &house.disturbed {
+        tracing::warn!(run, by, "it stays held until it is resumed by name");
+    }
     let begun = engine
         .begin(history.epoch + 1, word)
         .and_then(|()| house.away.as_ref().map_or(Ok(Vec::new()), |away| engine.was_away(away)))

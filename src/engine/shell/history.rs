@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk;
+use super::by_hand::ByHand;
 use super::entries::{BASIS, BootMark, EngineRecord, Fact, ManualRecord, PAGE};
 use super::estop::StopHistory;
 use super::hand::TakenHistory;
@@ -14,7 +15,7 @@ use super::people::{PersonHistory, Word};
 use super::questions::Questions;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
-use crate::engine::core::{Core, Ending, Phase, Record, Tick};
+use crate::engine::core::{Cause, Core, Ending, Phase, Record, RunState, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError, Lost, StoredEntry, Subject, Upkeep};
 
@@ -56,6 +57,8 @@ pub struct History {
     pub taken: BTreeMap<String, TakenHistory>,
     /// Instruments that were not confirmed safe when a run ended, each with that run.
     pub barred: BTreeMap<String, String>,
+    /// What people told instruments while no engine was at work, in order.
+    pub by_hand: Vec<ByHand>,
     /// Since when, milliseconds since 1970; of those that were freed too.
     pub barred_since: BTreeMap<String, i64>,
     /// Instruments that are used on somebody's word although they were not confirmed safe.
@@ -79,6 +82,8 @@ pub struct History {
     pub(super) lost_at: Option<u64>,
     /// Entry with which the last engine started.
     pub(super) started_at: Option<u64>,
+    /// Fencing epoch with which it did.
+    pub(super) engine_epoch: u64,
 }
 
 /// One campaign.
@@ -134,6 +139,8 @@ pub struct RunHistory {
     pub first_at: u64,
     /// Its last entry that changed its state.
     pub moved_at: u64,
+    /// The last entry with which it was let go on.
+    pub resumed_at: u64,
 }
 
 /// One command given by hand.
@@ -330,7 +337,10 @@ impl History {
                 }
                 self.engine(record, now, entry.wall_ms);
             }
-            Fact::Manual(record) => self.manual(record, now, entry.wall_ms),
+            Fact::Manual(record) => {
+                self.by_hand_alone(record, entry.seq);
+                self.manual(record, now, entry.wall_ms);
+            }
             Fact::Campaign(id, record) => {
                 self.did_to_campaign(id, record, entry.wall_ms);
                 self.campaign(id, record, now, entry.wall_ms);
@@ -342,11 +352,15 @@ impl History {
             Fact::Journal(Upkeep::Migrated { .. } | Upkeep::Salvaged { .. }) => {}
             Fact::Run(record) => {
                 let moved = matches!(record, Record::Moved { .. });
+                let resumed = is_let_go(record);
                 self.run(record, entry.seq, now, entry.wall_ms);
                 self.asked.apply(record, entry.wall_ms);
                 self.did_to_run(record, entry.wall_ms);
                 if let Some(run) = self.runs.get_mut(record.run()).filter(|_| moved) {
                     run.moved_at = entry.seq;
+                }
+                if let Some(run) = self.runs.get_mut(record.run()).filter(|_| resumed) {
+                    run.resumed_at = entry.seq;
                 }
             }
         }
@@ -384,6 +398,11 @@ impl History {
         (first..).map(|n| format!("{name}-{n}")).find(|id| !taken(id)).unwrap_or_default()
     }
 
+    /// Fencing epoch of the last engine; whoever noted something alone since has had one of its own.
+    pub fn last_engine(&self) -> u64 {
+        self.engine_epoch
+    }
+
     /// Runs that are not over.
     pub fn open_runs(&self) -> impl Iterator<Item = &RunHistory> {
         self.runs.values().filter(|r| r.ending.is_none())
@@ -400,6 +419,7 @@ impl History {
                     self.unclean_starts.push(wall_ms);
                 }
                 self.epoch = *epoch;
+                self.engine_epoch = *epoch;
                 self.time.clone_from(time);
                 self.speed = *speed;
                 self.boot = boot.clone().map(|mark| (now, mark));
@@ -533,6 +553,7 @@ impl History {
                     questions: BTreeMap::new(),
                     first_at: seq,
                     moved_at: 0,
+                    resumed_at: 0,
                 },
             );
             return;
@@ -613,6 +634,15 @@ impl History {
             _ => {}
         }
     }
+}
+
+/// Whether a run goes on with it, or a person's hold ends.
+fn is_let_go(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Moved { to: RunState::Running | RunState::Restarting, .. }
+            | Record::Released { cause: Cause::Person, .. }
+    )
 }
 
 impl RunHistory {
