@@ -305,6 +305,13 @@ fn verify_looks_at_telemetry_and_tells_of_it_apart() {
     assert_eq!(state, "damaged", "{told}");
     assert!(told.contains("warning: ") && told.contains("is damaged"), "{told}");
     assert!(told.contains("move it away"), "no way out: {told}");
+    // An engine that cannot read it goes on without it.
+    std::fs::write(&file, b"these are no readings, whatever the name says").unwrap();
+    let (_, _, told) =
+        bench.run(&["run", LIGHT, "--simulate", "--speed", "max", "--experiments", "1"]);
+    assert!(told.contains("is kept as ") && told.contains("telemetry.db.damaged-1"), "{told}");
+    assert!(bench.state().join("telemetry.db.damaged-1").exists());
+    assert_eq!(verify().1, "whole");
     std::fs::remove_file(&file).unwrap();
     let (told, state) = verify();
     assert_eq!(state, "missing", "{told}");

@@ -7,9 +7,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A self-driving laboratory runtime.
 ///
-/// Exit codes: 0 done; 1 a run failed; 2 usage; 3 YAML did not compile; 4 no feasible schedule;
-/// 5 instrument unreachable; 6 ended by a person; 7 safety trip; 8 budget spent without the goal;
-/// 130 interrupted.
+/// Exit codes: 0 done; 1 a run, or every experiment of a campaign, failed; 2 usage; 3 YAML did not
+/// compile; 4 no feasible schedule; 5 instrument unreachable; 6 ended by a person; 7 safety trip;
+/// 8 budget spent without the goal; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "labloop", version, max_term_width = 100)]
 pub struct Cli {

@@ -352,8 +352,7 @@ async fn go(
     if let Err(missing) = reached {
         return Ok(Worked::Unreachable(missing));
     }
-    let telemetry = TelemetryWriter::open(&work.state)
-        .map_err(|e| format!("telemetry cannot be written: {e}"))?;
+    let telemetry = telemetry(&work.state)?;
     let mut engine = Engine::new(EngineSetup {
         journal: work.journal,
         telemetry: Some(telemetry),
@@ -422,6 +421,22 @@ async fn go(
     // Last words reach whoever waits for them.
     drop(server);
     Ok(worked)
+}
+
+/// Where readings go. One that is damaged is put aside, and people are told.
+pub(super) fn telemetry(state: &Path) -> Result<TelemetryWriter, String> {
+    let (writer, kept) = TelemetryWriter::open_or_anew(state)
+        .map_err(|e| format!("telemetry cannot be written: {e}"))?;
+    if let Some(kept) = kept {
+        let text = format!(
+            "telemetry.db was damaged and is kept as {}; a new one is begun. No decision rests on \
+             what was in it",
+            kept.display()
+        );
+        tracing::warn!("{text}");
+        output::say(format!("warning: {text}"));
+    }
+    Ok(writer)
 }
 
 /// Takes commands from other terminals. An engine without this can still be stopped by Ctrl-C.

@@ -15,19 +15,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::{ServeArgs, Speed};
+use super::interrupts::{self, Commands};
 use super::launch::World;
 use super::log::{self, Log};
 use super::notify::Manager;
 use super::resume::{Texts, kept_lab, now, time_of};
 use super::run::{Outcome, after, slack, usage};
-use super::{Exit, check, launch, output, progress};
+use super::{Exit, check, command, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
     Control, Disk, Disturbed, Engine, EngineError, EngineSetup, Handle, History, Instruments,
     LabInstruments, Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
 };
-use crate::store::{Document, Journal, StateLock, TelemetryWriter};
+use crate::store::{Document, Journal, StateLock};
 
 /// So many starts within [`LOOP_WITHIN`] that follow unclean ends are a crash loop.
 const LOOP_STARTS: usize = 3;
@@ -119,8 +120,7 @@ fn serve(args: &ServeArgs) -> Outcome {
             emergency.press(&stop.by);
         }
         let (handle, controls) = control::channel(emergency);
-        let telemetry = TelemetryWriter::open(folder)
-            .map_err(|e| usage(format!("telemetry cannot be written: {e}")))?;
+        let telemetry = launch::telemetry(folder).map_err(usage)?;
         let engine = Engine::new(EngineSetup {
             journal,
             telemetry: Some(telemetry),
@@ -203,7 +203,9 @@ async fn work(
     }
     let server = launch::listen(house.folder, &handle);
     let interrupted = Arc::new(AtomicBool::new(false));
-    tokio::spawn(signals(orders_in, handle, house.log.clone(), Arc::clone(&interrupted)));
+    let asked = Commands::default();
+    let (log, heard) = (house.log.clone(), Arc::clone(&interrupted));
+    tokio::spawn(signals(orders_in, handle, log, heard, asked.clone()));
     let manager = Arc::new(Manager::of_environment());
     let ended = Arc::new(AtomicBool::new(false));
     let watching = watch(Arc::clone(&pulse), Arc::clone(&manager), Arc::clone(&ended));
@@ -211,6 +213,11 @@ async fn work(
     manager.stopping();
     let exit = match worked {
         Ok(_) => {
+            let ended = asked.led_to().await;
+            for run in &ended {
+                tracing::info!("{}", command::in_words(run).trim_end());
+            }
+            interrupts::show(&ended, false);
             // SAFETY(lab): what could not be held in time was aborted; what is not over even now
             // gets its safe state once more.
             let exposed = engine.exposed_instruments();
@@ -352,6 +359,7 @@ async fn signals(
     handle: Handle,
     log: Log,
     interrupted: Arc<AtomicBool>,
+    asked: Commands,
 ) {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
         signal(SignalKind::terminate()),
@@ -384,7 +392,9 @@ async fn signals(
                 tracing::warn!("{said}");
                 output::say(said);
                 let (by, reason) = ("Ctrl-C".to_owned(), String::new());
-                let _ = handle.ask(Control::Command { target: None, command, by, reason });
+                if let Ok(given) = handle.ask(Control::Command { target: None, command, by, reason }) {
+                    asked.keep(given);
+                }
                 let _ = orders.try_send(Order::EndWhenIdle);
             }
             Some(()) = hangup.recv() => {

@@ -57,7 +57,7 @@ fn say_telemetry(args: &VerifyArgs, telemetry: &Soundness) {
             }
             output::say(format!(
                 "warning: {file} is damaged: readings between decisions are lost or wrong, and an \
-                 engine cannot write more of them. The journal does not rest on it. Keep the file \
+                 engine may not be able to write more. The journal does not rest on it. Keep the file \
                  as it is (`sqlite3 {file} .recover` reads what can be read), restore a backup \
                  beside it, and move it away with its -wal and -shm: the next engine makes a new \
                  one"

@@ -1,7 +1,7 @@
 //! Telemetry: numeric signals in blocks, in a database of their own that never delays the journal.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
@@ -12,6 +12,9 @@ const SAMPLE_BYTES: usize = 16;
 
 /// Things that are told one by one of a damaged file; one with more is not mended by reading them.
 const FOUND_MAX: usize = 20;
+
+/// Damaged files that are kept; a disk that damages more of them needs a person.
+const ASIDE_MAX: u32 = 100;
 
 /// One numeric reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,6 +45,22 @@ impl TelemetryWriter {
              CREATE INDEX IF NOT EXISTS block_signal ON block (signal, first);",
         )?;
         Ok(TelemetryWriter { connection, open: BTreeMap::new() })
+    }
+
+    /// The same, but one that is no database any more is put aside and a new one begun: what is
+    /// measured must not keep an engine from the runs it has to take up. The name of what was put
+    /// aside.
+    pub fn open_or_anew(
+        folder: &Path,
+    ) -> Result<(TelemetryWriter, Option<PathBuf>), rusqlite::Error> {
+        match TelemetryWriter::open(folder) {
+            Ok(writer) => Ok((writer, None)),
+            Err(error) if is_damage(&error) => match put_aside(folder) {
+                Ok(kept) => Ok((TelemetryWriter::open(folder)?, Some(kept))),
+                Err(_) => Err(error),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// Takes a reading; writes a block when one is full.
@@ -89,6 +108,24 @@ impl TelemetryWriter {
         points.clear();
         Ok(())
     }
+}
+
+/// Renames the files to `telemetry.db.damaged-1` and so on, after those that are there.
+fn put_aside(folder: &Path) -> std::io::Result<PathBuf> {
+    let names = (1..=ASIDE_MAX).map(|n| folder.join(format!("telemetry.db.damaged-{n}")));
+    let Some(kept) = names.into_iter().find(|path| !path.exists()) else {
+        return Err(std::io::Error::other("too many were put aside already"));
+    };
+    std::fs::rename(folder.join("telemetry.db"), &kept)?;
+    for end in ["-wal", "-shm"] {
+        let mut to = kept.clone().into_os_string();
+        to.push(end);
+        match std::fs::rename(folder.join(format!("telemetry.db{end}")), to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(kept)
 }
 
 /// Reads telemetry.
@@ -299,6 +336,17 @@ mod tests {
         }
         std::fs::write(&file, &whole).unwrap();
         assert!(matches!(examine(&folder), Soundness::Whole { .. }));
+        // An engine that finds no database there begins a new one, and keeps what it found.
+        for n in [1, 2] {
+            std::fs::write(&file, b"these are no readings, whatever the name says").unwrap();
+            let (writer, kept) = TelemetryWriter::open_or_anew(&folder).unwrap();
+            drop(writer);
+            let kept = kept.unwrap();
+            assert!(kept.ends_with(format!("telemetry.db.damaged-{n}")), "{kept:?}");
+            assert!(std::fs::read(kept).unwrap().starts_with(b"these are no readings"));
+            assert_eq!(examine(&folder), Soundness::Whole { blocks: 0, samples: 0 });
+        }
+        assert!(TelemetryWriter::open_or_anew(&folder).unwrap().1.is_none());
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -6,10 +6,7 @@ use super::history::History;
 use super::instruments::Instruments;
 use super::manual::SAFE_STATE;
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::{Command, Record};
-
-/// Who answers a question that nobody answered in time.
-const DEADLINE: &str = "deadline";
+use crate::engine::core::{Command, DEADLINE, Record};
 
 /// What a person did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
