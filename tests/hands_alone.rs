@@ -155,6 +155,19 @@ fn what_was_done_by_hand_while_no_engine_was_at_work_holds_the_run_that_had_used
 }
 
 #[test]
+fn what_an_engine_that_gave_up_left_word_of_counts_also_when_something_was_noted_in_between() {
+    let lab = Lab::new("hands-gave-up", &definition(None));
+    lab.left_by_an_engine();
+    let word = r#"{"epoch":1,"runs":["trial-1.1.1"]}"#;
+    std::fs::write(lab.bench.state().join("gave-up"), word).unwrap();
+    lab.bench.ok(&["note", "the lid was open", "--by", "ada"]);
+    let engine = lab.start("resume.log", &["resume"]);
+    engine.wait_for("the engine before, which gave up");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(lab.rig.count("DOSE 2"), 0, "it went on:\n{}", engine.said());
+}
+
+#[test]
 fn a_look_by_hand_holds_nothing() {
     let lab = Lab::new("hands-look", &definition(None));
     lab.left_by_an_engine();

@@ -69,14 +69,13 @@ impl History {
         let touched = &core.run(&run.run)?.touched;
         let since = run.resumed_at.max(run.first_at);
         let hands = self.by_hand.iter().filter(|hand| hand.seq > since);
-        let told: Vec<String> = hands
-            .filter(|hand| touched.iter().any(|name| *name == hand.instrument))
+        let mut told: Vec<String> = hands
+            .filter(|hand| touched.contains(&hand.instrument))
             .map(|ByHand { by, action, instrument, .. }| {
                 format!("{by}, who sent {action} to {instrument} by hand")
             })
             .collect();
         // A person who insists has said the same thing many times.
-        let mut told = told;
         told.dedup();
         (!told.is_empty()).then(|| Disturbed {
             run: run.run.clone(),
