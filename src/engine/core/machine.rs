@@ -260,7 +260,8 @@ impl Core {
             Record::ToHold { run: id, instrument, .. } => {
                 self.claims.take(id, &run_timer(), std::slice::from_ref(instrument));
             }
-            Record::AtHold { run: id, instrument, .. } => {
+            // Its safe state, if that is due, keeps it for longer.
+            Record::AtHold { run: id, instrument, .. } if !run.is_due_safe(instrument) => {
                 self.claims.release(id, &run_timer(), std::slice::from_ref(instrument));
             }
             // SAFETY(lab): a command under way keeps its instrument until its outcome is known or
@@ -286,13 +287,6 @@ impl Core {
                 let kept: Vec<String> =
                     make_safe.iter().chain(run.going_to_hold()).cloned().collect();
                 self.claims.release_others(id, &kept);
-                // SAFETY(lab): from here on, so that after a crash nobody takes an instrument whose
-                // safe state may still be on its way.
-                for instrument in make_safe {
-                    if self.claims.is_free_for(id, instrument) {
-                        self.claims.take(id, &run_timer(), std::slice::from_ref(instrument));
-                    }
-                }
             }
             Record::MadeSafe { run: id, instrument, .. } => {
                 self.claims.release_instrument(id, instrument);

@@ -27,6 +27,9 @@ impl Core {
         for id in &open {
             self.begin_recovery(id, downtime, now);
         }
+        for id in &open {
+            self.keep_for_safe_states(id);
+        }
         let mut orphans = Vec::new();
         for id in &open {
             orphans.extend(self.wake_all(id, now).into_iter().map(|key| (id.clone(), key)));
@@ -66,6 +69,18 @@ impl Core {
         let limit = in_words(limit.unwrap_or_default());
         self.hold_for(id, Cause::Downtime, format!("{away}, and at most {limit} are allowed"), now);
         self.ask_about_downtime(id, &away, &limit, now);
+    }
+
+    /// A run that was being made safe has its instruments before any other.
+    // SAFETY(lab): the engine before may have sent the safe state just now, and it would halt what
+    // another run sends after it.
+    fn keep_for_safe_states(&mut self, id: &str) {
+        let Some(run) = self.runs.get(id) else { return };
+        for instrument in run.making_safe.clone() {
+            if run.phase == Phase::Safe && self.claims.is_free_for(id, &instrument) {
+                self.claims.take(id, &run_timer(), &[instrument]);
+            }
+        }
     }
 
     /// Hold states that were on their way when their run ended, and whose engine is gone: its safe

@@ -324,6 +324,11 @@ impl Run {
         steps + usize::from(self.restarting.is_some())
     }
 
+    /// Whether the safe state of an instrument is on its way or about to be.
+    pub fn is_due_safe(&self, instrument: &str) -> bool {
+        self.phase == Phase::Safe && self.making_safe.contains(instrument)
+    }
+
     /// Instruments whose hold state is on its way.
     pub fn going_to_hold(&self) -> impl Iterator<Item = &String> {
         self.at_hold.iter().filter(|(_, mark)| mark.confirmed.is_none()).map(|(name, _)| name)

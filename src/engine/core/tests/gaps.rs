@@ -168,6 +168,23 @@ fn a_hold_state_on_its_way_keeps_its_instrument_when_its_run_ends() {
 }
 
 #[test]
+fn a_safe_state_on_its_way_keeps_its_instrument_when_the_hold_state_before_it_is_answered() {
+    let mut lab = ended_on_its_way_to_hold(Command::Hold);
+    lab.silent_when_safe = true;
+    lab.command("r", Command::Abort);
+    let (run, instrument) = ("r".to_owned(), "pump_1".to_owned());
+    let (confirmed, detail, trace) = (true, String::new(), String::new());
+    let at = Event::AtHold { run, instrument, confirmed, detail, trace };
+    lab.give(at);
+    assert_eq!((lab.ending("r"), lab.count("other")), (None, 0));
+    let (run, instrument) = ("r".to_owned(), "pump_1".to_owned());
+    let (confirmed, detail, trace) = (true, String::new(), String::new());
+    lab.give(Event::MadeSafe { run, instrument, confirmed, detail, trace });
+    lab.settle();
+    assert_eq!((lab.ending("r"), lab.ending("s")), (Some(Ending::Aborted), Some(Ending::Complete)));
+}
+
+#[test]
 fn a_hold_state_that_nobody_answers_or_whose_engine_died_keeps_nobody_for_ever() {
     let mut lab = ended_on_its_way_to_hold(Command::Abort);
     lab.settle();

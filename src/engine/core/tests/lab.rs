@@ -178,6 +178,8 @@ pub struct Lab {
     pub slow: bool,
     /// Safe states are not confirmed.
     pub stubborn: bool,
+    /// Safe states are not answered by themselves.
+    pub silent_when_safe: bool,
     /// What was told of parked runs.
     pub parked: Vec<Vec<Parked>>,
     /// What commands and answers came to.
@@ -202,6 +204,7 @@ impl Lab {
             deaf: false,
             slow: false,
             stubborn: false,
+            silent_when_safe: false,
             parked: Vec::new(),
             heard: Vec::new(),
             rebooted: false,
@@ -295,6 +298,9 @@ impl Lab {
             }
             Action::MakeSafe { run, instrument } => {
                 self.safe.push(instrument.clone());
+                if self.silent_when_safe {
+                    return None;
+                }
                 let (confirmed, detail) = (!self.stubborn, String::new());
                 let trace = String::new();
                 Some(Event::MadeSafe { run, instrument, confirmed, detail, trace })
