@@ -16,13 +16,13 @@ use crate::compiler::Bundle;
 use crate::engine::campaign::EndReason;
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, LabInstruments,
-    Left, Observer, Passed, Questions, control,
+    Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, Keeping,
+    LabInstruments, Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, Written};
-use crate::store::{Document, Durability, Journal, TelemetryWriter};
+use crate::store::{Document, Durability, Journal};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
@@ -228,6 +228,8 @@ pub(super) struct Work {
     pub(super) state: PathBuf,
     /// Journal, open.
     pub(super) journal: Journal,
+    /// The history of readings, open; `None` where that cannot be.
+    pub(super) history: Option<Keeping>,
     /// Core, with its history when resuming.
     pub(super) core: Core,
     /// Display.
@@ -339,11 +341,9 @@ async fn go(
     if let Err(missing) = reached {
         return Ok(Worked::Unreachable(missing));
     }
-    let telemetry = TelemetryWriter::open(&work.state)
-        .map_err(|e| format!("telemetry cannot be written: {e}"))?;
     let mut engine = Engine::new(EngineSetup {
         journal: work.journal,
-        telemetry: Some(telemetry),
+        telemetry: work.history,
         clock,
         instruments,
         notices,

@@ -20,14 +20,14 @@ use super::log::{self, Log};
 use super::notify::Manager;
 use super::resume::{Texts, kept_lab, now, time_of};
 use super::run::{Outcome, after, slack, usage};
-use super::{Exit, check, launch, output, progress};
+use super::{Exit, check, keep, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
     Control, Disk, Engine, EngineError, EngineSetup, Handle, History, Instruments, LabInstruments,
     Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
 };
-use crate::store::{Document, Journal, StateLock, TelemetryWriter};
+use crate::store::{Document, Journal, StateLock};
 
 /// So many starts within [`LOOP_WITHIN`] that follow unclean ends are a crash loop.
 const LOOP_STARTS: usize = 3;
@@ -80,7 +80,8 @@ fn serve(args: &ServeArgs) -> Outcome {
     launch::fits(&time).map_err(usage)?;
     let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
-    let journal = Journal::open(folder, world.durability()).map_err(usage)?;
+    let durability = world.durability();
+    let journal = Journal::open(folder, durability).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
     let mut history = History::recover(&journal, &mut core, None).map_err(usage)?;
     // Names and keys of campaigns that are over are never given again.
@@ -118,11 +119,9 @@ fn serve(args: &ServeArgs) -> Outcome {
             emergency.press(&stop.by);
         }
         let (handle, controls) = control::channel(emergency);
-        let telemetry = TelemetryWriter::open(folder)
-            .map_err(|e| usage(format!("telemetry cannot be written: {e}")))?;
         let engine = Engine::new(EngineSetup {
             journal,
-            telemetry: Some(telemetry),
+            telemetry: keep::history(folder, durability, &args.keep),
             clock,
             instruments,
             notices,

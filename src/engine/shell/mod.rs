@@ -22,12 +22,14 @@ mod disk;
 mod engine;
 mod entries;
 mod estop;
+mod gauge;
 mod hand;
 mod history;
 mod identity;
 mod instruments;
 mod lab;
 mod last_word;
+mod live;
 mod manual;
 mod named;
 mod notes;
@@ -41,6 +43,7 @@ mod replay;
 mod search;
 mod searches;
 mod serving;
+mod signals;
 mod thinking;
 pub mod view;
 mod wanted;
@@ -57,6 +60,7 @@ pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
 pub use estop::{StopHistory, clear_without_engine, record_without_engine};
+pub use gauge::Gauge;
 pub use hand::{Called, Left, TakenHistory};
 pub use history::{
     CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
@@ -66,6 +70,7 @@ pub use lab::{
     LabError, LabInstruments, TooLate, instrument_setup, read_secret, stop_latencies, too_late,
     with_access,
 };
+pub use live::{KEPT, Live, SignalView};
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use named::{Named, verify_named};
 pub use notes::note_without_engine;
@@ -77,4 +82,5 @@ pub use replay::{CampaignDifference, Replayed, replay};
 pub use search::{CampaignBrain, SinglePoint, goal, problem_parameters};
 pub use searches::{CAMPAIGNS_MAX, CampaignEnd, Finished, SearchSetup};
 pub use serving::{HOLD_WITHIN, Order, Pulse, SAFE_WITHIN, Said, ServiceSetup};
+pub use signals::Keeping;
 pub use wanted::{Wanted, WantedAction, arguments, unknown, wanted};

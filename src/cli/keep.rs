@@ -1,0 +1,45 @@
+//! The history of readings: how it is opened, and how long what is kept.
+
+use std::path::Path;
+
+use super::args::KeepArgs;
+use super::output;
+use crate::engine::shell::Keeping;
+use crate::store::Durability;
+use crate::store::telemetry::{self, Retention, Rule};
+
+/// Opens the history of a state folder. A lab works without one rather than not at all: what is
+/// wrong is said, and `None` given.
+pub(super) fn history(folder: &Path, durability: Durability, keep: &KeepArgs) -> Option<Keeping> {
+    let durability = match durability {
+        Durability::Power => telemetry::Durability::Commit,
+        Durability::Process => telemetry::Durability::Checkpoint,
+    };
+    let opened = match telemetry::open_or_set_aside(folder, durability) {
+        Ok(opened) => opened,
+        Err(error) => {
+            output::error(format!("NO HISTORY of readings is written: {error}"));
+            return None;
+        }
+    };
+    if let Some((place, why)) = &opened.aside {
+        output::error(format!(
+            "the history of readings is broken ({why}): it is kept as {}, and a new one begun",
+            place.display()
+        ));
+    }
+    for damage in opened.writer.damaged() {
+        output::error(format!("readings at the end of the history are lost: {damage}"));
+    }
+    Some(Keeping { writer: opened.writer, retention: retention(keep) })
+}
+
+fn retention(keep: &KeepArgs) -> Retention {
+    let others = Rule {
+        full_days: keep.keep_readings.0,
+        minute_days: keep.keep_minutes.0,
+        hour_days: keep.keep_hours.0,
+    };
+    let bytes_max = keep.history_max.map(|megabytes| u64::from(megabytes.get()) * 1_000_000);
+    Retention { others, bytes_max, ..Retention::default() }
+}
