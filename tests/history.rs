@@ -120,6 +120,40 @@ fn a_broken_history_keeps_no_lab_from_its_work() {
     assert!(count(&bench, "bath_1.temperature") > 50);
 }
 
+#[test]
+fn a_history_that_cannot_be_written_delays_no_run_and_says_so() {
+    let bench = Bench::new("history-locked");
+    let args = ["run", CAMPAIGN, "--simulate", "--speed", "max", "--experiments", "1"];
+    run_once(&bench);
+    let before = count(&bench, "bath_1.temperature");
+    let other = rusqlite::Connection::open(bench.state().join("telemetry.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    let (code, out, said) = bench.run(&args);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("the last readings are not in the history"), "{out}{said}");
+    assert!(said.contains("locked"), "{said}");
+    // The run itself takes a moment; then the end waits for the history, but not for ever.
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(count(&bench, "bath_1.temperature"), before);
+    // The journal has lost nothing by it.
+    bench.ok(&["verify"]);
+    bench.ok(&["replay"]);
+}
+
+#[test]
+fn a_rule_of_retention_that_is_none_is_refused() {
+    let bench = Bench::new("history-rule");
+    for wrong in [["--keep-readings", "0"], ["--keep-hours", "soon"], ["--history-max", "0"]] {
+        let args = ["run", CAMPAIGN, "--simulate", wrong[0], wrong[1]];
+        assert_eq!(bench.run(&args).0, 2, "{wrong:?}");
+    }
+    let (code, _, said) = bench.run(&["signals", "bath_1.temperature", "--last", "3 mL"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("a time"), "{said}");
+}
+
 /// An engine with simulators on real wires, 20 times as fast as the wall.
 struct Running {
     bench: Bench,

@@ -392,7 +392,8 @@ impl<I: Instruments> Engine<I> {
             let why = recorder.standing().failing.unwrap_or_else(|| "the disk is slow".to_owned());
             let detail = format!("the last readings are not in the history: {why}");
             tracing::warn!("{detail}");
-            self.told(Progress::Engine { detail });
+            // No commit follows with which it would be told.
+            (self.observer)(&Progress::Engine { detail });
         }
     }
 
@@ -412,7 +413,7 @@ impl<I: Instruments> Engine<I> {
 }
 
 /// How long the end waits for the last commit of the history.
-const FLUSH_MAX: Duration = Duration::from_secs(10);
+const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 impl Told {
     /// What is new since the last look.

@@ -24,7 +24,7 @@ pub const QUEUE_MAX: usize = 1 << 20;
 /// After a failed commit the next attempt comes no sooner, and no later.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How long the end of all waits for the last commit.
-const END_MAX: Duration = Duration::from_secs(10);
+const END_MAX: Duration = Duration::from_secs(5);
 /// Texts that are kept apart before the writer has seen them.
 const TEXTS_MAX: usize = 4_096;
 
@@ -306,6 +306,9 @@ struct Thread {
 impl Thread {
     fn work(&mut self, clock: &impl Fn() -> Stamp) {
         let mut spare = Vec::new();
+        // What time it was when all this began: the first readings come before the first commit.
+        self.left = Some(Taken { readings: 0, upto: 0 });
+        self.commit(clock());
         loop {
             let stop = self.wait();
             // What could not be committed is tried again before more is taken.

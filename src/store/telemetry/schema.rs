@@ -90,10 +90,16 @@ pub(super) fn open_to_write(
         Durability::Commit => "FULL",
         Durability::Checkpoint => "NORMAL",
     };
+    connection.execute_batch("PRAGMA busy_timeout = 1000").map_err(&failed)?;
+    let pages: i64 =
+        connection.query_row("PRAGMA page_count", [], |row| row.get(0)).map_err(&failed)?;
+    if pages == 0 {
+        // Later it would change nothing, and wait for whoever writes.
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").map_err(&failed)?;
+    }
     connection
         .execute_batch(&format!(
-            "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL;
-             PRAGMA synchronous = {synchronous}; PRAGMA busy_timeout = 1000;
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous};
              PRAGMA journal_size_limit = {WAL_BYTES_MAX};"
         ))
         .map_err(&failed)?;
