@@ -12,7 +12,7 @@
 
 mod bench;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -190,14 +190,17 @@ impl Site {
         std::fs::read_to_string(self.bench.folder().join("said.txt")).unwrap()
     }
 
-    /// No attempt was published twice, and the journal knows of each that was.
-    fn nothing_twice(&self) {
+    /// No attempt was published twice, and the journal knows of each that was. How many engines
+    /// published: what the ids of one begin with is its own, for devices that do nothing twice.
+    fn nothing_twice(&self) -> usize {
+        let mut origins = BTreeSet::new();
         let mut ids: BTreeMap<String, usize> = BTreeMap::new();
         for line in std::fs::read_to_string(self.heard()).unwrap().lines() {
             let (_, payload) = line.split_once(' ').unwrap();
             let payload: serde_json::Value = serde_json::from_str(payload).unwrap();
-            let id = payload["_experiment_id"].as_str().unwrap().to_owned();
-            *ids.entry(id).or_default() += 1;
+            let (origin, id) = payload["_experiment_id"].as_str().unwrap().split_once(':').unwrap();
+            origins.insert(origin.to_owned());
+            *ids.entry(id.to_owned()).or_default() += 1;
         }
         assert!(ids.values().all(|count| *count == 1), "{ids:?}");
         assert!(ids.len() >= 2, "{ids:?}");
@@ -211,6 +214,7 @@ impl Site {
         let safe_states = 2 * runs.as_array().unwrap().len();
         eprintln!("{} published, {} heard, {attempts} attempts", self.published(), ids.len());
         assert!(self.published() <= attempts + safe_states, "{attempts}\n{}", self.log());
+        origins.len()
     }
 }
 
@@ -250,7 +254,7 @@ fn a_campaign_goes_on_by_itself_after_its_broker_was_killed_in_the_middle_of_a_m
     for experiment in experiments {
         assert!(experiment["conclusion"]["measured"].is_object(), "{experiment:#}");
     }
-    site.nothing_twice();
+    assert_eq!(site.nothing_twice(), 1);
     // One more for each that was lost with the broker, and not one besides.
     assert_eq!(site.published(), EXPERIMENTS + 3, "{}", site.log());
     site.bench.ok(&["verify"]);
@@ -288,7 +292,7 @@ fn what_must_not_be_sent_twice_is_not_and_its_experiment_is_told_as_lost() {
     assert_eq!(out.status.code(), Some(0), "{said}");
     assert_eq!(endings(&site, "complete"), EXPERIMENTS - failed, "{said}");
     assert_eq!(site.published(), EXPERIMENTS - failed + 1, "{}", site.log());
-    site.nothing_twice();
+    assert_eq!(site.nothing_twice(), 2);
     site.bench.ok(&["verify"]);
     drop(broker);
 }

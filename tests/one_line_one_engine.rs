@@ -55,6 +55,17 @@ fn a_second_engine_with_a_state_folder_of_its_own_is_told_who_has_the_line() {
     let said = String::from_utf8(by_hand.stderr).unwrap();
     assert!(said.contains(&pid), "{said}");
     assert_eq!(rig.count("OFF"), 0);
+    // Looking for what is there, or listening in, would garble what it says.
+    let trace = bench.folder().join("trace").display().to_string();
+    let connections = || rig.with(|state| state.connections.len());
+    let (at, before) = (rig.at(), connections());
+    for look in [vec!["probe", at.as_str()], vec!["record", at.as_str(), "--to", &trace]] {
+        let looked = labloop().arg("instrument").args(&look).output().unwrap();
+        let said = String::from_utf8(looked.stderr).unwrap();
+        assert_eq!(looked.status.code(), Some(5), "{said}");
+        assert!(said.contains(&pid), "{said}");
+    }
+    assert_eq!(connections(), before);
     // The lock dies with its process, however that ends.
     first.kill().unwrap();
     first.wait().unwrap();

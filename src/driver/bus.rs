@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::exchange::Line;
 use super::gate::Gate;
+use super::isolated::{Driven, Recovery, Then};
 use super::line::{Outbox, Request, Urgent, refuse_for_good};
 use super::session::{Session, World};
 use super::types::FailureKind;
@@ -31,12 +32,11 @@ pub(super) struct Bus {
     pub gate: Arc<Gate>,
     pub backoff: Backoff,
     pub queue: VecDeque<Request>,
+    pub recovery: Recovery,
 }
 
-impl Bus {
-    /// Runs until it is shut down.
-    pub async fn run(mut self) {
-        let mut connect_at = Instant::now();
+impl Driven for Bus {
+    async fn drive(&mut self) {
         loop {
             self.outbox.flush();
             while !self.outbox.is_full()
@@ -48,18 +48,12 @@ impl Bus {
                 return self.lapsed().await;
             }
             let pending = self.urgent.take();
-            if pending.shutdown {
+            self.recovery.ends |= pending.shutdown;
+            if self.recovery.ends {
                 break;
             }
-            for name in pending.safe {
-                self.drop_queued(|request| request.instrument() == name);
-                self.line.saves = true;
-                let (session, mut world) = self.parts(|session| session.plan.name == name);
-                if let Some(session) = session {
-                    session.make_safe(&mut world).await;
-                }
-                self.line.saves = false;
-            }
+            self.recovery.wanted.extend(pending.safe);
+            self.make_safe().await;
             for attempt in pending.cancelled {
                 self.cancel(&attempt).await;
             }
@@ -71,10 +65,10 @@ impl Bus {
                 if self.sessions.iter().any(Session::is_up) {
                     self.broke("the connection was lost");
                 }
-                if connect_at <= Instant::now() {
+                if self.recovery.connects() {
                     let opened = self.line.open().await;
                     // Also after a success: a server may accept and hang up at once.
-                    connect_at = Instant::now() + self.backoff.pause();
+                    self.recovery.connect_at = Instant::now() + self.backoff.pause();
                     if let Err(error) = opened {
                         self.broke(&error.to_string());
                     }
@@ -89,8 +83,63 @@ impl Bus {
                     continue;
                 }
             }
-            self.rest(connect_at).await;
+            self.rest().await;
         }
+        self.end().await;
+    }
+
+    fn renew(&mut self, why: &str, then: Then) {
+        self.line.saves = false;
+        self.line.renew();
+        self.queue.retain(|request| !self.outbox.owes(request.attempt()));
+        for session in &mut self.sessions {
+            session.abandon(FailureKind::Internal, why, &mut self.outbox);
+        }
+        self.outbox.give_up(why);
+        self.recovery.take_up(why, then, &mut self.outbox);
+        for session in &self.sessions {
+            session.lamp.lost(&mut self.outbox, why);
+        }
+        let sessions = std::mem::take(&mut self.sessions);
+        self.sessions =
+            sessions.into_iter().map(|session| session.renewed(&self.line.clock)).collect();
+    }
+
+    async fn refuse(&mut self, why: &str) {
+        self.recovery.forgo(why, &mut self.outbox);
+        for request in std::mem::take(&mut self.queue) {
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Link, why.to_owned());
+        }
+        if !self.recovery.ends {
+            self.refuse_all_for_good(FailureKind::Link, why).await;
+        }
+        self.urgent.release();
+        self.outbox.finish().await;
+    }
+}
+
+impl Bus {
+    /// Sends the safe states that are wanted.
+    async fn make_safe(&mut self) {
+        while let Some(name) = self.recovery.wanted.pop_front() {
+            self.drop_queued(|request| request.instrument() == name);
+            self.recovery.saving = Some(name.clone());
+            self.line.saves = true;
+            let (session, mut world) = self.parts(|session| session.plan.name == name);
+            if let Some(session) = session {
+                session.make_safe(&mut world).await;
+            }
+            self.line.saves = false;
+            self.recovery.saving = None;
+            if let Some(why) = self.recovery.given_up.clone() {
+                self.line.close();
+                self.broke(&why);
+            }
+        }
+    }
+
+    /// It is shut down.
+    async fn end(&mut self) {
         for at in 0..self.sessions.len() {
             if self.line.is_open() {
                 let (session, mut world) = self.at(at);
@@ -114,8 +163,14 @@ impl Bus {
         self.outbox.finish().await;
     }
 
+    async fn refuse_all_for_good(&mut self, kind: FailureKind, why: &str) {
+        let (requests, urgent, outbox) = (&mut self.requests, &self.urgent, &mut self.outbox);
+        refuse_for_good(requests, urgent, outbox, kind, why).await;
+        self.outbox.finish().await;
+    }
+
     /// The line is another's: it is let go of without a word, also to watchdogs.
-    async fn lapsed(mut self) {
+    async fn lapsed(&mut self) {
         self.line.close();
         let why = self.gate.check(self.gate.epoch()).err().unwrap_or_default();
         for session in &mut self.sessions {
@@ -125,7 +180,8 @@ impl Bus {
         for request in std::mem::take(&mut self.queue) {
             self.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why.clone());
         }
-        refuse_for_good(self.requests, &self.urgent, self.outbox, &self.gate).await;
+        self.urgent.release();
+        self.refuse_all_for_good(FailureKind::Gate, &why).await;
     }
 
     fn at(&mut self, at: usize) -> (Option<&mut Session>, World<'_>) {
@@ -199,6 +255,7 @@ impl Bus {
             return true;
         }
         if let Some(request) = self.queue.pop_front() {
+            self.outbox.begun(request.attempt());
             let name = request.instrument().to_owned();
             let (session, mut world) = self.parts(|session| session.plan.name == name);
             match (session, request) {
@@ -250,7 +307,7 @@ impl Bus {
     }
 
     /// Sleeps until there is something to do.
-    async fn rest(&mut self, connect_at: Instant) {
+    async fn rest(&mut self) {
         let open = self.line.is_open();
         let spoken = || self.sessions.iter().filter(|session| !session.is_withheld(&self.gate));
         let lab = if open { spoken().filter_map(Session::due).min() } else { None };
@@ -262,8 +319,11 @@ impl Bus {
         // Nobody says when the engine is well again.
         let starved = self.sessions.iter().any(|session| !session.may_feed(&self.gate));
         let look = starved.then(|| Instant::now() + LOOK_AGAIN);
-        let wall =
-            if open { [retry, feed, look].into_iter().flatten().min() } else { Some(connect_at) };
+        let wall = if open {
+            [retry, feed, look].into_iter().flatten().min()
+        } else {
+            self.recovery.next()
+        };
         let clock = self.line.clock.clone();
         let room = !self.outbox.is_full();
         let mut arrived = None;

@@ -154,6 +154,23 @@ impl Line {
         self.port = None;
     }
 
+    /// The line after its driver panicked: closed, and nothing is believed of what was being said on
+    /// it but that its answer may still come.
+    pub fn renew(&mut self) {
+        let (at, dialer, clock) = (self.at.clone(), self.dialer.clone(), self.clock.clone());
+        let now = Instant::now();
+        *self = Line {
+            dirty: true,
+            spoiled: Some(now),
+            last_byte: Some(now),
+            transaction: self.transaction,
+            urgent: self.urgent.take(),
+            listener: self.listener.take(),
+            saves: self.saves,
+            ..Line::new(at, self.serial, dialer, clock, self.quiet)
+        };
+    }
+
     /// A serial line stays what it is when it is opened anew; a socket may begin afresh.
     fn is_serial(&self) -> bool {
         matches!(self.at.endpoint, Endpoint::Serial { .. } | Endpoint::ModbusRtu { .. })

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::bus::Bus;
 use super::exchange::Line;
 use super::gate::{EmergencyStop, Gate, Health, Lease, insist};
-use super::isolated::isolated;
+use super::isolated::{Recovery, isolated};
 use super::line::{Lamp, Outbox, QUEUE, Readiness, Request, Urgent};
 use super::null::Null;
 use super::plan::{Plan, Protocol};
@@ -192,7 +192,6 @@ impl Fleet {
         if let Some(lock) = &first.lock {
             urgent.keep(Arc::clone(lock));
         }
-        let names = members.iter().map(|member| member.setup.name.clone()).collect();
         let task = match &first.plan.protocol {
             Protocol::Text { serial, .. } | Protocol::Modbus { serial, .. } => {
                 let quiet = members.iter().map(|member| member.plan.reply_timeout).max();
@@ -227,9 +226,19 @@ impl Fleet {
                     .collect();
                 let queue = VecDeque::new();
                 let backoff = Backoff::of_line(seed);
-                let bus =
-                    Bus { line, sessions, requests: inlet, urgent, outbox, gate, backoff, queue };
-                tokio::spawn(watched(self.tap.clone(), isolated(names, notices.clone(), bus.run())))
+                let (requests, recovery) = (inlet, Recovery::new());
+                let bus = Bus {
+                    line,
+                    sessions,
+                    requests,
+                    urgent,
+                    outbox,
+                    gate,
+                    backoff,
+                    queue,
+                    recovery,
+                };
+                tokio::spawn(watched(self.tap.clone(), isolated(bus)))
             }
             Protocol::Mqtt(mqtt) => {
                 let Some(lamp) = lamps.pop() else { return };
@@ -240,6 +249,7 @@ impl Fleet {
                     secret: first.setup.secret.clone(),
                     trust: first.setup.trust.clone(),
                     client_id: client_id(&first.setup, dialer, seed),
+                    origin: origin(&first.setup, dialer, clock),
                     unit: Arc::clone(&first.unit),
                     rivals: !dialer.is_elsewhere(&first.setup.at),
                     dialer: dialer.clone(),
@@ -251,16 +261,15 @@ impl Fleet {
                     backoff: Backoff::of_broker(seed),
                     lamp,
                     state: State::default(),
+                    recovery: Recovery::new(),
                 };
-                tokio::spawn(watched(
-                    self.tap.clone(),
-                    isolated(names, notices.clone(), topics.run()),
-                ))
+                tokio::spawn(watched(self.tap.clone(), isolated(topics)))
             }
             Protocol::Null => {
                 let Some(lamp) = lamps.pop() else { return };
                 let plan = Arc::clone(&first.plan);
-                tokio::spawn(Null { plan, requests: inlet, urgent, outbox, gate, lamp }.run())
+                let null = Null { plan, requests: inlet, urgent, outbox, gate, lamp, ends: false };
+                tokio::spawn(isolated(null))
             }
         };
         self.tasks.push(task);
@@ -436,6 +445,16 @@ fn client_id(setup: &InstrumentSetup, dialer: &Dialer, seed: u64) -> String {
         Some(key) => format!("labloop-{}", key_hash(&key)),
         None => format!("labloop-{}-{seed:x}", setup.name),
     }
+}
+
+/// What ids of messages begin with. A real device that knows the ids it has seen, to do nothing
+/// twice, must not take a command of another engine for one of those, least of all a safe state:
+/// runs of two state folders may have the same names, and counts begin anew with each engine.
+fn origin(setup: &InstrumentSetup, dialer: &Dialer, clock: &Clock) -> String {
+    if line_key(&setup.at).is_none() || dialer.is_elsewhere(&setup.at) {
+        return String::new();
+    }
+    format!("{:x}.{:x}:", clock.wall().as_millisecond(), std::process::id())
 }
 
 /// What is wrong with instruments that share a line.

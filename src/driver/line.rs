@@ -156,6 +156,8 @@ pub(super) enum Readiness {
 pub(super) struct Outbox {
     notices: mpsc::Sender<Notice>,
     waiting: VecDeque<Notice>,
+    /// Attempts that were begun and have no outcome yet; no more than were waiting in a queue.
+    open: BTreeSet<String>,
     dropped: Arc<AtomicU64>,
     /// Hears how safe states went.
     gate: Arc<Gate>,
@@ -163,13 +165,16 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new(notices: mpsc::Sender<Notice>, dropped: Arc<AtomicU64>, gate: Arc<Gate>) -> Outbox {
-        Outbox { notices, waiting: VecDeque::new(), dropped, gate }
+        Outbox { notices, waiting: VecDeque::new(), open: BTreeSet::new(), dropped, gate }
     }
 
     pub fn put(&mut self, notice: Notice) {
         self.flush();
         if let Notice::SafeState { instrument, confirmed, detail, .. } = &notice {
             self.gate.reported(instrument, *confirmed, detail);
+        }
+        if let Notice::Outcome { attempt, .. } = &notice {
+            self.open.remove(attempt);
         }
         if matches!(notice, Notice::Sample { .. }) {
             if !self.waiting.is_empty() || self.notices.try_send(notice).is_err() {
@@ -179,6 +184,24 @@ impl Outbox {
         }
         self.waiting.push_back(notice);
         self.flush();
+    }
+
+    /// An attempt leaves its queue: from here on it is owed an outcome, whatever becomes of the driver.
+    pub fn begun(&mut self, attempt: &str) {
+        self.open.insert(attempt.to_owned());
+    }
+
+    /// Whether an attempt is owed an outcome.
+    pub fn owes(&self, attempt: &str) -> bool {
+        self.open.contains(attempt)
+    }
+
+    /// Answers all that was begun: its driver is gone, and nobody knows what was sent for it.
+    pub fn give_up(&mut self, why: &str) {
+        for attempt in std::mem::take(&mut self.open) {
+            let fault = Fault::new(FailureKind::Internal, Sent::Unknown, why);
+            self.failed(attempt, fault, Trace::default());
+        }
     }
 
     pub fn done(&mut self, attempt: String, value: Option<Value>, trace: Trace) {
@@ -224,7 +247,7 @@ impl Outbox {
     }
 
     /// Delivers what is left; gives up when nobody reads for a second.
-    pub async fn finish(mut self) {
+    pub async fn finish(&mut self) {
         let deliver = async {
             while let Some(notice) = self.waiting.pop_front() {
                 if self.notices.send(notice).await.is_err() {
@@ -275,6 +298,13 @@ impl Lamp {
         }
     }
 
+    /// It is lost for a reason that must be heard, also where it was down before.
+    pub fn lost(&self, outbox: &mut Outbox, detail: &str) {
+        self.state.send_replace(Readiness::Down(detail.to_owned()));
+        let (instrument, detail) = (self.instrument.clone(), detail.to_owned());
+        outbox.put(Notice::Link { instrument, up: false, detail });
+    }
+
     pub fn why_down(&self) -> String {
         match &*self.state.borrow() {
             Readiness::Down(why) => format!("it is not connected: {why}"),
@@ -283,20 +313,19 @@ impl Lamp {
     }
 }
 
-/// What is left of a line that is no longer ours: everything is refused until it is shut down.
+/// What is left of a line on which nothing more is sent: everything is refused until it is shut down.
 pub(super) async fn refuse_for_good(
-    mut requests: mpsc::Receiver<Request>,
+    requests: &mut mpsc::Receiver<Request>,
     urgent: &Urgent,
-    mut outbox: Outbox,
-    gate: &Gate,
+    outbox: &mut Outbox,
+    kind: FailureKind,
+    why: &str,
 ) {
-    urgent.release();
-    let why = gate.check(gate.epoch()).err().unwrap_or_default();
     loop {
         outbox.flush();
         let pending = urgent.take();
         for instrument in pending.safe {
-            let (confirmed, detail, trace) = (false, why.clone(), Vec::new());
+            let (confirmed, detail, trace) = (false, why.to_owned(), Vec::new());
             outbox.put(Notice::SafeState { instrument, confirmed, detail, trace });
         }
         if pending.shutdown {
@@ -308,11 +337,10 @@ pub(super) async fn refuse_for_good(
             () = outbox.room() => {}
             request = requests.recv(), if room => match request {
                 Some(request) => {
-                    outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why.clone());
+                    outbox.refuse(request.attempt().to_owned(), kind, why.to_owned());
                 }
                 None => break,
             },
         }
     }
-    outbox.finish().await;
 }

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::exchange::Trace;
 use super::gate::Gate;
+use super::isolated::{Driven, Then};
 use super::line::{Lamp, Outbox, Request, Urgent, refuse_for_good};
 use super::plan::Plan;
 use super::types::{FailureKind, Notice};
@@ -21,15 +22,17 @@ pub(super) struct Null {
     pub outbox: Outbox,
     pub gate: Arc<Gate>,
     pub lamp: Lamp,
+    /// It was told to end.
+    pub ends: bool,
 }
 
-impl Null {
-    /// Runs until it is shut down.
-    pub async fn run(mut self) {
+impl Driven for Null {
+    async fn drive(&mut self) {
         self.lamp.up(&mut self.outbox, "nothing to connect to");
-        loop {
+        while !self.ends {
             if self.urgent.has_lapsed() {
-                return refuse_for_good(self.requests, &self.urgent, self.outbox, &self.gate).await;
+                let why = self.gate.check(self.gate.epoch()).err().unwrap_or_default();
+                return self.refuse_all(FailureKind::Gate, &why).await;
             }
             let room = !self.outbox.is_full();
             let mut arrived = None;
@@ -37,9 +40,7 @@ impl Null {
                 biased;
                 () = self.urgent.wait() => {
                     let pending = self.urgent.take();
-                    if pending.shutdown {
-                        break;
-                    }
+                    self.ends |= pending.shutdown;
                     for instrument in pending.safe {
                         let detail = "there is nothing to make safe".to_owned();
                         let trace = Vec::new();
@@ -49,7 +50,7 @@ impl Null {
                 () = self.outbox.room() => self.outbox.flush(),
                 request = self.requests.recv(), if room => match request {
                     Some(request) => arrived = Some(request),
-                    None => break,
+                    None => self.ends = true,
                 },
             }
             if let Some(request) = arrived {
@@ -59,8 +60,29 @@ impl Null {
         self.outbox.finish().await;
     }
 
+    fn renew(&mut self, why: &str, _then: Then) {
+        self.outbox.give_up(why);
+        self.lamp.lost(&mut self.outbox, why);
+    }
+
+    async fn refuse(&mut self, why: &str) {
+        self.refuse_all(FailureKind::Link, why).await;
+    }
+}
+
+impl Null {
+    async fn refuse_all(&mut self, kind: FailureKind, why: &str) {
+        self.urgent.release();
+        if !self.ends {
+            let (requests, urgent) = (&mut self.requests, &self.urgent);
+            refuse_for_good(requests, urgent, &mut self.outbox, kind, why).await;
+        }
+        self.outbox.finish().await;
+    }
+
     fn answer(&mut self, request: Request) {
         let attempt = request.attempt().to_owned();
+        self.outbox.begun(&attempt);
         let (command, epoch) = match request {
             Request::Read { .. } => {
                 let value = Value::Missing("this instrument is not there".into());

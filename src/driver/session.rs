@@ -104,6 +104,11 @@ impl Session {
         }
     }
 
+    /// The same instrument after its driver panicked: nothing is believed of what was known of it.
+    pub fn renewed(self, clock: &Clock) -> Session {
+        Session::new(self.plan, self.lamp, self.unit, clock, self.backoff)
+    }
+
     /// Takes the instrument as prepared; for golden bytes, which begin there.
     pub fn assume_up(&mut self) {
         self.up = true;

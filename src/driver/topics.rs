@@ -26,6 +26,7 @@ use self::act::{Active, Step};
 use self::ask::{Asking, Question, Waiting};
 use self::publish::Flight;
 use super::gate::Gate;
+use super::isolated::{Driven, Recovery, Then};
 use super::line::{Lamp, Outbox, Request, Urgent, refuse_for_good};
 use super::plan::{MqttPlan, Plan};
 use super::scope::Scope;
@@ -54,6 +55,8 @@ pub(super) struct Topics {
     pub secret: Option<Secret>,
     pub trust: Trust,
     pub client_id: String,
+    /// What the ids of our messages begin with.
+    pub origin: String,
     pub dialer: Dialer,
     pub clock: Clock,
     pub requests: mpsc::Receiver<Request>,
@@ -66,6 +69,7 @@ pub(super) struct Topics {
     /// Others that want the same instrument take its session over.
     pub rivals: bool,
     pub state: State,
+    pub recovery: Recovery,
 }
 
 /// What changes while it runs.
@@ -110,10 +114,8 @@ pub(super) struct State {
     safe_states: u64,
 }
 
-impl Topics {
-    /// Runs until it is shut down.
-    pub async fn run(mut self) {
-        let mut connect_at = Instant::now();
+impl Driven for Topics {
+    async fn drive(&mut self) {
         loop {
             self.outbox.flush();
             while !self.outbox.is_full()
@@ -125,18 +127,25 @@ impl Topics {
                 return self.lapsed().await;
             }
             let pending = self.urgent.take();
-            if pending.shutdown {
+            self.recovery.ends |= pending.shutdown;
+            if self.recovery.ends {
                 break;
             }
-            if !pending.safe.is_empty() {
+            if let Some(instrument) = pending.safe.into_iter().next() {
+                self.recovery.saving = Some(instrument);
                 self.make_safe().await;
+                self.recovery.saving = None;
+                if let Some(why) = self.recovery.given_up.clone() {
+                    self.state.session = None;
+                    self.go_down(&why);
+                }
             }
             for attempt in pending.cancelled {
                 self.cancel(&attempt).await;
             }
             let ours = self.unit.strange().is_none();
             if self.state.session.is_none() {
-                if ours && connect_at <= Instant::now() {
+                if ours && self.recovery.connects() {
                     let connected = self.connect().await;
                     // Also after a success: a broker may accept and hang up at once.
                     let pause = match &connected {
@@ -145,7 +154,7 @@ impl Topics {
                         }
                         _ => self.backoff.pause(),
                     };
-                    connect_at = Instant::now() + pause;
+                    self.recovery.connect_at = Instant::now() + pause;
                     if let Err(error) = connected {
                         self.lost(&error);
                     }
@@ -155,8 +164,52 @@ impl Topics {
             } else {
                 self.work();
             }
-            self.rest(if ours { connect_at } else { Instant::now() + FOR_LONG }).await;
+            let next = self.recovery.next().filter(|_| ours);
+            self.rest(next.unwrap_or_else(|| Instant::now() + FOR_LONG)).await;
         }
+        self.end().await;
+    }
+
+    fn renew(&mut self, why: &str, then: Then) {
+        self.abandon(FailureKind::Internal, why);
+        self.start_over(why);
+        self.state.queue.retain(|request| !self.outbox.owes(request.attempt()));
+        self.outbox.give_up(why);
+        self.recovery.take_up(why, then, &mut self.outbox);
+        self.lamp.lost(&mut self.outbox, why);
+    }
+
+    async fn refuse(&mut self, why: &str) {
+        self.recovery.forgo(why, &mut self.outbox);
+        self.state.session = None;
+        for request in std::mem::take(&mut self.state.queue) {
+            self.outbox.refuse(request.attempt().to_owned(), FailureKind::Link, why.to_owned());
+        }
+        if !self.recovery.ends {
+            let (requests, urgent) = (&mut self.requests, &self.urgent);
+            let kind = FailureKind::Link;
+            refuse_for_good(requests, urgent, &mut self.outbox, kind, why).await;
+        }
+        self.urgent.release();
+        self.outbox.finish().await;
+    }
+}
+
+impl Topics {
+    /// Its driver panicked: the session is closed, and nothing is believed of what was known but what
+    /// may still come. Requests that are not begun stay.
+    fn start_over(&mut self, why: &str) {
+        self.forget(why);
+        let old = std::mem::take(&mut self.state);
+        self.state.queue = old.queue;
+        self.state.owed = old.owed;
+        self.state.messages = old.messages;
+        self.state.safe_states = old.safe_states;
+        self.owe_all();
+    }
+
+    /// It is shut down.
+    async fn end(&mut self) {
         self.abandon(FailureKind::Link, "the driver was shut down");
         self.end_reads("the driver was shut down");
         self.requests.close();
@@ -175,7 +228,7 @@ impl Topics {
     }
 
     /// The instrument is another's: it is let go of without a word.
-    async fn lapsed(mut self) {
+    async fn lapsed(&mut self) {
         let why = self.gate.check(self.gate.epoch()).err().unwrap_or_default();
         self.abandon(FailureKind::Gate, &why);
         self.go_down(&why);
@@ -183,7 +236,10 @@ impl Topics {
         for request in std::mem::take(&mut self.state.queue) {
             self.outbox.refuse(request.attempt().to_owned(), FailureKind::Gate, why.clone());
         }
-        refuse_for_good(self.requests, &self.urgent, self.outbox, &self.gate).await;
+        self.urgent.release();
+        let (requests, urgent) = (&mut self.requests, &self.urgent);
+        refuse_for_good(requests, urgent, &mut self.outbox, FailureKind::Gate, &why).await;
+        self.outbox.finish().await;
     }
 
     async fn connect(&mut self) -> io::Result<()> {
@@ -310,6 +366,7 @@ impl Topics {
     /// Takes requests and moves the action under way as far as it goes without waiting.
     fn work(&mut self) {
         while let Some(request) = self.state.queue.pop_front() {
+            self.outbox.begun(request.attempt());
             match request {
                 Request::Act(command, epoch) => self.begin(command, epoch),
                 Request::Read { attempt, property, .. } => self.read(attempt, &property),

@@ -1,9 +1,11 @@
 //! The anchor: number and hash of the last entry in a small file beside the journal, written after
-//! each commit and never synchronised.
+//! each commit, and synchronised only when an engine takes the folder.
 //!
 //! A hash chain cannot show that its own end is gone: what is left is whole. The anchor can, because
 //! it is written only once the commit is durable. So an anchor behind the journal says nothing (a
-//! power loss may have lost it), and an anchor ahead of it says that entries are missing.
+//! power loss may have lost it), and an anchor ahead of it says that entries are missing. An old
+//! anchor may come back with a second power loss; it names an entry then that the journal itself
+//! says was lost.
 //!
 //! A copy of the same line kept on another machine also shows a journal that was rewritten as a
 //! whole, anchor included: `labloop verify --head SEQ:HASH`.
@@ -136,6 +138,13 @@ impl AnchorWriter {
         };
         if let Err(error) = written {
             tracing::warn!(%error, path = %self.path.display(), "the journal's anchor was not written");
+        }
+    }
+
+    /// Makes what was written durable: after entries were lost, the anchor that knew them is to go.
+    pub(super) fn sync(&self) {
+        if let Some(Err(error)) = self.file.as_ref().map(File::sync_data) {
+            tracing::warn!(%error, path = %self.path.display(), "the journal's anchor was not synced");
         }
     }
 }

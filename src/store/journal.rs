@@ -15,7 +15,7 @@ use super::files::Files;
 use super::lease::{self, Holder, Lease};
 use super::schema::{self, SchemaError};
 use super::subjects::{self, Subjects};
-use super::upkeep::Upkeep;
+use super::upkeep::{self, Upkeep};
 use super::{reading, salvage};
 
 /// Smallest database there is.
@@ -176,13 +176,22 @@ impl Journal {
             if let Some(writer) = self.writer.as_mut() {
                 writer.notes.push(Upkeep::TailLost { from, to });
             }
-        } else if last.seq > 0 && self.hash_of(last.seq)? != Some(last.hash.clone()) {
+        } else if last.seq > 0
+            && self.hash_of(last.seq)? != Some(last.hash.clone())
+            && !self.says_lost(last.seq)?
+        {
             let what = "it is not the entry that was durable here: the file was replaced by \
                         another one, or rewritten"
                 .to_owned();
             return Err(JournalError::Broken { path: self.path, seq: last.seq, what });
         }
         Ok(self)
+    }
+
+    /// Whether the journal says itself that an entry with this number was lost. An anchor that knows
+    /// it is one of before.
+    pub(super) fn says_lost(&self, seq: u64) -> Result<bool, JournalError> {
+        upkeep::says_lost(&self.connection, seq).map_err(|source| self.fail(source))
     }
 
     /// The state folder it is in.
@@ -303,6 +312,7 @@ impl Journal {
         transaction.commit().map_err(fail)?;
         writer.notes.clear();
         writer.anchor.write(seq, &head);
+        writer.anchor.sync();
         self.writer = Some(writer);
         checkpoint_on_close(&self.connection, true);
         (self.seq, self.head, self.epoch) = (seq, head, Some(epoch));

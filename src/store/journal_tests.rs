@@ -254,3 +254,42 @@ fn the_table_of_subjects_is_rebuilt_where_it_does_not_fit_and_never_believed() {
     }
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+#[test]
+fn an_anchor_that_a_second_power_loss_brings_back_does_not_make_the_journal_look_replaced() {
+    let folder = folder();
+    let (db, anchor) = (folder.join("journal.db"), folder.join("journal.head"));
+    let mut journal = Journal::open(&folder, Durability::Power).unwrap();
+    take(&mut journal);
+    let more = |journal: &mut Journal, from: u64| {
+        for tick in from..from + 4 {
+            journal.append(&[entry(tick, "{}")], &[]).unwrap();
+        }
+    };
+    more(&mut journal, 1);
+    drop(journal);
+    let short = std::fs::read(&db).unwrap();
+    let mut journal = Journal::open(&folder, Durability::Power).unwrap();
+    take(&mut journal);
+    more(&mut journal, 5);
+    drop(journal);
+    let eight = std::fs::read(&anchor).unwrap();
+    // The disk lied: the power loss takes entries that were durable, and not the anchor.
+    std::fs::write(&db, short).unwrap();
+    let mut journal = Journal::open(&folder, Durability::Power).unwrap();
+    assert_eq!(journal.lost(), Some(Lost { from: 5, to: 8 }));
+    take(&mut journal);
+    more(&mut journal, 9);
+    drop(journal);
+    // The next one takes what was written over the anchor.
+    std::fs::write(&anchor, &eight).unwrap();
+    let journal = Journal::open(&folder, Durability::Power).unwrap();
+    assert_eq!((journal.len(), journal.lost()), (9, None));
+    assert_eq!(journal.survey(None).unwrap().findings.len(), 0);
+    drop(journal);
+    // An entry that was never lost is still held against its anchor.
+    anchor::AnchorWriter::new(&folder).write(4, &[7; 32]);
+    let refused = Journal::open(&folder, Durability::Power);
+    assert!(matches!(refused, Err(JournalError::Broken { seq: 4, .. })), "{refused:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+}

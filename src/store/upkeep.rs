@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use rusqlite::Connection;
+
 use super::chain::Entry;
 
 /// Subject of these entries.
@@ -50,4 +52,23 @@ impl Upkeep {
         let body = serde_json::to_string(self).unwrap_or_default();
         Entry { tick, wall_ms, subject: SUBJECT.to_owned(), kind, body }
     }
+}
+
+/// Whether the journal says itself that the entry which once had this number was lost.
+pub(super) fn says_lost(connection: &Connection, seq: u64) -> rusqlite::Result<bool> {
+    let mut notes = connection.prepare(
+        "SELECT body FROM journal WHERE subject = ?1 AND kind = 'journal_tail_lost' \
+         ORDER BY seq DESC",
+    )?;
+    let mut rows = notes.query([SUBJECT])?;
+    while let Some(row) = rows.next()? {
+        let body: String = row.get(0)?;
+        if let Ok(Upkeep::TailLost { from, to }) = serde_json::from_str(&body)
+            && from <= seq
+            && to.is_none_or(|to| seq <= to)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

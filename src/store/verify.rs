@@ -280,6 +280,12 @@ impl Journal {
             }
             Anchor::Absent => None,
         };
+        let of_before = |head: &Head| {
+            let found = self.hash_of(head.seq).ok().flatten();
+            found.as_ref() != Some(&head.hash) && self.says_lost(head.seq).unwrap_or(false)
+        };
+        // One that a second power loss brought back says nothing.
+        let anchor = anchor.filter(|head| head.seq > survey.last || !of_before(head));
         let heads = anchor.map(|head| (head, "the anchor `journal.head`"));
         for (head, whose) in heads.into_iter().chain(kept.map(|head| (head, "the head given"))) {
             if head.seq > survey.last {

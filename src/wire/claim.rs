@@ -98,7 +98,13 @@ fn folder() -> PathBuf {
     };
     let shared = FOLDERS.iter().map(PathBuf::from).find(|path| usable(path));
     let own = || std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| usable(path));
-    shared.or_else(own).unwrap_or_else(std::env::temp_dir)
+    shared.unwrap_or_else(|| {
+        let instead = own().unwrap_or_else(std::env::temp_dir);
+        let folder = instead.display();
+        tracing::warn!(%folder, "{} cannot be written: locks of lines are seen only by programs that \
+            use this folder instead", FOLDERS.join(" nor "));
+        instead
+    })
 }
 
 fn claim_in(folder: &Path, key: &str, line: &str, holder: &str) -> Result<LineLock, ClaimError> {

@@ -114,7 +114,12 @@ impl SerialSettings {
     }
 }
 
-type Pipes = dyn Fn(&str) -> io::Result<DuplexStream> + Send + Sync;
+/// A byte stream that is neither a port nor a socket.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync + std::fmt::Debug> Stream for T {}
+
+type Pipes = dyn Fn(&str) -> io::Result<Box<dyn Stream>> + Send + Sync;
 
 /// Opens byte streams for addresses; cheap to clone.
 #[derive(Clone)]
@@ -161,6 +166,13 @@ impl Dialer {
     /// In-memory pipes made by a function of the lab address as written.
     pub fn memory(
         open: impl Fn(&str) -> io::Result<DuplexStream> + Send + Sync + 'static,
+    ) -> Dialer {
+        Dialer::streams(move |at| open(at).map(|pipe| Box::new(pipe) as Box<dyn Stream>))
+    }
+
+    /// The same with streams of any kind: one with faults of its own, say.
+    pub fn streams(
+        open: impl Fn(&str) -> io::Result<Box<dyn Stream>> + Send + Sync + 'static,
     ) -> Dialer {
         Dialer { kind: Kind::Memory(Arc::new(open)), holder: Arc::from("") }
     }
@@ -309,7 +321,7 @@ pub enum Port {
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
     /// A pipe to a simulator in this process.
-    Memory(DuplexStream),
+    Memory(Box<dyn Stream>),
 }
 
 impl Port {
@@ -421,7 +433,7 @@ mod tests {
     #[tokio::test]
     async fn stale_input_is_discarded_and_a_closed_line_is_an_error() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut port = Port::Memory(near);
+        let mut port = Port::Memory(Box::new(near));
         assert_eq!(port.discard_input().unwrap(), 0);
         far.write_all(b"late").await.unwrap();
         assert_eq!(port.discard_input().unwrap(), 4);

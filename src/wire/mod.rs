@@ -25,6 +25,6 @@ pub use address::{Address, AddressError, Endpoint};
 pub use backoff::Backoff;
 pub use claim::{ClaimError, LineLock};
 pub use clock::{Clock, Tick};
-pub use dialer::{Dialer, Parity, Port, SerialSettings};
+pub use dialer::{Dialer, Parity, Port, SerialSettings, Stream};
 pub use pause::Pause;
 pub use trust::Trust;

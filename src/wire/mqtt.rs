@@ -437,7 +437,9 @@ mod tests {
     async fn opened() -> (Session, DuplexStream) {
         let (near, mut far) = tokio::io::duplex(4096);
         let session =
-            tokio::spawn(async move { Session::open(Port::Memory(near), &options()).await });
+            tokio::spawn(
+                async move { Session::open(Port::Memory(Box::new(near)), &options()).await },
+            );
         let mut space = [0; 256];
         assert!(far.read(&mut space).await.unwrap() > 0);
         far.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
@@ -448,14 +450,14 @@ mod tests {
     async fn a_broker_that_hangs_up_may_not_like_the_password() {
         let (near, far) = tokio::io::duplex(4096);
         drop(far);
-        let error = Session::open(Port::Memory(near), &options()).await.unwrap_err();
+        let error = Session::open(Port::Memory(Box::new(near)), &options()).await.unwrap_err();
         assert!(error.to_string().contains("password"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_broker_is_told_the_largest_packet() {
         let (near, mut far) = tokio::io::duplex(4096);
-        tokio::spawn(async move { Session::open(Port::Memory(near), &options()).await });
+        tokio::spawn(async move { Session::open(Port::Memory(Box::new(near)), &options()).await });
         let mut space = [0; 256];
         let count = far.read(&mut space).await.unwrap();
         // Property 0x27 (MQTT 5.0, 3.1.2.11.4).
@@ -490,7 +492,7 @@ mod tests {
     async fn a_refused_connect_says_why() {
         let (near, mut far) = tokio::io::duplex(4096);
         far.write_all(&[0x20, 3, 0, 0x87, 0]).await.unwrap();
-        let error = Session::open(Port::Memory(near), &options()).await.unwrap_err();
+        let error = Session::open(Port::Memory(Box::new(near)), &options()).await.unwrap_err();
         assert!(error.to_string().contains("NotAuthorized"), "{error}");
     }
 

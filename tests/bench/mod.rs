@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod certificates;
+pub mod engine;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

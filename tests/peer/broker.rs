@@ -36,15 +36,25 @@ pub fn broker(
     greeting: Vec<Out>,
     act: impl FnMut(&Publish) -> Do + Send + 'static,
 ) -> Dialer {
+    let pipe = pipes(received, greeting, act);
+    Dialer::memory(move |_| Ok(pipe()))
+}
+
+/// New connections to such a broker.
+pub fn pipes<F: FnMut(&Publish) -> Do + Send + 'static>(
+    received: &Received,
+    greeting: Vec<Out>,
+    act: F,
+) -> impl Fn() -> DuplexStream + Send + Sync + use<F> {
     let act = Arc::new(Mutex::new(act));
     let received = Arc::clone(received);
-    Dialer::memory(move |_| {
+    move || {
         let (near, far) = tokio::io::duplex(1 << 16);
         let (act, received) = (Arc::clone(&act), Arc::clone(&received));
         let greeting = greeting.clone();
         tokio::spawn(serve(far, received, greeting, act));
-        Ok(near)
-    })
+        near
+    }
 }
 
 async fn serve<F: FnMut(&Publish) -> Do + Send>(

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod broker;
+pub mod fragile;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -104,14 +105,23 @@ pub fn count(log: &Log, message: &str) -> usize {
 /// A dialer to an instrument that ends its messages with CR and does what `act` says. Each dial is
 /// a new connection to the same instrument.
 pub fn line(log: &Log, act: impl FnMut(&str) -> Do + Send + 'static) -> Dialer {
+    let pipe = pipes(log, act);
+    Dialer::memory(move |_| Ok(pipe()))
+}
+
+/// New connections to such an instrument.
+pub fn pipes<F: FnMut(&str) -> Do + Send + 'static>(
+    log: &Log,
+    act: F,
+) -> impl Fn() -> DuplexStream + Send + Sync + use<F> {
     let act = Arc::new(tokio::sync::Mutex::new(act));
     let log = Arc::clone(log);
-    Dialer::memory(move |_| {
+    move || {
         let (near, far) = tokio::io::duplex(4096);
         let (act, log) = (Arc::clone(&act), Arc::clone(&log));
         tokio::spawn(async move { serve(far, log, act).await });
-        Ok(near)
-    })
+        near
+    }
 }
 
 async fn serve<F: FnMut(&str) -> Do + Send>(

@@ -82,7 +82,7 @@ pub struct State {
     pub tripped: Option<Instant>,
     /// All it was told, and when.
     pub told: Vec<(Instant, String)>,
-    connections: Vec<TcpStream>,
+    pub connections: Vec<TcpStream>,
 }
 
 /// The device; lives as long as the test's process.

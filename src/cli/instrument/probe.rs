@@ -12,7 +12,8 @@ use super::{read, runtime, secret};
 use crate::compiler::built_in;
 use crate::driver::Definition;
 use crate::driver::probe::{Findings, ProbeError, Search, probe};
-use crate::wire::{Address, Clock, Dialer, Endpoint};
+use crate::wire::claim::claim;
+use crate::wire::{Address, Clock, Dialer, Endpoint, LineLock};
 
 /// Seconds of a search, and of listening at a broker, if not given.
 const SEARCH_S: f64 = 120.0;
@@ -50,6 +51,8 @@ fn look(args: &ProbeArgs, json: bool) -> Result<Exit, (Exit, String)> {
         within: Duration::from_secs_f64(args.within.unwrap_or(usual)),
         secret: secret(args.secret.as_deref()).map_err(usage)?,
     };
+    // SAFETY(lab): what is asked of a line in the middle of somebody else's dose garbles both.
+    let _line = alone(&search.at, "labloop instrument probe")?;
     let progress = output::terminal() && !json;
     let mut tell = |what: &str| {
         if progress {
@@ -75,6 +78,14 @@ fn look(args: &ProbeArgs, json: bool) -> Result<Exit, (Exit, String)> {
     }
     let nothing = findings.found.is_empty() && findings.units.is_empty();
     Ok(if nothing { Exit::Unreachable } else { Exit::Done })
+}
+
+/// The line for this program alone, unless it is a broker, where many may listen.
+pub(super) fn alone(at: &Address, who: &str) -> Result<Option<LineLock>, (Exit, String)> {
+    if matches!(at.endpoint, Endpoint::Mqtt { .. }) {
+        return Ok(None);
+    }
+    claim(at, who).map_err(|error| (Exit::Unreachable, error.to_string()))
 }
 
 fn pairs(pairs: &[(String, String)]) -> String {

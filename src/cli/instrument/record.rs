@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::args::RecordArgs;
 use super::super::{Exit, output};
+use super::probe::alone;
 use super::{read, runtime, secret, until_stopped};
 use crate::driver::{self, InstrumentSetup};
 use crate::wire::mqtt::Message;
@@ -59,6 +60,7 @@ fn record(args: &RecordArgs, json: bool) -> Result<Exit, (Exit, String)> {
             session.close().await;
             return finish(args, &recorder, ended.map_err(unreachable));
         }
+        let _line = alone(&device, "labloop instrument record")?;
         let mut stand = Stand::open(&device, args.listen.as_deref()).await.map_err(usage)?;
         // Opened before the file is made: an address that is wrong leaves nothing behind.
         let port = dialer.open(&device, &settings).await.map_err(unreachable)?;

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::{Session, World};
 use crate::driver::exchange::Trace;
+use crate::driver::isolated::caught;
 use crate::driver::plan::Op;
 use crate::driver::talk::Talk;
-use crate::driver::types::{FailureKind, Notice};
+use crate::driver::text::Fault;
+use crate::driver::types::{FailureKind, Notice, Sent};
 
 /// Times each message of a safe state is tried; it is absolute by nature.
 pub(in crate::driver) const SAFE_TRIES: u32 = 2;
@@ -36,10 +38,17 @@ impl Session {
                     break;
                 }
                 let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
-                match talk.run(op, &scope).await {
+                // SAFETY(lab): a driver that panics over the answer to one message must not keep the
+                // next from the wire.
+                let ran = caught(talk.run(op, &scope)).await;
+                match ran.unwrap_or_else(|panic| Err(self.panicked(&panic, world))) {
                     Ok(_) => {
                         self.heard(&mut trace, world);
                         trouble = None;
+                        break;
+                    }
+                    Err(fault) if fault.kind == FailureKind::Internal => {
+                        trouble = Some(fault.message);
                         break;
                     }
                     Err(fault) => {
@@ -59,7 +68,8 @@ impl Session {
                     world.line.clock.sleep(CONFIRM_PAUSE).await;
                 }
                 let mut talk = Talk { plan: &plan, line: world.line, trace: &mut trace };
-                match talk.holds(confirm, &scope).await {
+                let held = caught(talk.holds(confirm, &scope)).await;
+                match held.unwrap_or_else(|panic| Err(self.panicked(&panic, world))) {
                     Ok(true) => {
                         seen = Ok(());
                         break;
@@ -68,6 +78,9 @@ impl Session {
                     Err(fault) => {
                         self.heed(&fault, world.line.clock.now(), world.outbox);
                         seen = Err(fault.message);
+                        if fault.kind == FailureKind::Internal {
+                            break;
+                        }
                     }
                 }
             }
@@ -81,5 +94,14 @@ impl Session {
             detail,
             trace: trace.all,
         });
+    }
+
+    /// Its driver panicked over a message of the safe state: the line is opened anew for the next.
+    fn panicked(&mut self, panic: &str, world: &mut World<'_>) -> Fault {
+        let why = format!("its driver panicked: {panic}");
+        tracing::error!(instrument = %self.plan.name, %why);
+        world.line.renew();
+        self.lost_line(&why, world.outbox);
+        Fault::new(FailureKind::Internal, Sent::Unknown, why).broken()
     }
 }

@@ -67,7 +67,8 @@ impl Topics {
         };
         let now = self.clock.now();
         let grace = self.clock.lab_span(self.plan.reply_timeout);
-        let mut scope = Scope { args, command: attempt.clone(), ..self.scope() };
+        let id = format!("{}{attempt}", self.origin);
+        let mut scope = Scope { args, command: id, ..self.scope() };
         if let Err(why) = values::compute(&mut scope, &action.compute) {
             return self.outbox.refuse(attempt, FailureKind::Internal, why);
         }
@@ -132,7 +133,7 @@ impl Topics {
                         .map_err(|why| Fault::new(FailureKind::Gate, Sent::NotSent, why))?;
                 }
                 active.next += 1;
-                let tag = format!("{}/{}", active.attempt, active.next);
+                let tag = format!("{}{}/{}", self.origin, active.attempt, active.next);
                 // Each message has an id of its own: the answer to the first, delivered twice,
                 // must not answer the second.
                 if active.next > 1 {
@@ -290,7 +291,7 @@ impl Topics {
         let scope = active.scope.clone();
         for (at, op) in active.action.on_cancel.clone().iter().enumerate() {
             if !matches!(op, Op::Pause(_)) {
-                let tag = format!("{}/cancel/{at}", active.attempt);
+                let tag = format!("{}{}/cancel/{at}", self.origin, active.attempt);
                 // Best effort; what could not be sent is in the log.
                 if let Err(fault) = self.publish(op, &scope, &tag, &mut active.trace) {
                     tracing::warn!(instrument = %self.plan.name, why = %fault.message, "on_cancel");

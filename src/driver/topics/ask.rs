@@ -144,7 +144,8 @@ impl Topics {
     }
 
     fn ask(&mut self, question: Question, trace: &mut Trace) {
-        let id = format!("{}-{}", self.client_id, self.state.messages.wrapping_add(1));
+        let number = self.state.messages.wrapping_add(1);
+        let id = format!("{}{}-{number}", self.origin, self.client_id);
         let scope = Scope { command: id.clone(), ..self.scope() };
         match self.publish(&question.op, &scope, &id, trace) {
             Ok(flight) if flight.reply.is_none() && question.property.is_none() => {}

@@ -1,11 +1,12 @@
 //! One message of ours and the one that answers it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::{Topics, shown};
+use super::{Topics, operations, shown};
 use crate::driver::exchange::Trace;
 use crate::driver::json;
 use crate::driver::plan::{CorrelatePlan, Op, ReplyPlan};
@@ -139,6 +140,20 @@ impl Topics {
         {
             let until = Instant::now() + self.plan.reply_timeout;
             self.state.owed.insert(topic.clone(), until);
+        }
+    }
+
+    /// Whatever was asked may still be answered, and what it was is not known any more.
+    pub(super) fn owe_all(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        let until = Instant::now() + plan.reply_timeout;
+        for op in operations(&plan) {
+            if let Op::Publish { reply: Some(reply), .. } = op
+                && reply.correlate == CorrelatePlan::Next
+                && let Some(topic) = self.rendered(&reply.topic)
+            {
+                self.state.owed.insert(topic, until);
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout_at};
 use super::publish::{Flight, Verdict};
 use super::{Topics, shown};
 use crate::driver::exchange::Trace;
+use crate::driver::isolated::caught;
 use crate::driver::plan::{AskPlan, Op};
 use crate::driver::scope::Scope;
 use crate::driver::types::{FailureKind, Notice, Way};
@@ -31,25 +32,46 @@ impl Topics {
         {
             self.lost(&error);
         }
-        self.await_birth().await;
-        self.state.making_safe = true;
+        let born = caught(self.await_birth()).await;
+        troubles.extend(self.panicked(born).await.err());
         for op in &plan.safe_state {
             if let Op::Pause(pause) = op {
                 self.clock.sleep(*pause).await;
-            } else if let Err(why) = self.send_safely(op, &mut trace).await {
-                troubles.push(why);
+                continue;
             }
+            self.state.making_safe = true;
+            // SAFETY(lab): a driver that panics over the answer to one message must not keep the
+            // next from the wire.
+            let sent = caught(self.send_safely(op, &mut trace)).await;
+            troubles.extend(self.panicked(sent).await.and_then(|sent| sent).err());
+            self.state.making_safe = false;
         }
-        self.state.making_safe = false;
-        if let (Some(confirm), true) = (&plan.confirm, troubles.is_empty())
-            && let Err(why) = self.confirm(confirm, &mut trace).await
-        {
-            troubles.push(why);
+        if let (Some(confirm), true) = (&plan.confirm, troubles.is_empty()) {
+            let seen = caught(self.confirm(confirm, &mut trace)).await;
+            troubles.extend(self.panicked(seen).await.and_then(|seen| seen).err());
         }
         let confirmed = troubles.is_empty();
         let detail = if confirmed { "confirmed".to_owned() } else { troubles.join("; ") };
         let instrument = plan.name.clone();
         self.outbox.put(Notice::SafeState { instrument, confirmed, detail, trace: trace.all });
+    }
+
+    /// What was done, unless its driver panicked over it: then it is connected anew.
+    async fn panicked<T>(&mut self, done: Result<T, String>) -> Result<T, String> {
+        let panic = match done {
+            Ok(done) => return Ok(done),
+            Err(panic) => panic,
+        };
+        let why = format!("its driver panicked: {panic}");
+        tracing::error!(instrument = %self.plan.name, %why);
+        self.start_over(&why);
+        self.lamp.down(&mut self.outbox, &why);
+        if self.unit.strange().is_none()
+            && let Err(error) = self.connect().await
+        {
+            self.lost(&error);
+        }
+        Err(why)
     }
 
     /// Without its birth certificate a Sparkplug instrument can only be spoken to blindly.
@@ -65,7 +87,7 @@ impl Topics {
 
     async fn send_safely(&mut self, op: &Op, trace: &mut Trace) -> Result<(), String> {
         self.state.safe_states += 1;
-        let id = format!("{}-safe-{}", self.client_id, self.state.safe_states);
+        let id = format!("{}{}-safe-{}", self.origin, self.client_id, self.state.safe_states);
         let scope = Scope { command: id.clone(), ..self.scope() };
         // SAFETY(lab): sent at once, but an answer that may be another's confirms nothing.
         let uncertain = self.silence_left(op).is_some();

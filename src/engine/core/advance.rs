@@ -12,11 +12,10 @@ use super::record::{Ending, Record};
 use super::run::{Phase, Status, StepKey, commanded};
 use super::scope::Scope;
 use super::states::RunState;
+use super::wake::READINGS_WAIT;
 use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind};
-use crate::expr::{self, Value};
+use crate::expr::{self, Expr, Value};
 
-/// How long a run waits for the first readings that its `require` needs (lab time).
-const REQUIRE_WAIT: Duration = Duration::from_secs(60);
 /// Time the driver gets beyond a step's own deadline to say that it timed out.
 pub(super) const BACKSTOP: Duration = Duration::from_secs(10);
 
@@ -39,6 +38,22 @@ pub(super) fn restart_holder() -> StepKey {
     StepKey { node: NodeId(u32::MAX - 1), rounds: Vec::new() }
 }
 
+/// Values of all arguments or inputs, or why one has none.
+pub(super) fn evaluated(
+    expressions: &BTreeMap<String, Expr>,
+    scope: &Scope,
+) -> Result<BTreeMap<String, Value>, Failure> {
+    let mut values = BTreeMap::new();
+    for (name, value) in expressions {
+        match expr::eval(value, scope) {
+            Ok(Value::Missing(why)) => return Err(no_value(name, &why)),
+            Err(error) => return Err(no_value(name, &error.message)),
+            Ok(value) => values.insert(name.clone(), value),
+        };
+    }
+    Ok(values)
+}
+
 impl Core {
     /// Goes on with every run that something happened to, oldest first, until nothing more
     /// follows. Each round either emits a record or ends, and a graph has finitely many steps and
@@ -52,6 +67,7 @@ impl Core {
                     self.advance_run(&id, &reserved, now);
                 }
                 let wants = self.blocked.get(&id).into_iter().flatten();
+                let wants = wants.filter(|want| !self.claims.kept_back(&want.wanted));
                 reserved.extend(wants.flat_map(|want| want.wanted.iter().cloned()));
             }
         }
@@ -185,7 +201,9 @@ impl Core {
         let plan = Arc::clone(&run.plan);
         let wanted = plan.claims(key.node);
         if !self.claims.available(id, wanted, reserved) {
-            reserved.extend(wanted.iter().cloned());
+            if !self.claims.kept_back(wanted) {
+                reserved.extend(wanted.iter().cloned());
+            }
             self.park(id, key, wanted, false);
             return false;
         }
@@ -197,6 +215,10 @@ impl Core {
                     Ok(value) => Ok(Some(value)),
                     Err(error) => Err(no_value("message", &error.message)),
                 };
+                let unread = scope.unread();
+                if self.put_off(id, key, unread, now) {
+                    return false;
+                }
                 self.end_open(id, key, result, now);
                 true
             }
@@ -231,7 +253,7 @@ impl Core {
         let started = run.started;
         if broken.is_none() {
             let why = missing?;
-            if now < started.after(REQUIRE_WAIT) {
+            if now < started.after(READINGS_WAIT).max(self.readings_due) {
                 self.sleep_until(id, key, now.after(Duration::from_secs(1)));
                 return Some(false);
             }
@@ -249,22 +271,16 @@ impl Core {
             return false;
         };
         let scope = Scope::new(self, run, key, now);
-        let mut values = BTreeMap::new();
-        for (name, value) in args {
-            match expr::eval(value, &scope) {
-                Ok(Value::Missing(why)) => {
-                    self.end_open(id, key, Err(no_value(name, &why)), now);
-                    return true;
-                }
-                Ok(value) => {
-                    values.insert(name.clone(), value);
-                }
-                Err(error) => {
-                    self.end_open(id, key, Err(no_value(name, &error.message)), now);
-                    return true;
-                }
+        let values = evaluated(args, &scope);
+        let unread = scope.unread();
+        let values = match values {
+            Ok(values) => values,
+            Err(_) if self.put_off(id, key, unread, now) => return false,
+            Err(failure) => {
+                self.end_open(id, key, Err(failure), now);
+                return true;
             }
-        }
+        };
         let place = (id.to_owned(), key.clone());
         let (baseline, baseline_at) = self.baselines.remove(&place).unzip();
         if let (Effect::Verifiable, Some(witness), None) = (effect, witness, &baseline) {

@@ -41,15 +41,20 @@ impl Claims {
     /// block around the step, none is taken out by a person, not confirmed safe, or `reserved` by
     /// one that goes before.
     pub fn available(&self, run: &str, wanted: &[String], reserved: &BTreeSet<String>) -> bool {
-        // SAFETY(lab): what a run left behind may still act, and its dose may still come.
-        let kept = |name: &String| self.taken.contains_key(name) || self.barred.contains_key(name);
-        if wanted.iter().any(kept) {
+        if self.kept_back(wanted) {
             return false;
         }
         wanted.iter().all(|instrument| match self.held.get(instrument).map(Vec::as_slice) {
             None | Some([]) => !reserved.contains(instrument),
             Some(holders) => holders.iter().all(|(holder, _)| holder == run),
         })
+    }
+
+    /// Whether one of them waits for a person. Nothing is reserved for who waits for that: it may
+    /// take days, and the others would stand idle.
+    // SAFETY(lab): what a run left behind may still act, and its dose may still come.
+    pub fn kept_back(&self, wanted: &[String]) -> bool {
+        wanted.iter().any(|name| self.taken.contains_key(name) || self.barred.contains_key(name))
     }
 
     /// Whether nobody but `run` has an instrument in use.

@@ -89,6 +89,10 @@ impl Core {
             };
             cause = format!("result `{}` has no value: {why}", spec.name);
         }
+        let unread = scope.unread();
+        if !cause.is_empty() && self.put_off(id, &root, unread, now) {
+            return false;
+        }
         let ending = if cause.is_empty() { Ending::Complete } else { Ending::Failed };
         self.emit(Record::BodyEnded { run: id.to_owned(), ending, cause, results }, now);
         true

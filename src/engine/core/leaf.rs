@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use super::Tick;
-use super::advance::{BACKSTOP, no_value};
+use super::advance::{BACKSTOP, evaluated, no_value};
 use super::events::{Action, Failure};
 use super::machine::Core;
 use super::record::{About, Record};
@@ -30,7 +30,11 @@ impl Core {
                     Ok(Value::Quantity(q)) => Duration::try_from_secs_f64(q.value).ok(),
                     _ => None,
                 };
+                let unread = scope.unread();
                 let Some(wait) = seconds else {
+                    if self.put_off(id, key, unread, now) {
+                        return false;
+                    }
                     self.end_open(id, key, Err(no_value("wait", "it is not a time")), now);
                     return true;
                 };
@@ -48,19 +52,16 @@ impl Core {
             }
             NodeKind::Analyse { function, inputs, .. } => {
                 let scope = Scope::new(self, run, key, now);
-                let mut values = BTreeMap::new();
-                for (name, input) in inputs {
-                    let why = match expr::eval(input, &scope) {
-                        Ok(Value::Missing(why)) => why.to_string(),
-                        Err(error) => error.message,
-                        Ok(value) => {
-                            values.insert(name.clone(), value);
-                            continue;
-                        }
-                    };
-                    self.end_open(id, key, Err(no_value(name, &why)), now);
-                    return true;
-                }
+                let values = evaluated(inputs, &scope);
+                let (unread, function) = (scope.unread(), function.clone());
+                let values = match values {
+                    Ok(values) => values,
+                    Err(_) if self.put_off(id, key, unread, now) => return false,
+                    Err(failure) => {
+                        self.end_open(id, key, Err(failure), now);
+                        return true;
+                    }
+                };
                 let deadline = node.deadline.unwrap_or(ANALYSIS_WAIT);
                 let asked = match self.asked.entry(place.clone()) {
                     Entry::Occupied(asked) => *asked.get(),
@@ -69,7 +70,7 @@ impl Core {
                         self.out.actions.push(Action::Analyse {
                             run: id.to_owned(),
                             key: key.clone(),
-                            function: function.clone(),
+                            function,
                             inputs: values,
                         });
                         now
@@ -98,6 +99,10 @@ impl Core {
                         }
                         Err(error) => failure = Some(no_value(name, &error.message)),
                     }
+                }
+                let unread = scope.unread();
+                if self.put_off(id, key, unread, now) {
+                    return false;
                 }
                 let result = failure.map_or(Ok(Some(Value::Record(found))), Err);
                 self.end_open(id, key, result, now);
@@ -130,11 +135,14 @@ impl Core {
             NodeKind::Repeat { until, .. } => until.as_ref(),
             _ => return false,
         };
+        let mut unread = false;
         let verdict = match condition {
             None => Ok(false),
             Some(condition) => {
                 let scope = Scope::new(self, run, key, now);
-                match expr::eval(&condition.expr, &scope) {
+                let value = expr::eval(&condition.expr, &scope);
+                unread = scope.unread();
+                match value {
                     Ok(Value::Bool(holds)) => Ok(holds),
                     Ok(Value::Missing(why)) => Err(no_value(&condition.text, &why)),
                     Ok(_) => Err(no_value(&condition.text, "it is not true or false")),
@@ -147,6 +155,7 @@ impl Core {
                 let step = run.step_ref(key);
                 self.emit(Record::Decided { run: id.to_owned(), step, holds }, now);
             }
+            Err(_) if self.put_off(id, key, unread, now) => return false,
             Err(failure) => self.end_open(id, key, Err(failure), now),
         }
         true

@@ -62,6 +62,8 @@ pub struct Core {
     pub(super) unresolved: bool,
     /// When the engine was last at work again after a while; volatile.
     pub(super) back: Tick,
+    /// Until when first readings are awaited after that; volatile.
+    pub(super) readings_due: Tick,
     /// What holds every run, and those that start; the shell says it anew after a crash.
     pub(super) lab_holds: BTreeMap<Cause, String>,
     /// What was not confirmed safe is kept from other runs; off only where the journal of a version
@@ -96,6 +98,7 @@ impl Core {
             turned: false,
             unresolved: false,
             back: Tick(0),
+            readings_due: Tick(0),
             lab_holds: BTreeMap::new(),
             bars: true,
         }

@@ -21,7 +21,7 @@ use crate::compiler::graph::{HoldState, NodeId};
 impl Core {
     /// Volatile state is gone: every step that is not over is looked at again.
     pub(super) fn recover(&mut self, downtime: Duration, now: Tick) {
-        self.back = now;
+        self.work_again(now);
         self.unresolved = false;
         let open: Vec<String> = self.open_runs().map(|run| run.id.clone()).collect();
         for id in &open {

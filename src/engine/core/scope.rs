@@ -1,5 +1,7 @@
 //! Names an expression can read while a run is under way.
 
+use std::cell::Cell;
+
 use super::Tick;
 use super::machine::Core;
 use super::run::{Run, Status, StepKey};
@@ -15,6 +17,8 @@ pub struct Scope<'a> {
     now: Tick,
     /// Loops around the step, itself included, from outside in, with their rounds.
     loops: Vec<(NodeId, u32)>,
+    /// A live property was looked at that has no value.
+    unread: Cell<bool>,
 }
 
 impl<'a> Scope<'a> {
@@ -26,7 +30,12 @@ impl<'a> Scope<'a> {
         if run.node(key).is_some_and(|n| matches!(n.kind, NodeKind::Repeat { .. })) {
             loops.push((key.node, run.steps.get(key).map_or(0, |s| s.round)));
         }
-        Scope { core, run, key, now, loops }
+        Scope { core, run, key, now, loops, unread: Cell::new(false) }
+    }
+
+    /// Whether what was evaluated looked at a live property that has no value.
+    pub(super) fn unread(&self) -> bool {
+        self.unread.get()
     }
 
     fn step_value(&self, path: &[String]) -> Option<Value> {
@@ -153,6 +162,9 @@ impl Env for Scope<'_> {
             "roles" => {
                 let instrument = self.run.graph.roles.get(rest.first()?)?;
                 let value = self.core.signals.value(instrument, rest.get(1)?, self.now);
+                if matches!(value, Value::Missing(_)) {
+                    self.unread.set(true);
+                }
                 field(value, rest.get(2..)?)
             }
             "steps" => self.step_value(rest),

@@ -11,6 +11,7 @@ use crate::compiler::graph::Edge;
 use crate::compiler::graph::{Effect, FailureKind, NodeId, NodeKind, OnError, Retry};
 use crate::expr;
 
+mod first_readings;
 mod gaps;
 mod hold;
 mod lab;

@@ -11,11 +11,21 @@ use super::machine::Core;
 use super::run::{Phase, Status, StepKey};
 use super::scope::Scope;
 use super::states::RunState;
-use crate::compiler::graph::{FailureKind, NodeKind};
+use crate::compiler::graph::{FailureKind, NodeId, NodeKind};
 use crate::expr::{self, Value};
 
 /// Timers by which they may outgrow those that were left, before steps that are over are looked for.
 const TIMERS_SPARE: usize = 256;
+/// How long decisions wait for the first readings after an engine began, or was at work again (lab
+/// time).
+pub(super) const READINGS_WAIT: Duration = Duration::from_secs(60);
+/// How often they look whether the reading has come.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether a timer brings a step back. The whole protocol may be done and its results be awaited.
+fn comes_back(key: &StepKey, status: Status) -> bool {
+    !status.is_over() || (key.node == NodeId(0) && status == Status::Done)
+}
 
 impl Core {
     /// From when on the answer to something decided at `since` is waited for. The driver's own time
@@ -24,9 +34,27 @@ impl Core {
         since.max(self.back)
     }
 
+    /// The engine is at work from now on: what it last read is from before, or nothing.
+    pub(super) fn work_again(&mut self, now: Tick) {
+        self.back = now;
+        self.readings_due = now.after(READINGS_WAIT);
+    }
+
+    /// A decision that missed a live reading is put off, as long as the first readings may still
+    /// come. True if it is.
+    // SAFETY(lab): a branch that is due at the moment an engine takes over must not fail its run
+    // because nothing was read yet.
+    pub(super) fn put_off(&mut self, id: &str, key: &StepKey, unread: bool, now: Tick) -> bool {
+        let off = unread && now < self.readings_due;
+        if off {
+            self.sleep_until(id, key, now.after(LOOK_AGAIN));
+        }
+        off
+    }
+
     /// The engine is at work again: what is waited for has its whole time once more.
     pub(super) fn wait_anew(&mut self, now: Tick) {
-        self.back = now;
+        self.work_again(now);
         for run in self.runs.values() {
             let again = run.restarting.as_ref().and_then(|key| run.node(key)?.deadline);
             let command = again.unwrap_or(COMMAND_WAIT).saturating_add(BACKSTOP);
@@ -46,7 +74,7 @@ impl Core {
         let runs = &self.runs;
         self.timers.retain(|(_, id, key)| {
             let step = || runs.get(id)?.steps.get(key);
-            *key == run_timer() || step().is_some_and(|s| !s.status.is_over())
+            *key == run_timer() || step().is_some_and(|s| comes_back(key, s.status))
         });
         self.timers_left = self.timers.len();
     }
@@ -72,7 +100,7 @@ impl Core {
                 Phase::Draining => state.status == Status::Sent,
                 Phase::Safe | Phase::Over => false,
             };
-            if alive && !state.status.is_over() {
+            if alive && comes_back(&key, state.status) {
                 run.ready.insert(key);
                 self.stirred.insert(id);
             }
@@ -114,7 +142,11 @@ impl Core {
             return false;
         }
         let scope = Scope::new(self, run, key, now);
-        let (holds, why) = match expr::eval(&condition.expr, &scope) {
+        let evaluated = expr::eval(&condition.expr, &scope);
+        let unread = scope.unread() && now < self.readings_due;
+        // It was waited for before the engine was at work again, and nobody looked meanwhile.
+        let unseen = state.since < self.back;
+        let (holds, why) = match evaluated {
             Ok(Value::Bool(holds)) => (holds, String::new()),
             Ok(Value::Missing(why)) => (false, format!(" ({why})")),
             Ok(_) => (false, " (it is not true or false)".to_owned()),
@@ -130,6 +162,17 @@ impl Core {
             self.watching.remove(&place);
             self.end_open(id, key, Ok(None), now);
             return true;
+        }
+        let stable_at = since.map(|s| s.after(*stable_for));
+        let more = unread || (unseen && since.is_some_and(|since| since <= self.readings_due));
+        if let Some(limit) = deadline
+            && now >= limit
+            && more
+        {
+            let look_again = now.after(LOOK_AGAIN);
+            self.watching.insert(place, since);
+            self.sleep_until(id, key, stable_at.unwrap_or(look_again));
+            return false;
         }
         if let Some(limit) = deadline
             && now >= limit
@@ -147,7 +190,6 @@ impl Core {
             self.end_open(id, key, Err(failure), now);
             return true;
         }
-        let stable_at = since.map(|s| s.after(*stable_for));
         let next = match (stable_at, deadline) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -382,3 +382,24 @@ fn alone_in_blocks(records: &[Record]) -> bool {
     }
     true
 }
+
+#[test]
+fn what_waits_for_a_person_keeps_nothing_from_others() {
+    let both = || {
+        let mut draft = Draft::new();
+        let hold = vec!["pump_1".to_owned(), "pump_2".to_owned()];
+        let group = draft.add(Some(0), "hold", NodeKind::Group { hold });
+        draft.action(group, "both", "pump_1", Effect::Repeatable);
+        draft
+    };
+    let (instrument, by) = ("pump_1".to_owned(), "Ada".to_owned());
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.give(Event::Taken { instrument: instrument.clone(), by });
+    lab.start_under("first", &both(), with_priority(5));
+    lab.start("second", &holding("pump_2"));
+    lab.settle();
+    assert_eq!((lab.ending("first"), lab.ending("second")), (None, Some(Ending::Complete)));
+    lab.give(Event::Given { instrument });
+    lab.settle();
+    assert_eq!(lab.ending("first"), Some(Ending::Complete));
+}
