@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::Topics;
+use super::time::device_ms;
 use crate::driver::bulk::BlockPlan;
 use crate::driver::json;
 use crate::driver::plan::{AskPlan, Op, Plan, PropertyPlan};
@@ -71,7 +72,8 @@ impl Topics {
         }
         let plan = Arc::clone(&self.plan);
         for (name, property) in &plan.properties {
-            let Some(AskPlan::Topic { topics, json: path, binary, .. }) = &property.ask else {
+            let Some(AskPlan::Topic { topics, json: path, binary, time, .. }) = &property.ask
+            else {
                 continue;
             };
             let its = |topic: &Template| self.rendered(topic).as_ref() == Some(&message.topic);
@@ -90,7 +92,8 @@ impl Topics {
             if message.retain {
                 self.state.kept.insert(name.clone(), value);
             } else {
-                let about = heard_about(&value);
+                let device_ms = time.as_ref().and_then(|time| device_ms(time, &message.payload));
+                let about = About { device_ms, ..heard_about(&value) };
                 self.sample(name, value, about);
             }
         }
