@@ -109,14 +109,14 @@ fn an_export_says_unit_quality_and_clock_of_every_reading() {
 }
 
 #[test]
-fn a_broken_history_keeps_no_lab_from_its_work() {
-    let bench = Bench::new("history-broken");
+fn a_damaged_history_keeps_no_lab_from_its_work() {
+    let bench = Bench::new("history-damaged");
     std::fs::create_dir_all(bench.state()).unwrap();
     let noise = vec![b'x'; 5_000];
     std::fs::write(bench.state().join("telemetry.db"), &noise).unwrap();
     let said = run_once(&bench);
-    assert!(said.contains("the history of readings is broken"), "{said}");
-    assert_eq!(std::fs::read(bench.state().join("telemetry.db.broken-1")).unwrap(), noise);
+    assert!(said.contains("telemetry.db was damaged"), "{said}");
+    assert_eq!(std::fs::read(bench.state().join("telemetry.db.damaged-1")).unwrap(), noise);
     assert!(count(&bench, "bath_1.temperature") > 50);
 }
 

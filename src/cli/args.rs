@@ -10,9 +10,9 @@ use crate::units::{Dimension, Quantity};
 
 /// A self-driving laboratory runtime.
 ///
-/// Exit codes: 0 done; 1 a run failed; 2 usage; 3 YAML did not compile; 4 no feasible schedule;
-/// 5 instrument unreachable; 6 ended by a person; 7 safety trip; 8 budget spent without the goal;
-/// 130 interrupted.
+/// Exit codes: 0 done; 1 a run, or every experiment of a campaign, failed; 2 usage; 3 YAML did not
+/// compile; 4 no feasible schedule; 5 instrument unreachable; 6 ended by a person; 7 safety trip;
+/// 8 budget spent without the goal; 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "labloop", version, max_term_width = 100)]
 pub struct Cli {
@@ -232,6 +232,12 @@ pub struct RunArgs {
     /// You have looked at the lab: run although entries at the end of the journal are lost.
     #[arg(long)]
     pub accept_loss: bool,
+    /// With --accept-loss: who says so; the user of this terminal if not given.
+    #[arg(long, value_name = "NAME", requires = "accept_loss")]
+    pub by: Option<String>,
+    /// With --accept-loss: why, for the journal.
+    #[arg(long, default_value = "", value_name = "TEXT", requires = "accept_loss")]
+    pub reason: String,
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,

@@ -107,7 +107,7 @@ fn tell(command: Command, all: bool, subjects: &[Subject]) {
     }
 }
 
-fn in_words(run: &RunOutcome) -> String {
+pub(super) fn in_words(run: &RunOutcome) -> String {
     let how = match run.ending {
         Some(Ending::Complete) | None => run.state.clone(),
         Some(ending) => super::summary::ending_text(ending, &run.cause),

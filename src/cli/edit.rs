@@ -132,15 +132,25 @@ fn excluded(args: &ExcludeArgs, json: bool) -> Outcome {
     let control = Control::Exclude { campaign, experiment, by, reason, undo };
     change_there(folder, &args.campaign, control, made)?;
     if json {
-        let value = json!({"campaign": args.campaign, "experiment": experiment, "undo": undo});
+        let way_back = if undo { "" } else { " --undo" };
+        let back = format!("labloop exclude {} {experiment}{way_back}", args.campaign);
+        let value = json!({
+            "campaign": args.campaign, "experiment": experiment, "undo": undo, "to_undo": back,
+        });
         output::data(&format!("{value}\n"));
     } else if undo {
-        output::say(format!("The planner learns from experiment {experiment} again."));
+        output::say(format!(
+            "The planner learns from experiment {experiment} again. `labloop exclude {} \
+             {experiment} --reason WHY --state {}` takes it out.",
+            args.campaign,
+            folder.display()
+        ));
     } else {
         output::say(format!(
             "The planner no longer learns from experiment {experiment}; it stays in the record. \
-             `labloop exclude {} {experiment} --undo` takes it back in.",
-            args.campaign
+             `labloop exclude {} {experiment} --undo --reason WHY --state {}` takes it back in.",
+            args.campaign,
+            folder.display()
         ));
     }
     Ok(Exit::Done)

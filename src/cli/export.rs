@@ -10,11 +10,13 @@ use super::status::plain;
 use super::summary::{edits, exclusion, quarantined};
 use super::{Exit, export_files, export_telemetry, output};
 use crate::engine::campaign::{Conclusion, Experiment};
-use crate::engine::shell::{CampaignHistory, History, PersonHistory, RunHistory};
+use crate::engine::shell::{CampaignHistory, Deed, History, PersonHistory, RunHistory};
 use crate::store::Journal;
 
-pub(super) fn run(args: &ExportArgs) -> Exit {
-    match export(args) {
+pub(super) fn run(args: &ExportArgs, json: bool) -> Exit {
+    // `--json` everywhere means the same.
+    let format = if json { ExportFormat::Json } else { args.format };
+    match export(args, format) {
         Ok(text) => {
             output::data(&text);
             Exit::Done
@@ -26,7 +28,7 @@ pub(super) fn run(args: &ExportArgs) -> Exit {
     }
 }
 
-fn export(args: &ExportArgs) -> Result<String, String> {
+fn export(args: &ExportArgs, format: ExportFormat) -> Result<String, String> {
     if args.to.is_some() && args.what != ExportWhat::Files {
         return Err("--to belongs to --what files; everything else goes to stdout".to_owned());
     }
@@ -53,7 +55,7 @@ fn export(args: &ExportArgs) -> Result<String, String> {
             r.run == name || r.run.strip_prefix(&name).is_some_and(|rest| rest.starts_with('.'))
         })
         .collect();
-    match (args.what, args.format) {
+    match (args.what, format) {
         (ExportWhat::Experiments, format) => {
             let campaign = campaign.ok_or_else(|| {
                 format!("`{name}` is a single run; export it with --what steps or --what telemetry")
@@ -98,7 +100,7 @@ fn people_csv(said: &[&PersonHistory]) -> String {
     let mut text = "when,by,command,about,text\n".to_owned();
     for person in said {
         let when = output::wall(person.wall_ms);
-        let command = person.command.map_or("note", |command| command.as_str());
+        let command = person.deed.as_str();
         let about = person.about.join(" ");
         let cells = [when.as_str(), &person.by, command, &about, &person.text];
         let cells: Vec<String> = cells.into_iter().map(output::csv_cell).collect();
@@ -108,11 +110,13 @@ fn people_csv(said: &[&PersonHistory]) -> String {
     text
 }
 
-/// What a person commanded or noted.
+/// What a person did.
 pub(super) fn person_json(person: &PersonHistory) -> serde_json::Value {
     json!({
-        "when": output::wall(person.wall_ms), "by": person.by, "command": person.command,
-        "about": person.about, "text": person.text,
+        "when": output::wall(person.wall_ms), "by": person.by, "about": person.about,
+        // A note commands nothing.
+        "command": Some(person.deed.as_str()).filter(|_| person.deed != Deed::Note),
+        "text": person.text,
     })
 }
 

@@ -7,7 +7,7 @@ use super::{Exit, check, output};
 use crate::compiler::{Bundle, Request, compile, show};
 use crate::engine::shell::parameters;
 
-pub(super) fn run(args: &GraphArgs) -> Exit {
+pub(super) fn run(args: &GraphArgs, json: bool) -> Exit {
     let mut bundle = match Bundle::load(&args.protocol, Some(&args.lab)) {
         Ok(bundle) => bundle,
         Err(error) => {
@@ -43,7 +43,8 @@ pub(super) fn run(args: &GraphArgs) -> Exit {
         check::show(&bundle);
         return Exit::NotCompiled;
     };
-    output::data(&match args.format {
+    let format = if json { GraphFormat::Json } else { args.format };
+    output::data(&match format {
         GraphFormat::Text => show::text(&graph),
         GraphFormat::Mermaid => show::mermaid(&graph),
         GraphFormat::Dot => show::dot(&graph),

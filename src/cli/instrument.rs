@@ -1,6 +1,7 @@
 //! `labloop instrument`: what definitions say, whether their golden bytes come out, and the tools
 //! for one device on a real line.
 
+mod alone;
 mod call;
 mod chosen;
 mod hands;
@@ -213,11 +214,21 @@ fn show(name: &str, json: bool) -> Exit {
         let properties: Vec<_> = found
             .properties
             .iter()
-            .map(|p| serde_json::json!({"name": p.name.value, "doc": p.doc}))
+            .map(|p| {
+                serde_json::json!({
+                    "name": p.name.value, "doc": p.doc,
+                    "every_s": p.every.as_ref().map(|every| every.value.as_secs_f64()),
+                })
+            })
+            .collect();
+        let config: Vec<_> = found
+            .config
+            .iter()
+            .map(|s| serde_json::json!({"name": s.name.value, "is": limits(s), "doc": s.doc}))
             .collect();
         let value = serde_json::json!({
             "name": found.name.value, "type": found.kind.value, "vendor": found.vendor,
-            "doc": found.doc, "actions": actions, "properties": properties,
+            "doc": found.doc, "config": config, "actions": actions, "properties": properties,
         });
         output::data(&format!("{value:#}\n"));
         return Exit::Done;

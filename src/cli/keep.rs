@@ -23,10 +23,13 @@ pub(super) fn history(folder: &Path, durability: Durability, keep: &KeepArgs) ->
         }
     };
     if let Some((place, why)) = &opened.aside {
-        output::error(format!(
-            "the history of readings is broken ({why}): it is kept as {}, and a new one begun",
+        let text = format!(
+            "telemetry.db was damaged ({why}) and is kept as {}; a new one is begun. No decision \
+             rests on what was in it",
             place.display()
-        ));
+        );
+        tracing::warn!("{text}");
+        output::say(format!("warning: {text}"));
     }
     for damage in opened.writer.damaged() {
         output::error(format!("readings at the end of the history are lost: {damage}"));

@@ -10,14 +10,16 @@ use labloop_simulators::{DeviceConfig, LabConfig, MemoryLab, PlantConfig, in_mem
 use tokio::sync::mpsc;
 
 use super::args::{Speed, TimeArgs};
+use super::interrupts::{self, Commands};
 use super::run::Shown;
 use super::{Exit, mirrors, output};
 use crate::compiler::Bundle;
-use crate::engine::campaign::EndReason;
+use crate::engine::campaign::{Campaign, Conclusion, EndReason};
 use crate::engine::core::{Core, Ending, Tick};
+use crate::engine::shell::control::RunOutcome;
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Finished, Handle, Instruments, Keeping,
-    LabInstruments, Left, Observer, Passed, Questions, control,
+    Control, Disk, Disturbed, Engine, EngineError, EngineSetup, Finished, Handle, Instruments,
+    Keeping, LabInstruments, Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
@@ -242,6 +244,10 @@ pub(super) struct Work {
     pub(super) resuming: bool,
     /// Runs that stay held until a person says a word, because entries about them may be lost.
     pub(super) unvouched: Vec<String>,
+    /// The same, because people told their instruments something while no engine was at work.
+    pub(super) disturbed: Vec<Disturbed>,
+    /// Fencing epoch of the engine before.
+    pub(super) before: u64,
     /// How long nobody was at work before, if that is known.
     pub(super) away: Option<Passed>,
     /// What the last engine left.
@@ -255,7 +261,14 @@ pub(super) struct Work {
 /// How an engine ended.
 pub(super) enum Worked {
     /// It did its work.
-    Finished(Box<Finished>, Box<Engine<LabInstruments>>),
+    Finished {
+        /// How.
+        finished: Box<Finished>,
+        /// The engine, at rest.
+        engine: Box<Engine<LabInstruments>>,
+        /// Where runs and instruments are that a signal to the process has ended.
+        interrupted: Vec<RunOutcome>,
+    },
     /// Instruments did not connect.
     Unreachable(String),
     /// It stopped short.
@@ -363,7 +376,8 @@ async fn go(
         .begin(work.epoch, word)
         .and_then(|()| {
             if let Some(away) = &work.away {
-                engine.was_away(away)?;
+                // Told by the observer.
+                let _ = engine.was_away(away)?;
             }
             let bundle = Document::new("bundle", work.bundle.to_kept());
             engine.take_over(&work.left, bundle)?;
@@ -371,15 +385,17 @@ async fn go(
                 // On a virtual clock the instruments are gone, and every sample with them.
                 if word != "virtual" {
                     engine.hold_unvouched(&work.unvouched);
-                    engine.hold_given_up(&work.state, work.epoch.saturating_sub(1));
+                    engine.hold_given_up(&work.state, work.before);
+                    engine.hold_disturbed(&work.disturbed);
                 }
                 engine.recover(word == "virtual");
             }
             Ok(())
         })
         .and_then(|()| prepare(&mut engine));
+    let asked = Commands::default();
     if signals {
-        tokio::spawn(interrupts(handle));
+        tokio::spawn(interrupts::heard(handle, asked.clone()));
     }
     let worked = match prepared {
         Ok(()) => engine.work().await,
@@ -387,7 +403,11 @@ async fn go(
         Err(error) => Err(error),
     };
     let worked = match worked {
-        Ok(finished) => Worked::Finished(Box::new(finished), Box::new(engine)),
+        Ok(finished) => {
+            let interrupted = asked.led_to().await;
+            let (finished, engine) = (Box::new(finished), Box::new(engine));
+            Worked::Finished { finished, engine, interrupted }
+        }
         // Its instruments are another engine's: not one byte more, safe states neither.
         Err(error @ EngineError::Lapsed(_)) => Worked::Broke(error),
         // Nor may one speak to them that never got the folder: somebody else may have it.
@@ -452,68 +472,25 @@ pub(super) fn fits(time: &TimeArgs) -> Result<(), String> {
     ))
 }
 
-/// Waits until somebody asks the process to end, and gives the name of how; `None`: it cannot be heard.
-// SAFETY(lab): a terminal window that is closed, or a machine that is shut down, must not leave a
-// heater or a pump going.
-async fn asked_to_end() -> Option<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate()).ok()?;
-    let hung_up = async {
-        match hang_up_is_ignored() {
-            true => std::future::pending().await,
-            false => signal(SignalKind::hangup()).ok()?.recv().await,
-        }
-    };
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.ok().map(|()| "Ctrl-C"),
-        _ = term.recv() => Some("SIGTERM"),
-        Some(()) = hung_up => Some("SIGHUP"),
-    }
-}
-
-/// Whether whoever started the process wants it to outlive the terminal (`nohup`).
-fn hang_up_is_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // Signal 1 is the lowest bit.
-    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|m| m & 1 == 1)
-}
-
-/// First Ctrl-C, SIGTERM or SIGHUP: end the step and run `finally`. Second: safe states now.
-async fn interrupts(handle: Handle) {
-    use crate::engine::core::Command;
-    for (command, said) in [
-        (
-            Command::Stop,
-            "Ending the step under way, then `finally`. Ctrl-C again aborts to the safe state.",
-        ),
-        (Command::Abort, "Aborting: safe states now."),
-    ] {
-        let Some(by) = asked_to_end().await else { return };
-        output::say(said);
-        INTERRUPTED.store(true, std::sync::atomic::Ordering::Relaxed);
-        let (by, reason) = (by.to_owned(), String::new());
-        if handle.ask(Control::Command { target: None, command, by, reason }).is_err() {
-            return;
-        }
-    }
-}
-
-static INTERRUPTED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-
 /// Exit code of what an engine made of a campaign.
-pub(super) fn exit_of(finished: &Finished, shown: &Shown) -> Exit {
-    if INTERRUPTED.load(std::sync::atomic::Ordering::Relaxed) {
+pub(super) fn exit_of(finished: &Finished, campaign: &Campaign, shown: &Shown) -> Exit {
+    if interrupts::happened() {
         return Exit::Interrupted;
     }
     if !finished.not_confirmed.is_empty() || finished.stopped.is_some() {
         return Exit::Safety;
     }
-    end_code(finished.reason(&shown.id), finished.last_runs.get(&shown.id).copied(), shown)
+    let last = finished.last_runs.get(&shown.id).copied();
+    end_code(finished.reason(&shown.id), campaign, last, shown)
 }
 
 /// Exit code of how a campaign ended.
-pub(super) fn end_code(reason: Option<&EndReason>, last: Option<Ending>, shown: &Shown) -> Exit {
+pub(super) fn end_code(
+    reason: Option<&EndReason>,
+    campaign: &Campaign,
+    last: Option<Ending>,
+    shown: &Shown,
+) -> Exit {
     let single = shown.search.is_none();
     let goals = shown.search.as_ref();
     let has_goal = goals.is_some_and(|s| !(s.stop_any.is_empty() && s.stop_all.is_empty()));
@@ -524,7 +501,16 @@ pub(super) fn end_code(reason: Option<&EndReason>, last: Option<Ending>, shown: 
             _,
         ) => Exit::RunFailed,
         (_, Some(Ending::Failed | Ending::Invalid)) if single => Exit::RunFailed,
+        // Nothing was measured: whatever else ended it, that is no success.
+        _ if failed(campaign) > 0 && failed(campaign) == campaign.concluded() => Exit::RunFailed,
         (Some(EndReason::BudgetSpent(_)), _) if has_goal => Exit::BudgetSpent,
         _ => Exit::Done,
     }
+}
+
+/// Experiments of a campaign that failed.
+pub(super) fn failed(campaign: &Campaign) -> usize {
+    let failed =
+        |conclusion: &Option<Conclusion>| matches!(conclusion, Some(Conclusion::Failed { .. }));
+    campaign.experiments.iter().filter(|e| failed(&e.conclusion)).count()
 }

@@ -39,9 +39,9 @@ pub(super) fn find(state: &Path) -> Result<Engine, (Exit, String)> {
                 Err(LockError::Held { holder, .. }) => Err((
                     Exit::Usage,
                     format!(
-                        "an engine{holder} is at work in {} but takes no commands: it is just \
-                         starting or ending, or on a virtual clock (--speed max). Try again, or \
-                         press Ctrl-C in its terminal",
+                        "another labloop{holder} is at work in {} but takes no commands: it is just \
+                         starting or ending, on a virtual clock (--speed max), or a look at an \
+                         instrument by hand. Try again, or press Ctrl-C in its terminal",
                         state.display()
                     ),
                 )),
@@ -88,7 +88,8 @@ pub(super) fn view(client: &mut Client) -> Result<View, (Exit, String)> {
 
 /// An answer that does not fit the question.
 pub(super) fn unexpected(reply: &Reply) -> (Exit, String) {
-    (Exit::Unreachable, format!("the engine answered something else than asked: {reply:?}"))
+    let said = serde_json::to_string(reply).unwrap_or_default();
+    (Exit::Unreachable, format!("the engine answered something else than asked: {said}"))
 }
 
 /// What to do where no engine is at work.

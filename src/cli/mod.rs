@@ -16,6 +16,7 @@ mod fmt;
 mod graph;
 mod init;
 mod instrument;
+mod interrupts;
 mod keep;
 mod launch;
 mod live;
@@ -40,6 +41,7 @@ mod submit;
 mod summary;
 mod user;
 mod verify;
+mod withheld;
 
 pub mod optimize;
 
@@ -63,7 +65,7 @@ fn command_of(cli: Cli) -> Exit {
         Command::Init(args) => init::run(&args, json),
         Command::Check(args) => check::run(&args, json),
         Command::Fmt(args) => fmt::run(&args, json),
-        Command::Graph(args) => graph::run(&args),
+        Command::Graph(args) => graph::run(&args, json),
         Command::Run(args) => run::run(&args, json),
         Command::Resume(args) => resume::run(&args, json),
         Command::Serve(args) => serve::run(&args),
@@ -79,7 +81,7 @@ fn command_of(cli: Cli) -> Exit {
         Command::Note(args) => note::run(&args, json),
         Command::Signals(args) => signals::run(&args, json),
         Command::Status(args) => status::run(&args, json),
-        Command::Export(args) => export::run(&args),
+        Command::Export(args) => export::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),
         Command::Replay(args) => replay::run(&args, json),
         Command::Instrument(args) => instrument::run(&args, json),
@@ -89,7 +91,7 @@ fn command_of(cli: Cli) -> Exit {
         }
         Command::Schema(args) => schema::run(&args),
         Command::Lsp => lsp::run(),
-        Command::Explain(args) => explain::run(&args),
+        Command::Explain(args) => explain::run(&args, json),
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -1,9 +1,8 @@
 //! What a live engine says of itself, for people.
 
-use std::collections::BTreeMap;
-
 use super::{ask, command, output};
-use crate::engine::shell::view::{CampaignView, RunView, View};
+use crate::engine::core::Cause;
+use crate::engine::shell::view::{CampaignView, HoldView, RunView, View};
 
 /// The whole of it, or what belongs to one run or campaign.
 pub(super) fn in_words(view: &View, wanted: impl Fn(&str) -> bool) -> String {
@@ -24,7 +23,6 @@ pub(super) fn in_words(view: &View, wanted: impl Fn(&str) -> bool) -> String {
     for instrument in &view.not_confirmed {
         text.push_str(&command::instrument_in_words(instrument));
     }
-    text.push_str(&barred(&view.barred));
     for campaign in view.campaigns.iter().filter(|c| wanted(&c.campaign)) {
         text.push_str(&campaign_in_words(campaign));
     }
@@ -70,12 +68,7 @@ fn run_in_words(run: &RunView) -> String {
         output::duration(run.lab_s)
     );
     for hold in &run.holds {
-        let detail = match hold.detail.as_str() {
-            "" => String::new(),
-            detail => format!(": {detail}"),
-        };
-        let since = output::duration(hold.lab_s);
-        text.push_str(&format!("  held for {since} by {} ({}){detail}\n", hold.cause, hold.by));
+        text.push_str(&hold_in_words(hold));
     }
     for step in &run.steps {
         let since = output::duration(step.lab_s);
@@ -91,14 +84,52 @@ fn run_in_words(run: &RunView) -> String {
     text
 }
 
-/// Instruments that no run may use, one a line.
-pub(super) fn barred(barred: &BTreeMap<String, String>) -> String {
-    let line = |(instrument, run): (&String, &String)| {
-        format!(
-            "{instrument}: NOT CONFIRMED SAFE since run {run} ended; no run may use it until its \
-             safe state is confirmed, or after `labloop instrument accept {instrument} --reason \
-             WHY`\n"
-        )
+/// A run as the last engine left it: nobody drives it now.
+pub(super) fn left_in_words(run: &RunView) -> String {
+    let cause = if run.cause.is_empty() { String::new() } else { format!(", {}", run.cause) };
+    let mut text = format!(
+        "run {} ({}): {} when the last engine ended{cause}, {} of lab time\n",
+        run.run,
+        run.protocol,
+        run.state,
+        output::duration(run.lab_s)
+    );
+    for hold in &run.holds {
+        text.push_str(&hold_in_words(hold));
+    }
+    for step in &run.steps {
+        let state = match step.state.as_str() {
+            "sent" => "was under way, not known how it ended",
+            "in doubt" => "in doubt, not known how it ended",
+            "under way" => "was under way",
+            "waits to start" => "waited to start",
+            "failed" => "had failed",
+            other => other,
+        };
+        text.push_str(&format!("  {}  {}: {state}\n", step.path, step.what));
+    }
+    if !run.making_safe.is_empty() {
+        let names = run.making_safe.join(", ");
+        text.push_str(&format!(
+            "  safe states were under way, not known how they ended: {names}\n"
+        ));
+    }
+    for instrument in &run.not_confirmed {
+        text.push_str(&format!("  {instrument}: NOT CONFIRMED SAFE: look at it now\n"));
+    }
+    text
+}
+
+fn hold_in_words(hold: &HoldView) -> String {
+    let detail = match hold.detail.as_str() {
+        "" => String::new(),
+        detail => format!(": {detail}"),
     };
-    barred.iter().map(line).collect()
+    // Who says more than what, where somebody did it.
+    let by = match hold.cause.as_str() {
+        cause if cause == Cause::Person.as_str() => hold.by.clone(),
+        cause if hold.by == crate::engine::core::ENGINE => cause.to_owned(),
+        cause => format!("{cause} ({})", hold.by),
+    };
+    format!("  held for {} by {by}{detail}\n", output::duration(hold.lab_s))
 }

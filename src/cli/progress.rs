@@ -167,7 +167,8 @@ impl Display {
                 }
             }
             Progress::Moved { run, to, by, why } => {
-                self.line(&format!("  >    run {run} is {} ({by}: {why})", to.as_str()));
+                let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+                self.line(&format!("  >    run {run} is {} ({by}{why})", to.as_str()));
             }
             Progress::AtHold { instrument, confirmed: true, detail, .. } => {
                 self.line(&format!("       {instrument} is in its hold state ({detail})"));
@@ -295,7 +296,9 @@ impl Shown {
                 let number = quantity.in_unit(&unit).unwrap_or(quantity.value);
                 format!("{} {}", significant(number), unit.symbol)
             }
-            (Some(quantity), None) => significant(quantity.value),
+            (Some(quantity), None) if quantity.dim == crate::units::Dimension::NONE => {
+                significant(quantity.value)
+            }
             _ => super::status::plain(value),
         }
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::ReplayJournalArgs;
 use super::{Exit, output};
-use crate::engine::core::{Difference, Record};
+use crate::engine::core::{Difference, Event, Record};
 use crate::engine::shell::{CampaignDifference, Replayed, replay};
 use crate::store::Journal;
 
@@ -35,10 +35,10 @@ fn text(replayed: &Replayed) -> String {
     );
     let mut text = match (&replayed.difference, &replayed.campaign) {
         (Some(found), _) => format!(
-            "{same} came out as the journal has them. Entry {} does not:\n  woken by: {:?}\n  \
+            "{same} came out as the journal has them. Entry {} does not:\n  woken by: {}\n  \
              journal: {}\n  derived: {}",
             found.seq,
-            found.event,
+            woken(&found.event),
             shown(found.journal.as_deref()),
             shown(found.derived.as_deref()),
         ),
@@ -75,8 +75,52 @@ fn differs(replayed: &Replayed) -> bool {
 
 fn shown(record: Option<&Record>) -> String {
     match record {
-        Some(record) => serde_json::to_string(record).unwrap_or_else(|_| format!("{record:?}")),
+        Some(record) => serde_json::to_string(record)
+            .unwrap_or_else(|why| format!("a record that cannot be written down ({why})")),
         None => "nothing".to_owned(),
+    }
+}
+
+/// What woke the core, for people.
+fn woken(event: &Event) -> String {
+    match event {
+        Event::StartRun { run, .. } => format!("run {run} begins"),
+        Event::Outcome { run, attempt, .. } => {
+            format!("the outcome of attempt {attempt} of a step of run {run}")
+        }
+        Event::Witnessed { run, .. } => format!("a witness of a step of run {run} was read"),
+        Event::Analysed { run, .. } => format!("an analysis of run {run} ended"),
+        Event::Sample { instrument, property, .. } => {
+            format!("{property} of {instrument} was read")
+        }
+        Event::LinkLost { instrument } => format!("the link to {instrument} was lost"),
+        Event::LinkUp { instrument } => format!("{instrument} was connected"),
+        Event::Answer { run, path, answer, by, .. } => {
+            format!("{by} answered `{answer}` to {path} of run {run}")
+        }
+        Event::MadeSafe { run, instrument, confirmed, .. } => {
+            let how = if *confirmed { "confirmed" } else { "did not confirm" };
+            format!("{instrument} {how} its safe state, for run {run}")
+        }
+        Event::Command { run, command, by } => format!("{by} commanded {} {run}", command.as_str()),
+        Event::AtHold { run, instrument, confirmed, .. } => {
+            let how = if *confirmed { "confirmed" } else { "did not confirm" };
+            format!("{instrument} {how} its hold state, for run {run}")
+        }
+        Event::Taken { instrument, by } => format!("{by} took {instrument}"),
+        Event::Given { instrument } => format!("{instrument} was given back"),
+        Event::Freed { instrument } => format!("{instrument} may be used again"),
+        Event::HoldAll { cause, detail } => {
+            format!("all runs are held by {}: {detail}", cause.as_str())
+        }
+        Event::Passed { cause } => format!("{} has passed", cause.as_str()),
+        Event::Emergency { by, .. } => format!("{by} pressed the emergency stop"),
+        Event::Recovered { downtime } => {
+            format!("a new engine took over after {}", crate::engine::core::in_words(*downtime))
+        }
+        Event::Gap => "the engine had not been at work for a while".to_owned(),
+        Event::InstrumentsLost => "the instruments of before are gone".to_owned(),
+        Event::Wake => "time has passed".to_owned(),
     }
 }
 

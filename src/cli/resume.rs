@@ -1,5 +1,6 @@
 //! `labloop resume`: the same campaign, the same run, at the step it had reached.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::compiler::Bundle;
 use crate::engine::campaign::campaign_of;
 use crate::engine::core::{Cause, Command, Core, InDoubt, RunState, Tick};
 use crate::engine::shell::{
-    CampaignHistory, Control, History, Passed, Prepared, SearchSetup, passed,
+    CampaignHistory, Control, Disturbed, History, Passed, Prepared, SearchSetup, passed,
 };
 use crate::store::{Durability, Journal, Lost, StateLock};
 
@@ -91,7 +92,10 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         }
     }
     let by = args.by.clone().unwrap_or_else(user);
-    let go_on = to_go_on(&core, &prepared, &by, &args.reason);
+    let disturbed = history.disturbed(&core);
+    say_disturbed(&disturbed, &world);
+    let stay = disturbed.iter().map(|one| one.run.clone()).chain(history.unvouched()).collect();
+    let go_on = to_go_on(&core, &prepared, &stay, &by, &args.reason);
     let work = Work {
         bundle: first,
         state: folder.to_owned(),
@@ -103,6 +107,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: true,
         unvouched: history.unvouched(),
+        disturbed,
+        before: history.last_engine(),
         away,
         left: history.left(),
         questions: history.asked,
@@ -129,6 +135,16 @@ fn say_lost(journal: &Journal, history: &History, world: &World) {
              journal says) or `labloop abort RUN` (safe state, sample discarded)",
             held.join(", "),
             if held.len() == 1 { "s" } else { "" },
+        ));
+    }
+}
+
+/// Which runs do not go on by themselves, because of what their instruments were told meanwhile.
+fn say_disturbed(disturbed: &[Disturbed], world: &World) {
+    for Disturbed { run, by } in disturbed.iter().filter(|_| !world.is_virtual()) {
+        output::error(format!(
+            "{run} stays held: {by}, and what it goes on with may not hold any more. Set right what \
+             it needs, then `labloop resume {run}`"
         ));
     }
 }
@@ -264,14 +280,23 @@ fn displays(prepared: &[Prepared], world: &World) -> Vec<(String, progress::Plan
 }
 
 /// What the person who resumes lets go on: what people had paused or held when the engine ended.
-/// What else holds a run stays, until it has passed.
-fn to_go_on(core: &Core, campaigns: &[Prepared], by: &str, reason: &str) -> Vec<Control> {
-    let paused = core.open_runs().filter(|run| match run.state() {
+/// What else holds a run stays, until it has passed; and `stay` stay until each of them is named.
+fn to_go_on(
+    core: &Core,
+    campaigns: &[Prepared],
+    stay: &BTreeSet<String>,
+    by: &str,
+    reason: &str,
+) -> Vec<Control> {
+    let open = core.open_runs().filter(|run| !stay.contains(&run.id));
+    let paused = open.filter(|run| match run.state() {
         RunState::Pausing | RunState::Paused => true,
         RunState::Holding | RunState::Held => run.holds.iter().all(|h| h.cause == Cause::Person),
         _ => run.paused,
     });
-    let told = campaigns.iter().map(|c| &c.setup.machine).filter(|m| m.told_by().is_some());
+    let stays = |id: &str| stay.iter().any(|run| campaign_of(run) == Some(id));
+    let told = campaigns.iter().map(|c| &c.setup.machine);
+    let told = told.filter(|machine| machine.told_by().is_some() && !stays(&machine.id));
     let targets = told.map(|m| m.id.clone()).chain(paused.map(|run| run.id.clone()));
     let resume = |target| Control::Command {
         target: Some(target),

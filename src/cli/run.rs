@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::args::RunArgs;
 use super::launch::{Work, Worked, World};
-use super::{Exit, check, keep, launch, output, progress, summary};
+use super::user::user;
+use super::{Exit, check, interrupts, keep, launch, output, progress, summary};
 use crate::compiler::campaign::Search;
 use crate::compiler::{Bundle, check_bundle, first_guard};
 use crate::engine::campaign::Campaign;
@@ -84,7 +85,7 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         None if history.loss_unseen() => Some("entries".to_owned()),
         None => None,
     };
-    if let Some(which) = which.filter(|_| !args.accept_loss) {
+    if let Some(which) = which.as_ref().filter(|_| !args.accept_loss) {
         return Err((
             Exit::Safety,
             format!(
@@ -132,12 +133,18 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         epoch: history.epoch + 1,
         resuming: false,
         unvouched: Vec::new(),
+        disturbed: Vec::new(),
+        before: history.last_engine(),
         away: None,
         left: history.left(),
         questions: Questions::default(),
         go_on: Vec::new(),
     };
+    let (by, reason) = (args.by.clone().unwrap_or_else(user), args.reason.clone());
     let worked = launch::work(world, work, move |engine| {
+        if let Some(lost) = which {
+            engine.accept_loss(by, reason, lost)?;
+        }
         kept.into_iter().for_each(|document| engine.keep(document));
         engine.add_campaign(setup)
     });
@@ -253,12 +260,17 @@ pub(super) fn finish(
         Worked::Broke(EngineError::Brain(error)) => Err((Exit::RunFailed, error.to_string())),
         Worked::Broke(error @ EngineError::Lapsed(_)) => Err((Exit::RunFailed, error.to_string())),
         Worked::Broke(error) => Err((Exit::Safety, error.to_string())),
-        Worked::Finished(finished, engine) => {
+        Worked::Finished { finished, engine, interrupted } => {
             let mut exit = Exit::Done;
-            for one in shown {
-                let Some(campaign) = engine.campaign(&one.id) else { continue };
+            let ended = shown.iter().filter_map(|one| Some((one, engine.campaign(&one.id)?)));
+            for (one, campaign) in ended.clone() {
                 show_end(campaign, one, state, json)?;
-                exit = exit.worse(launch::exit_of(&finished, one));
+                exit = exit.worse(launch::exit_of(&finished, campaign, one));
+            }
+            interrupts::show(&interrupted, json);
+            // What a person must look at is said last.
+            for (one, campaign) in ended {
+                summary::say_failures(campaign, one, state);
             }
             Ok(exit)
         }

@@ -15,17 +15,18 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::{ServeArgs, Speed};
+use super::interrupts::{self, Commands};
 use super::launch::World;
 use super::log::{self, Log};
 use super::notify::Manager;
 use super::resume::{Texts, kept_lab, now, time_of};
 use super::run::{Outcome, after, slack, usage};
-use super::{Exit, check, keep, launch, output, progress};
+use super::{Exit, check, command, keep, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
-    Control, Disk, Engine, EngineError, EngineSetup, Handle, History, Instruments, LabInstruments,
-    Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
+    Control, Disk, Disturbed, Engine, EngineError, EngineSetup, Handle, History, Instruments,
+    LabInstruments, Order, Passed, Prepared, Progress, Pulse, ServiceSetup, control,
 };
 use crate::store::{Document, Journal, StateLock};
 
@@ -87,7 +88,8 @@ fn serve(args: &ServeArgs) -> Outcome {
     // Names and keys of campaigns that are over are never given again.
     history.campaigns.clone_from(&past.campaigns);
     let prepared = texts.prepare(&history, None)?;
-    let house = House { folder, lab: Arc::new(lab), seed, away, log };
+    let disturbed = history.disturbed(&core);
+    let house = House { folder, lab: Arc::new(lab), seed, away, log, disturbed };
     let World::Wires { clock, dialer, word } = world else {
         return Err(usage("a service has real wires"));
     };
@@ -140,6 +142,7 @@ struct House<'a> {
     seed: u64,
     away: Option<Passed>,
     log: Log,
+    disturbed: Vec<Disturbed>,
 }
 
 async fn work(
@@ -176,10 +179,15 @@ async fn work(
     engine.set_questions(history.asked.clone());
     engine.watch_disk(Disk::new(house.folder));
     engine.hold_unvouched(&history.unvouched());
-    engine.hold_given_up(house.folder, history.epoch);
+    engine.hold_given_up(house.folder, history.last_engine());
+    engine.hold_disturbed(&house.disturbed);
+    for Disturbed { run, by } in &house.disturbed {
+        tracing::warn!(run, by, "it stays held until it is resumed by name");
+    }
     let begun = engine
         .begin(history.epoch + 1, word)
-        .and_then(|()| house.away.as_ref().map_or(Ok(()), |away| engine.was_away(away)))
+        .and_then(|()| house.away.as_ref().map_or(Ok(Vec::new()), |away| engine.was_away(away)))
+        .map(|told| told.iter().for_each(|line| output::say(format!("warning: {line}"))))
         .and_then(|()| {
             let bundle = Document::new("bundle", house.lab.to_kept());
             engine.take_over(&history.left(), bundle)
@@ -195,7 +203,9 @@ async fn work(
     }
     let server = launch::listen(house.folder, &handle);
     let interrupted = Arc::new(AtomicBool::new(false));
-    tokio::spawn(signals(orders_in, handle, house.log.clone(), Arc::clone(&interrupted)));
+    let asked = Commands::default();
+    let (log, heard) = (house.log.clone(), Arc::clone(&interrupted));
+    tokio::spawn(signals(orders_in, handle, log, heard, asked.clone()));
     let manager = Arc::new(Manager::of_environment());
     let ended = Arc::new(AtomicBool::new(false));
     let watching = watch(Arc::clone(&pulse), Arc::clone(&manager), Arc::clone(&ended));
@@ -203,6 +213,11 @@ async fn work(
     manager.stopping();
     let exit = match worked {
         Ok(_) => {
+            let ended = asked.led_to().await;
+            for run in &ended {
+                tracing::info!("{}", command::in_words(run).trim_end());
+            }
+            interrupts::show(&ended, false);
             // SAFETY(lab): what could not be held in time was aborted; what is not over even now
             // gets its safe state once more.
             let exposed = engine.exposed_instruments();
@@ -344,6 +359,7 @@ async fn signals(
     handle: Handle,
     log: Log,
     interrupted: Arc<AtomicBool>,
+    asked: Commands,
 ) {
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = (
         signal(SignalKind::terminate()),
@@ -376,7 +392,9 @@ async fn signals(
                 tracing::warn!("{said}");
                 output::say(said);
                 let (by, reason) = ("Ctrl-C".to_owned(), String::new());
-                let _ = handle.ask(Control::Command { target: None, command, by, reason });
+                if let Ok(given) = handle.ask(Control::Command { target: None, command, by, reason }) {
+                    asked.keep(given);
+                }
                 let _ = orders.try_send(Order::EndWhenIdle);
             }
             Some(()) = hangup.recv() => {

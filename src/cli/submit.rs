@@ -9,7 +9,7 @@ use super::args::{RunArgs, SubmitArgs};
 use super::live::{self, Engine};
 use super::run::{Outcome, Shown, guarded, plan, show_end, usage};
 use super::user::user;
-use super::{Exit, check, launch, output, progress};
+use super::{Exit, check, launch, output, progress, summary};
 use crate::compiler::{Bundle, campaign, check_bundle};
 use crate::engine::campaign::{CampaignRecord, campaign_of};
 use crate::engine::core::Record;
@@ -188,6 +188,7 @@ fn end(folder: &Path, journal: &Journal, shown: &Shown, json: bool) -> Outcome {
     let history = History::read(journal, None).map_err(usage)?;
     let Some(found) = history.campaign_named(Some(&shown.id)) else { return Ok(Exit::RunFailed) };
     show_end(&found.machine, shown, folder, json)?;
+    summary::say_failures(&found.machine, shown, folder);
     let runs: Vec<_> = found.machine.experiments.iter().flat_map(|e| &e.runs).collect();
     let unsafe_end = |run: &&crate::engine::campaign::RunOfExperiment| {
         let made_safe = history.runs.get(&run.run).map(|r| r.made_safe.as_slice());
@@ -197,5 +198,5 @@ fn end(folder: &Path, journal: &Journal, shown: &Shown, json: bool) -> Outcome {
         return Ok(Exit::Safety);
     }
     let last = runs.last().and_then(|run| run.ending);
-    Ok(launch::end_code(found.machine.ended.as_ref(), last, shown))
+    Ok(launch::end_code(found.machine.ended.as_ref(), &found.machine, last, shown))
 }

@@ -93,11 +93,7 @@ pub(super) fn print(
     surest: Option<String>,
     state: &Path,
 ) {
-    let failed = campaign
-        .experiments
-        .iter()
-        .filter(|e| matches!(e.conclusion, Some(Conclusion::Failed { .. })))
-        .count();
+    let failed = super::launch::failed(campaign);
     let reruns: usize = campaign.experiments.iter().map(|e| e.runs.len().saturating_sub(1)).sum();
     output::say("");
     output::say(format!(
@@ -143,6 +139,37 @@ pub(super) fn print(
         campaign.id,
         state.display()
     ));
+}
+
+/// The last line of a campaign in which experiments failed: how many, why the last did, and where
+/// to look.
+pub(super) fn say_failures(campaign: &Campaign, shown: &super::run::Shown, state: &Path) {
+    if shown.search.is_none() {
+        return;
+    }
+    if let Some(line) = failures(campaign, state) {
+        output::error(line);
+    }
+}
+
+fn failures(campaign: &Campaign, state: &Path) -> Option<String> {
+    let (failed, of) = (super::launch::failed(campaign), campaign.concluded());
+    let last = campaign.experiments.iter().rev().find_map(|e| match &e.conclusion {
+        Some(Conclusion::Failed { cause }) => Some((e.number, cause)),
+        _ => None,
+    });
+    let (number, cause) = last?;
+    let (id, state) = (&campaign.id, state.display());
+    let count = match (failed, of) {
+        (1, 1) => "the only experiment".to_owned(),
+        (failed, of) if failed == of => format!("all {of} experiments"),
+        (failed, of) => format!("{failed} of {of} experiments"),
+    };
+    Some(format!(
+        "{count} of campaign {id} failed; experiment {number} because of: {cause}. `labloop status \
+         {id} --state {state}` tells why each did, `labloop export {id} --what steps --state \
+         {state}` what was sent"
+    ))
 }
 
 /// What people and lost samples have done to an experiment: a line each.

@@ -1,19 +1,23 @@
 //! `labloop verify`: the record proves itself.
+//!
+//! The record is the journal; its exit code speaks of that. Telemetry proves nothing and is told
+//! apart: what is wrong with it is a warning.
 
 use serde_json::json;
 
 use super::args::VerifyArgs;
 use super::{Exit, output};
 use crate::engine::shell::{Named, verify_named};
-use crate::store::{Anchor, Finding, Head, Journal, JournalError, Survey};
+use crate::store::{Anchor, Finding, Head, Journal, JournalError, Soundness, Survey, examine};
 
 pub(super) fn run(args: &VerifyArgs, json: bool) -> Exit {
     let looked = look(args);
-    match looked {
+    let telemetry = examine(&args.state.state);
+    let exit = match looked {
         Ok((survey, named)) => {
             let all: Vec<&Finding> = survey.findings.iter().chain(&named.findings).collect();
             if json {
-                as_json(&survey, &named, &all);
+                as_json(&survey, &named, &all, &telemetry);
             } else {
                 as_text(args, &survey, &named, &all);
             }
@@ -21,12 +25,58 @@ pub(super) fn run(args: &VerifyArgs, json: bool) -> Exit {
         }
         Err(error) => {
             if json {
-                let value = json!({"ok": false, "error": error.to_string()});
+                let telemetry = telemetry_as_json(&telemetry);
+                let value =
+                    json!({"ok": false, "error": error.to_string(), "telemetry": telemetry});
                 output::data(&format!("{value}\n"));
             }
             output::error(error.to_string());
             Exit::RunFailed
         }
+    };
+    if !json {
+        say_telemetry(args, &telemetry);
+    }
+    exit
+}
+
+fn say_telemetry(args: &VerifyArgs, telemetry: &Soundness) {
+    let file = args.state.state.join("telemetry.db");
+    let file = file.display();
+    match telemetry {
+        Soundness::Missing => output::say(format!(
+            "There is no {file}: no readings between decisions are kept here. The next engine \
+             makes a new one."
+        )),
+        Soundness::Whole { parts, readings } => output::say(format!(
+            "Telemetry, apart from the journal, is whole: {readings} readings in {parts} parts."
+        )),
+        Soundness::Damaged(found) => {
+            for what in found {
+                output::say(format!("warning: telemetry: {what}"));
+            }
+            output::say(format!(
+                "warning: {file} is damaged: readings between decisions are lost or wrong, and an \
+                 engine may not be able to write more. The journal does not rest on it. Keep the file \
+                 as it is (`sqlite3 {file} .recover` reads what can be read), restore a backup \
+                 beside it, and move it away with its -wal and -shm: the next engine makes a new \
+                 one"
+            ));
+        }
+        Soundness::Unread(why) => output::say(format!(
+            "warning: {file} could not be looked at ({why}); whether it is whole is not known"
+        )),
+    }
+}
+
+fn telemetry_as_json(telemetry: &Soundness) -> serde_json::Value {
+    match telemetry {
+        Soundness::Missing => json!({"state": "missing"}),
+        Soundness::Whole { parts, readings } => {
+            json!({"state": "whole", "parts": parts, "readings": readings})
+        }
+        Soundness::Damaged(found) => json!({"state": "damaged", "findings": found}),
+        Soundness::Unread(why) => json!({"state": "unread", "why": why}),
     }
 }
 
@@ -45,7 +95,7 @@ fn look(args: &VerifyArgs) -> Result<(Survey, Named), JournalError> {
     }
 }
 
-fn as_json(survey: &Survey, named: &Named, all: &[&Finding]) {
+fn as_json(survey: &Survey, named: &Named, all: &[&Finding], telemetry: &Soundness) {
     let findings: Vec<_> = all
         .iter()
         .map(|found| {
@@ -58,6 +108,7 @@ fn as_json(survey: &Survey, named: &Named, all: &[&Finding]) {
     let value = json!({
         "ok": all.is_empty(), "entries": survey.entries, "documents": survey.documents,
         "files": named.files, "head": survey.head, "findings": findings,
+        "telemetry": telemetry_as_json(telemetry),
     });
     output::data(&format!("{value}\n"));
 }

@@ -49,11 +49,12 @@ impl Driven for Bus {
             }
             let pending = self.urgent.take();
             self.recovery.ends |= pending.shutdown;
+            self.recovery.wanted.extend(pending.safe);
+            // SAFETY(lab): also those that were asked for just before the end.
+            self.make_safe().await;
             if self.recovery.ends {
                 break;
             }
-            self.recovery.wanted.extend(pending.safe);
-            self.make_safe().await;
             for attempt in pending.cancelled {
                 self.cancel(&attempt).await;
             }
@@ -96,6 +97,9 @@ impl Driven for Bus {
             session.abandon(FailureKind::Internal, why, &mut self.outbox);
         }
         self.outbox.give_up(why);
+        for session in &mut self.sessions {
+            session.not_safe |= self.recovery.saving.as_ref() == Some(&session.plan.name);
+        }
         self.recovery.take_up(why, then, &mut self.outbox);
         for session in &self.sessions {
             session.lamp.lost(&mut self.outbox, why);

@@ -63,6 +63,8 @@ pub(super) struct Session {
     polls: Vec<Poll>,
     active: Option<Active>,
     misses: u32,
+    /// Its safe state was sent last and did not come to be, as far as is known.
+    pub not_safe: bool,
     /// When the device was last told what its heartbeat needs: by any answer, or by its `feed`.
     last_fed: Instant,
     /// The status told last.
@@ -99,6 +101,7 @@ impl Session {
             polls,
             active: None,
             misses: 0,
+            not_safe: false,
             last_fed: Instant::now(),
             status: None,
         }
@@ -106,7 +109,9 @@ impl Session {
 
     /// The same instrument after its driver panicked: nothing is believed of what was known of it.
     pub fn renewed(self, clock: &Clock) -> Session {
-        Session::new(self.plan, self.lamp, self.unit, clock, self.backoff)
+        let not_safe = self.not_safe;
+        let session = Session::new(self.plan, self.lamp, self.unit, clock, self.backoff);
+        Session { not_safe, ..session }
     }
 
     /// Takes the instrument as prepared; for golden bytes, which begin there.

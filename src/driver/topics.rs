@@ -129,9 +129,7 @@ impl Driven for Topics {
             }
             let pending = self.urgent.take();
             self.recovery.ends |= pending.shutdown;
-            if self.recovery.ends {
-                break;
-            }
+            // SAFETY(lab): also one that was asked for just before the end.
             if let Some(instrument) = pending.safe.into_iter().next() {
                 self.recovery.saving = Some(instrument);
                 self.make_safe().await;
@@ -140,6 +138,9 @@ impl Driven for Topics {
                     self.state.session = None;
                     self.go_down(&why);
                 }
+            }
+            if self.recovery.ends {
+                break;
             }
             for attempt in pending.cancelled {
                 self.cancel(&attempt).await;

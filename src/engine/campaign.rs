@@ -116,7 +116,8 @@ pub struct RunOfExperiment {
 }
 
 /// What to do next.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Ask the planner for this many experiments; answer with [`CampaignRecord::Proposed`].
     Propose(u32),

@@ -82,6 +82,74 @@ impl Ask {
 mod tests {
     use super::*;
     use crate::engine::core::Command;
+    use crate::engine::shell::control::Safety;
+
+    /// Names that serde says it knows, when asked for one that it does not.
+    fn known<T: serde::de::DeserializeOwned>(json: &str) -> Vec<String> {
+        let Err(error) = serde_json::from_str::<T>(json) else { panic!("{json} is something") };
+        let said = error.to_string();
+        let Some((_, expected)) = said.split_once("expected ") else { return Vec::new() };
+        expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    /// Keys of an object as the page writes it, in order.
+    fn keys(cell: &str) -> Vec<String> {
+        let quoted: Vec<&str> = cell.split('"').collect();
+        let follows = |n: usize| quoted.get(n + 1).is_some_and(|rest| rest.starts_with(':'));
+        let odd = (1..quoted.len()).step_by(2).filter(|n| follows(*n));
+        odd.map(|n| quoted[n].to_owned()).collect()
+    }
+
+    const PAGE: &str = include_str!("../../docs/reference/control.md");
+
+    /// First cells of the rows of a table of the page.
+    fn rows(head: &str) -> Vec<&'static str> {
+        let table = PAGE.split_once(head).unwrap().1;
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with("| "));
+        rows.map(|row| row.trim_start_matches("| ").split(" | ").next().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_page_has_every_request_with_its_keys_and_no_other() {
+        let variants = known::<Control>("\"dance\"");
+        assert!(variants.len() > 10, "{variants:?}");
+        let told = rows("| `control` | what it asks for |");
+        assert_eq!(told.len(), variants.len(), "{told:#?}\n{variants:?}");
+        for name in variants {
+            let row = told.iter().find(|row| {
+                row.starts_with(&format!("`{{\"{name}\":")) || **row == format!("`\"{name}\"`")
+            });
+            let row = row.unwrap_or_else(|| panic!("`{name}` is not on the page"));
+            let mut told = keys(row);
+            if !told.is_empty() {
+                assert_eq!(told.remove(0), name);
+            }
+            let is = known::<Control>(&format!("{{\"{name}\":{{\"dance\":1}}}}"));
+            // A request without anything in it expects that and no keys.
+            let is = if name == "status" { Vec::new() } else { is };
+            assert_eq!(told, is, "keys of `{name}`");
+        }
+        let wish = known::<crate::engine::shell::Wish>("{\"dance\":1}");
+        for key in wish {
+            assert!(PAGE.contains(&format!("`{key}`")), "`{key}` of a wish is not on the page");
+        }
+    }
+
+    #[test]
+    fn the_page_has_every_reply_and_every_kind_of_refusal() {
+        let told = rows("| `reply` | to |").join("\n");
+        for name in known::<Reply>("\"dance\"") {
+            let is =
+                told.contains(&format!("{{\"{name}\":")) || told.contains(&format!("`\"{name}\"`"));
+            assert!(is, "reply `{name}` is not on the page:\n{told}");
+        }
+        let kinds = PAGE.split_once("Kinds of refusals: ").unwrap().1.split_once('.').unwrap().0;
+        let kinds: Vec<&str> = kinds.split('`').skip(1).step_by(2).collect();
+        assert_eq!(kinds, known::<RefusalKind>("\"dance\""));
+        let states = PAGE.rsplit_once("\"state\":").unwrap().1.split_once(',').unwrap().0;
+        let states: Vec<&str> = states.split('"').skip(1).step_by(2).collect();
+        assert_eq!(states, known::<Safety>("\"dance\""));
+    }
 
     #[test]
     fn lines_survive_the_way_there() {

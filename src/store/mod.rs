@@ -32,6 +32,6 @@ pub use lease::{Holder, Lease};
 pub use lock::{LockError, StateLock};
 pub use reading::Partly;
 pub use subjects::{Standing, Subject};
-pub use telemetry::{Recorder, Telemetry, TelemetryWriter};
+pub use telemetry::{Recorder, Soundness, Telemetry, TelemetryWriter, examine};
 pub use upkeep::Upkeep;
 pub use verify::{Finding, Survey, Verified};

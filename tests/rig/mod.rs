@@ -205,6 +205,7 @@ impl State {
                 let wait = u64::try_from(number()).unwrap_or(0);
                 self.watchdog = Some(Duration::from_millis(wait));
             }
+            "DISARM" => self.watchdog = None,
             "OFF" if !self.stubborn => self.power = 0,
             _ => {}
         }

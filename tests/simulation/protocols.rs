@@ -24,8 +24,8 @@ pub const SETTLE_S: u64 = 5;
 const LAB: &str = "schema: labloop/lab/v1
 name: simulation
 instruments:
-  unit_a: {use: sim-unit, at: \"serial:/dev/a\", plays: [a]}
-  unit_b: {use: sim-unit, at: \"serial:/dev/b\", plays: [b]}
+  unit_a: {use: sim-unit, at: \"serial:/dev/a\", plays: [a, stand_in]}
+  unit_b: {use: sim-unit, at: \"serial:/dev/b\", plays: [b, stand_in]}
   unit_c: {use: sim-unit, at: \"serial:/dev/c\", plays: [c]}
 ";
 
@@ -76,6 +76,8 @@ actions:
 safe_state: [{send: X}]
 ";
 
+/// Of protocols that leave an instrument free to stand in for another.
+const ROLES_FEWER: &str = "roles: {stand_in: {type: sim_unit}, c: {type: sim_unit}}\n";
 const ROLES: &str = "roles: {a: {type: sim_unit}, b: {type: sim_unit}, c: {type: sim_unit}}\n";
 
 /// Steps, `finally` and results of the written ones.
@@ -256,6 +258,24 @@ results: {y: {value: \"${ steps.seen }\", unit: mm}}
 results: {y: {value: \"${ steps.seen }\", unit: mm}}
 ",
     ),
+    (
+        "stand-in",
+        "steps:
+  - {wait: 1 s}
+  - {do: stand_in.dose, with: {volume: 2 mL}, retry: {times: 1, wait: 2 s}, on_error: fallback}
+  - {do: c.inject, within: 2 min, on_error: ask}
+  - {id: seen, do: c.measure}
+results: {y: {value: \"${ steps.seen }\", unit: mm}}
+",
+    ),
+    (
+        "stand-in-once",
+        "steps:
+  - {do: stand_in.inject, on_error: fallback}
+  - {id: seen, do: c.measure, within: 1 min}
+results: {y: {value: \"${ steps.seen }\", unit: mm}}
+",
+    ),
     ("short", "steps:\n  - {do: a.dose, with: {volume: 1 mL}}\n"),
     ("once", "steps:\n  - {do: c.inject}\n  - {do: c.inject}\n"),
 ];
@@ -307,7 +327,8 @@ pub fn spoilt(pool: &[Recipe], spoil: impl Fn(&mut NodeKind)) -> Vec<Recipe> {
 
 /// Compiles one protocol for the lab of three units.
 pub fn recipe(name: String, body: &str) -> Recipe {
-    let text = format!("schema: labloop/protocol/v1\nname: {name}\n{ROLES}{body}");
+    let roles = if body.contains("stand_in") { ROLES_FEWER } else { ROLES };
+    let text = format!("schema: labloop/protocol/v1\nname: {name}\n{roles}{body}");
     let kept = serde_json::json!({
         "document": "p.yaml",
         "lab": "lab.yaml",

@@ -3,24 +3,21 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::mpsc;
 
 use super::super::args::{CallArgs, Speed, TimeArgs};
 use super::super::launch::{self, World};
 use super::super::{Exit, live, output, run::after, user::user};
+use super::alone::{Watchdog, reader, send};
 use super::chosen::{Chosen, Wanted};
 use super::shown::{Watch, report};
 use super::{runtime, usage};
-use crate::driver::{InstrumentSetup, Sent, preview};
+use crate::driver::{Sent, preview};
 use crate::engine::shell::control::Reply;
 use crate::engine::shell::{
-    Called, Control, History, Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE,
-    permitted, with_access,
+    Called, Control, History, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted,
 };
 use crate::expr::Value;
 use crate::server::{Client, ClientError};
@@ -29,8 +26,6 @@ use crate::spec::{Shape, ValueType};
 use crate::store::{Document, Durability, Journal, StateLock};
 use crate::wire::{Clock, Dialer};
 
-/// How long an instrument may take to connect, in wall time.
-const CONNECT_WAIT: Duration = Duration::from_secs(20);
 /// How long a property may take, in wall time.
 const READ_WAIT: Duration = Duration::from_secs(10);
 /// Longest command by hand through a running engine, and what its wire may take beyond.
@@ -218,19 +213,32 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
     };
     let id = command.id.clone();
     let started = std::time::Instant::now();
-    let sent = send(chosen, (clock, dialer), &mut journal, command, json)?;
-    let (outcome, unrecorded) = match sent.result {
+    // SAFETY(lab): a run that is not over may have left it to its own watchdog.
+    let watchdog =
+        if history.open_runs().next().is_some() { Watchdog::Stays } else { Watchdog::Ends };
+    let (result, given) =
+        send(args, chosen, watchdog, (clock, dialer), &mut journal, command, json)?;
+    let (outcome, unrecorded) = match result {
         Ok(outcome) => (outcome, None),
         Err(ManualError::Outcome { source, outcome }) => (*outcome, Some(source)),
         Err(error) => return Err((Exit::RunFailed, error.to_string())),
     };
     let returns = act.action.as_ref().and_then(|action| action.returns.as_ref());
-    let mut exit = report(args, &outcome, returns, &act.name, &sent.messages, json);
+    let mut exit = report(args, &outcome, returns, &act.name, &given.messages, json);
     if act.action.is_none() && exit == Exit::RunFailed {
         exit = Exit::Safety;
     }
-    if sent.interrupted && exit != Exit::Done {
+    if given.interrupted && exit != Exit::Done {
         exit = Exit::Interrupted;
+    }
+    if let Some((stopped, word)) = given.safety.word(&args.instrument) {
+        match stopped {
+            Some(stopped) => {
+                exit = stopped;
+                output::error(word);
+            }
+            None => output::say(word),
+        }
     }
     if let Some(error) = unrecorded {
         let why = format!("{id} was sent, but its outcome could not be noted: {error}");
@@ -239,7 +247,7 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
     if !json {
         let took = output::duration(started.elapsed().as_secs_f64());
         output::say(format!("Noted as {id}, {took}."));
-        if let Some(action) = &act.action {
+        if let Some(action) = act.action.as_ref().filter(|_| given.safety.is_untouched()) {
             goes_on(args, chosen, action, &outcome);
         }
     }
@@ -297,36 +305,6 @@ fn through_engine(
         output::say(format!("Noted by the running engine as {id}."));
     }
     Ok(exit)
-}
-
-/// What became of a command, and of whoever gave it.
-struct Given {
-    result: Result<ManualOutcome, ManualError>,
-    /// Ctrl-C was pressed.
-    interrupted: bool,
-    messages: Vec<serde_json::Value>,
-}
-
-/// Connects and gives the command.
-fn send(
-    chosen: &Chosen,
-    (clock, dialer): (Clock, Dialer),
-    journal: &mut Journal,
-    command: ManualCommand,
-    json: bool,
-) -> Result<Given, (Exit, String)> {
-    runtime().map_err(usage)?.block_on(async {
-        let watch = Watch::new(chosen, Some(&command.action), json);
-        let mut manual = connected(chosen, &clock, dialer, Some(watch.tap())).await?;
-        let (stop, stopped) = mpsc::channel(2);
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let listener = tokio::spawn(interrupts(stop, Arc::clone(&interrupted)));
-        let result = manual.command(journal, command, stopped).await;
-        listener.abort();
-        manual.close().await;
-        let interrupted = interrupted.load(Ordering::Relaxed);
-        Ok(Given { result, interrupted, messages: watch.finish().await })
-    })
 }
 
 /// What was started goes on when this command has ended.
@@ -414,68 +392,5 @@ fn argument(action: &Action, name: &str, value: &Value) -> String {
     match (spec.map(|spec| &spec.kind), value) {
         (Some(ValueType::Quantity { unit }), Value::Quantity(q)) => q.display_in(&unit.value),
         _ => value.show(),
-    }
-}
-
-/// Connects without arming the device's own watchdog.
-async fn reader(
-    chosen: &Chosen,
-    clock: &Clock,
-    dialer: Dialer,
-    tap: Option<crate::driver::Tap>,
-) -> Result<Manual, (Exit, String)> {
-    let mut setup = chosen.setup.clone();
-    Arc::make_mut(&mut setup.definition).heartbeat = None;
-    connect(chosen, setup, clock, dialer, tap).await
-}
-
-/// Connects, identifies and prepares, as an engine does.
-async fn connected(
-    chosen: &Chosen,
-    clock: &Clock,
-    dialer: Dialer,
-    tap: Option<crate::driver::Tap>,
-) -> Result<Manual, (Exit, String)> {
-    connect(chosen, chosen.setup.clone(), clock, dialer, tap).await
-}
-
-async fn connect(
-    chosen: &Chosen,
-    setup: InstrumentSetup,
-    clock: &Clock,
-    dialer: Dialer,
-    tap: Option<crate::driver::Tap>,
-) -> Result<Manual, (Exit, String)> {
-    let name = &chosen.instrument.name.value;
-    let setup = with_access(setup, &chosen.instrument, &dialer)
-        .map_err(|why| (Exit::Usage, format!("{name}: {why}")))?;
-    let manual =
-        Manual::start(setup, clock.clone(), dialer, tap).map_err(|why| (Exit::Unreachable, why))?;
-    match manual.connect(CONNECT_WAIT).await {
-        Ok(()) => Ok(manual),
-        Err(why) => {
-            manual.close().await;
-            Err((
-                Exit::Unreachable,
-                format!(
-                    "`{name}` at {} is not there: {why}. Is it switched on, and is `at:` right?",
-                    chosen.setup.at
-                ),
-            ))
-        }
-    }
-}
-
-/// First Ctrl-C cancels the action, the second sends the safe state.
-async fn interrupts(stop: mpsc::Sender<()>, interrupted: Arc<AtomicBool>) {
-    for said in ["Cancelling. Ctrl-C again sends the safe state.", "Sending the safe state."] {
-        if tokio::signal::ctrl_c().await.is_err() {
-            return std::future::pending().await;
-        }
-        output::say(said);
-        interrupted.store(true, Ordering::Relaxed);
-        if stop.send(()).await.is_err() {
-            return;
-        }
     }
 }

@@ -139,7 +139,8 @@ fn without_engine(hand: Hand, args: &HandArgs, json: bool) -> Outcome {
             // Whichever answers next is the one.
             let identity = String::new();
             let reply = Reply::Accepted { identity: identity.clone() };
-            (EngineRecord::Identified { instrument, identity, by }, reply)
+            let reason = args.reason.clone();
+            (EngineRecord::Identified { instrument, identity, by, reason }, reply)
         }
     };
     record_without_engine(&mut journal, &history, &Fact::Engine(record)).map_err(usage)?;

@@ -86,11 +86,16 @@ impl Session {
         scope
     }
 
-    /// Ends on purpose: the device need not miss us.
+    /// Ends on purpose: the device need not miss us, unless it was told to be safe and did not
+    /// confirm it.
     pub async fn farewell(&mut self, world: &mut World<'_>) {
         self.abandon(FailureKind::Link, "the driver was shut down", world.outbox);
         let plan = Arc::clone(&self.plan);
         let (Some(beat), true) = (&plan.heartbeat, self.up) else { return };
+        // SAFETY(lab): it did not obey, and its own watchdog is the last that can stop it.
+        if self.not_safe {
+            return;
+        }
         let scope = plan.scope();
         let mut trace = Trace::default();
         for op in &beat.disarm {

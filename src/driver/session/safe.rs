@@ -87,6 +87,7 @@ impl Session {
             troubles.extend(seen.err());
         }
         let confirmed = troubles.is_empty();
+        self.not_safe = !confirmed;
         let detail = if confirmed { "confirmed".to_owned() } else { troubles.join("; ") };
         world.outbox.put(Notice::SafeState {
             instrument: plan.name.clone(),

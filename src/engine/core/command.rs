@@ -14,7 +14,7 @@ use super::states::{Cause, Command, Illegal, RunState, Trigger};
 use super::transitions::next;
 
 /// Who speaks when the engine itself does.
-pub(super) const ENGINE: &str = "engine";
+pub const ENGINE: &str = "engine";
 
 impl Core {
     /// A person's command to a run.

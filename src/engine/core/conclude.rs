@@ -8,7 +8,7 @@ use super::advance::run_timer;
 use super::claims::Want;
 use super::events::{Action, Failure};
 use super::machine::Core;
-use super::question::FAILURE_ANSWERS;
+use super::question::{DEADLINE, FAILURE_ANSWERS};
 use super::record::{self, About, Ending, Record};
 use super::run::{Phase, Run, Status, StepKey};
 use super::scope::Scope;
@@ -26,7 +26,7 @@ impl Core {
         let failure = state.failure.clone();
         let cause = match &failure {
             Some(f) => format!("{}: {}: {}", step.path, record::failure_name(f.kind), f.message),
-            None => format!("{}: ended by a person", step.path),
+            None => format!("{}: {}", step.path, run.ended_by_word(&step.path)),
         };
         let run_id = id.to_owned();
         if run.phase == Phase::Finally {
@@ -272,5 +272,18 @@ impl Run {
             .filter(|i| self.touched.contains(i) && !(complete && self.settled.contains(*i)))
             .cloned()
             .collect()
+    }
+}
+
+impl Run {
+    /// Why a step ended that did not fail itself: by whose word.
+    fn ended_by_word(&self, path: &str) -> String {
+        match self.answers.iter().rev().find(|given| given.path == path) {
+            Some(given) if given.by == DEADLINE => {
+                format!("nobody answered in time, which counts as `{}`", given.answer)
+            }
+            Some(given) => format!("{} answered `{}`", given.by, given.answer),
+            None => "what became of its command is not known".to_owned(),
+        }
     }
 }

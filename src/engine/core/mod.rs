@@ -43,11 +43,14 @@ mod transitions;
 mod wake;
 
 pub use basis::{Basis, Told};
+pub use command::ENGINE;
 pub use events::{Action, Event, Failure, Heard, InDoubt, Output, Reading, Reply};
 pub use machine::Core;
 pub use parked::{OVERTAKEN_MAX, Obstacle, Parked};
 pub use plan::Plan;
+pub use question::DEADLINE;
 pub use record::{About, Ending, Evidence, Record, Resolution, StepRef, Terms};
+pub use recover::in_words;
 pub use replay::{Difference, Replay};
 pub use run::{Answered, AtHold, HeldBy, OpenQuestion, Phase, Run, Status, StepKey, StepState};
 pub use signals::{Signal, Signals};

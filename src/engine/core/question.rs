@@ -15,6 +15,8 @@ use super::states::Cause;
 use crate::compiler::graph::{NodeId, NodeKind};
 use crate::expr::Value;
 
+/// Who answers a question that nobody answered in time.
+pub const DEADLINE: &str = "deadline";
 /// How long a question about a failure, a doubt or a downtime stays open before the cautious answer
 /// is taken.
 pub(super) const QUESTION_WAIT: Duration = Duration::from_secs(24 * 3600);
@@ -115,7 +117,7 @@ impl Core {
             (_, Status::Sent | Status::Uncertain, _) => "discard".to_owned(),
             _ => "fail".to_owned(),
         };
-        self.answer(id, key, answer, "deadline".to_owned(), now);
+        self.answer(id, key, answer, DEADLINE.to_owned(), now);
         true
     }
 
@@ -233,7 +235,7 @@ impl Core {
             }
             "abort" => self.end_body(id, Ending::Aborted, format!("aborted by {by}"), now),
             // Nobody looked: what it made cannot be trusted.
-            _ if by == "deadline" => {
+            _ if by == DEADLINE => {
                 let cause = "nobody said whether it may go on after the engine was away".to_owned();
                 self.end_body(id, Ending::Invalid, cause, now);
             }

@@ -160,8 +160,8 @@ impl Run {
     }
 }
 
-/// `3 h 12 min`, `12 min 5 s`, `4 s`.
-fn in_words(time: Duration) -> String {
+/// A span of time for people: `3 h 12 min`, `12 min 5 s`, `4 s`.
+pub fn in_words(time: Duration) -> String {
     if time == Duration::MAX {
         return "nobody knows how long".to_owned();
     }

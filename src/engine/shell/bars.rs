@@ -149,10 +149,11 @@ pub fn a_word_for(instrument: &str, run: &str, reason: &str) -> Result<String, S
 
 impl History {
     /// Takes note of an instrument that was not confirmed safe, or is again.
-    pub(super) fn bars(&mut self, record: &EngineRecord) {
+    pub(super) fn bars(&mut self, record: &EngineRecord, wall_ms: i64) {
         match record {
             EngineRecord::Barred { instrument, run } => {
                 self.barred.insert(instrument.clone(), run.clone());
+                self.barred_since.insert(instrument.clone(), wall_ms);
             }
             EngineRecord::Freed { instrument, .. } => {
                 self.barred.remove(instrument);

@@ -263,7 +263,7 @@ impl<I: Instruments> Engine<I> {
         self.hold_before_recovery(&runs, why);
     }
 
-    fn hold_before_recovery(&mut self, runs: &[String], by: &str) {
+    pub(super) fn hold_before_recovery(&mut self, runs: &[String], by: &str) {
         for run in runs.iter().filter(|run| self.core.run(run).is_some()) {
             let (run, by) = (run.clone(), by.to_owned());
             self.own.push_back(Event::Command { run, command: Command::Hold, by });

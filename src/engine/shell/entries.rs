@@ -240,6 +240,20 @@ pub enum EngineRecord {
         /// Who accepted it in the place of another; empty for the first that was there.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         by: String,
+        /// Why, if that was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// Entries at the end of the journal were lost, and a person says that they have looked at the
+    /// lab and that runs may begin.
+    LossAccepted {
+        /// Who.
+        by: String,
+        /// Why, if that was said.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+        /// Which entries, as far as that is known.
+        lost: String,
     },
     /// Another unit answered than before, or another client took an instrument over.
     NotOurs {
@@ -384,6 +398,7 @@ fn engine_kind(record: &EngineRecord) -> &'static str {
         EngineRecord::Barred { .. } => "engine_barred",
         EngineRecord::Freed { .. } => "engine_freed",
         EngineRecord::Identified { .. } => "engine_identified",
+        EngineRecord::LossAccepted { .. } => "engine_loss_accepted",
         EngineRecord::NotOurs { .. } => "engine_not_ours",
         EngineRecord::EmergencyStop { .. } => "engine_emergency_stop",
         EngineRecord::MadeSafe { .. } => "engine_made_safe",

@@ -15,9 +15,9 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::history::History;
 use super::instruments::Instruments;
-use super::notes::note_alone;
+use super::notes::{note_alone, note_together};
 use super::progress::Progress;
-use crate::driver::Pressed;
+use crate::driver::{Pressed, Stopped};
 use crate::engine::core::{Cause, Event};
 use crate::store::{Journal, JournalError};
 
@@ -220,6 +220,29 @@ pub fn clear_without_engine(
     let fact = Fact::Engine(cleared(by, reason, &not_confirmed));
     record_without_engine(journal, history, &fact)?;
     Ok(Ok(()))
+}
+
+/// Notes an emergency stop that reached a command by hand while no engine was at work, with the state
+/// folder locked. It stays pressed until a person clears it.
+pub fn stop_without_engine(
+    journal: &mut Journal,
+    pressed: &Pressed,
+    outcomes: &BTreeMap<String, Stopped>,
+) -> Result<(), JournalError> {
+    let history = History::current(journal, None)?;
+    let (by, at_ms) = (pressed.by.clone(), pressed.at.as_millisecond());
+    let press = EngineRecord::EmergencyStop { by, at_ms };
+    let first = history.stopped.is_none().then_some(press);
+    let safe = outcomes.iter().map(|(instrument, stopped)| {
+        let (confirmed, detail) = match stopped {
+            Stopped::Confirmed => (true, "confirmed".to_owned()),
+            Stopped::Pending => (false, "no answer".to_owned()),
+            Stopped::NotConfirmed { detail, .. } => (false, detail.clone()),
+        };
+        EngineRecord::MadeSafe { instrument: instrument.clone(), confirmed, detail }
+    });
+    let facts: Vec<Fact> = first.into_iter().chain(safe).map(Fact::Engine).collect();
+    note_together(journal, &history, &facts)
 }
 
 /// Notes what a person says while no engine is at work, with the state folder locked: under a fencing

@@ -43,6 +43,9 @@ pub struct TakenHistory {
     pub reason: String,
     /// What was done to it since that may have had an effect.
     pub done: Vec<String>,
+    /// Since when, milliseconds since 1970; 0 if that is not known.
+    #[serde(default)]
+    pub wall_ms: i64,
 }
 
 /// What an earlier engine left to the next, besides its runs.
@@ -70,11 +73,11 @@ impl History {
     }
 
     /// Takes note of an instrument that was taken or given.
-    pub(super) fn hands(&mut self, record: &EngineRecord) {
+    pub(super) fn hands(&mut self, record: &EngineRecord, wall_ms: i64) {
         match record {
             EngineRecord::Taken { instrument, by, reason } => {
                 let (by, reason) = (by.clone(), reason.clone());
-                let taken = TakenHistory { by, reason, done: Vec::new() };
+                let taken = TakenHistory { by, reason, done: Vec::new(), wall_ms };
                 self.taken.insert(instrument.clone(), taken);
             }
             EngineRecord::Given { instrument, .. } => {
@@ -170,6 +173,11 @@ impl Hands {
         self.taken.contains_key(instrument)
     }
 
+    /// Instruments in people's hands.
+    pub(super) fn taken(&self) -> &BTreeMap<String, TakenHistory> {
+        &self.taken
+    }
+
     fn has(&self, attempt: &str) -> bool {
         self.calls.contains_key(attempt)
     }
@@ -225,7 +233,8 @@ impl<I: Instruments> Engine<I> {
         }
         let (name, who, why) = (instrument.clone(), by.clone(), reason.clone());
         self.note(Fact::Engine(EngineRecord::Taken { instrument: name, by: who, reason: why }))?;
-        let taken = TakenHistory { by: by.clone(), reason, done: Vec::new() };
+        let wall_ms = self.clock.wall().as_millisecond();
+        let taken = TakenHistory { by: by.clone(), reason, done: Vec::new(), wall_ms };
         self.hands.taken.insert(instrument.clone(), taken);
         self.step(Event::Taken { instrument: instrument.clone(), by })?;
         Ok(Reply::Taken { runs: self.users_of(&instrument) })

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk;
+use super::by_hand::ByHand;
 use super::entries::{BASIS, BootMark, EngineRecord, Fact, ManualRecord, PAGE};
 use super::estop::StopHistory;
 use super::hand::TakenHistory;
 use super::manual::SAFE_STATE;
+use super::people::{PersonHistory, Word};
 use super::questions::Questions;
 use crate::compiler::graph::{Effect, Graph};
 use crate::engine::campaign::{Campaign, CampaignRecord, Rules};
-use crate::engine::core::{Command, Core, Ending, Phase, Record, Tick};
+use crate::engine::core::{Cause, Core, Ending, Phase, Record, RunState, Tick};
 use crate::expr::Value;
 use crate::store::{Journal, JournalError, Lost, StoredEntry, Subject, Upkeep};
 
@@ -55,11 +57,19 @@ pub struct History {
     pub taken: BTreeMap<String, TakenHistory>,
     /// Instruments that were not confirmed safe when a run ended, each with that run.
     pub barred: BTreeMap<String, String>,
+    /// What people told instruments while no engine was at work, in order.
+    pub by_hand: Vec<ByHand>,
+    /// Since when, milliseconds since 1970; of those that were freed too.
+    pub barred_since: BTreeMap<String, i64>,
+    /// Instruments that are used on somebody's word although they were not confirmed safe.
+    pub on_word: BTreeMap<String, Word>,
+    /// Entries at the end were lost, and runs begin on somebody's word.
+    pub loss: Option<Word>,
     /// The emergency stop that was not cleared.
     pub stopped: Option<StopHistory>,
     /// Questions to people.
     pub asked: Questions,
-    /// What people commanded and noted, in order.
+    /// What people did, in order.
     pub people: Vec<PersonHistory>,
     /// What cannot be read of a damaged journal.
     pub damage: Vec<String>,
@@ -72,21 +82,8 @@ pub struct History {
     pub(super) lost_at: Option<u64>,
     /// Entry with which the last engine started.
     pub(super) started_at: Option<u64>,
-}
-
-/// Something that a person commanded or noted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PersonHistory {
-    /// When, milliseconds since 1970.
-    pub wall_ms: i64,
-    /// Who.
-    pub by: String,
-    /// What was commanded; `None` for a note.
-    pub command: Option<Command>,
-    /// Runs, campaigns or instruments it was about; empty if about the lab as a whole.
-    pub about: Vec<String>,
-    /// The note, or the reason of the command.
-    pub text: String,
+    /// Fencing epoch with which it did.
+    pub(super) engine_epoch: u64,
 }
 
 /// One campaign.
@@ -142,6 +139,8 @@ pub struct RunHistory {
     pub first_at: u64,
     /// Its last entry that changed its state.
     pub moved_at: u64,
+    /// The last entry with which it was let go on.
+    pub resumed_at: u64,
 }
 
 /// One command given by hand.
@@ -338,8 +337,14 @@ impl History {
                 }
                 self.engine(record, now, entry.wall_ms);
             }
-            Fact::Manual(record) => self.manual(record, now, entry.wall_ms),
-            Fact::Campaign(id, record) => self.campaign(id, record, now, entry.wall_ms),
+            Fact::Manual(record) => {
+                self.by_hand_alone(record, entry.seq);
+                self.manual(record, now, entry.wall_ms);
+            }
+            Fact::Campaign(id, record) => {
+                self.did_to_campaign(id, record, entry.wall_ms);
+                self.campaign(id, record, now, entry.wall_ms);
+            }
             Fact::Journal(Upkeep::TailLost { .. }) => {
                 // What was noted later in this journal may be known again.
                 self.lost_at = self.lost_at.max(Some(entry.seq));
@@ -347,10 +352,15 @@ impl History {
             Fact::Journal(Upkeep::Migrated { .. } | Upkeep::Salvaged { .. }) => {}
             Fact::Run(record) => {
                 let moved = matches!(record, Record::Moved { .. });
+                let resumed = is_let_go(record);
                 self.run(record, entry.seq, now, entry.wall_ms);
                 self.asked.apply(record, entry.wall_ms);
+                self.did_to_run(record, entry.wall_ms);
                 if let Some(run) = self.runs.get_mut(record.run()).filter(|_| moved) {
                     run.moved_at = entry.seq;
+                }
+                if let Some(run) = self.runs.get_mut(record.run()).filter(|_| resumed) {
+                    run.resumed_at = entry.seq;
                 }
             }
         }
@@ -388,12 +398,18 @@ impl History {
         (first..).map(|n| format!("{name}-{n}")).find(|id| !taken(id)).unwrap_or_default()
     }
 
+    /// Fencing epoch of the last engine; whoever noted something alone since has had one of its own.
+    pub fn last_engine(&self) -> u64 {
+        self.engine_epoch
+    }
+
     /// Runs that are not over.
     pub fn open_runs(&self) -> impl Iterator<Item = &RunHistory> {
         self.runs.values().filter(|r| r.ending.is_none())
     }
 
     fn engine(&mut self, record: &EngineRecord, now: Tick, wall_ms: i64) {
+        self.did(record, wall_ms);
         match record {
             EngineRecord::Started { epoch, time, speed, boot, service, .. } => {
                 if *service {
@@ -403,6 +419,7 @@ impl History {
                     self.unclean_starts.push(wall_ms);
                 }
                 self.epoch = *epoch;
+                self.engine_epoch = *epoch;
                 self.time.clone_from(time);
                 self.speed = *speed;
                 self.boot = boot.clone().map(|mark| (now, mark));
@@ -418,26 +435,22 @@ impl History {
             EngineRecord::Identified { instrument, identity, .. } => {
                 self.identities.insert(instrument.clone(), identity.clone());
             }
-            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => self.hands(record),
-            EngineRecord::Barred { .. } | EngineRecord::Freed { .. } => self.bars(record),
+            EngineRecord::Taken { .. } | EngineRecord::Given { .. } => {
+                self.hands(record, wall_ms);
+            }
+            EngineRecord::Barred { .. } | EngineRecord::Freed { .. } => self.bars(record, wall_ms),
             EngineRecord::EmergencyStop { .. } | EngineRecord::MadeSafe { .. } => self.stop(record),
             EngineRecord::Cleared { .. } => {
-                self.bars(record);
+                self.bars(record, wall_ms);
                 self.stop(record);
             }
             EngineRecord::Away { .. }
             | EngineRecord::NotOurs { .. }
             | EngineRecord::ClockStepped { .. }
-            | EngineRecord::Gap { .. } => {}
-            EngineRecord::Commanded { command, of, by, reason, .. } => {
-                let (by, about, text) = (by.clone(), of.clone(), reason.clone());
-                let command = Some(*command);
-                self.people.push(PersonHistory { wall_ms, by, command, about, text });
-            }
-            EngineRecord::Note { text, about, by } => {
-                let (by, about, text) = (by.clone(), about.iter().cloned().collect(), text.clone());
-                self.people.push(PersonHistory { wall_ms, by, command: None, about, text });
-            }
+            | EngineRecord::Gap { .. }
+            | EngineRecord::LossAccepted { .. }
+            | EngineRecord::Commanded { .. }
+            | EngineRecord::Note { .. } => {}
         }
     }
 
@@ -468,6 +481,7 @@ impl History {
 
     fn manual(&mut self, record: &ManualRecord, now: Tick, wall_ms: i64) {
         self.handled(record);
+        self.did_by_hand(record);
         match record {
             ManualRecord::Intent {
                 id,
@@ -539,6 +553,7 @@ impl History {
                     questions: BTreeMap::new(),
                     first_at: seq,
                     moved_at: 0,
+                    resumed_at: 0,
                 },
             );
             return;
@@ -621,15 +636,13 @@ impl History {
     }
 }
 
-impl PersonHistory {
-    /// Whether it has to do with a run, campaign or instrument, or with the lab as a whole.
-    pub fn is_about(&self, id: Option<&str>) -> bool {
-        let Some(id) = id else { return true };
-        let within = |name: &String| {
-            name == id || name.strip_prefix(id).is_some_and(|rest| rest.starts_with('.'))
-        };
-        self.about.is_empty() || self.about.iter().any(within)
-    }
+/// Whether a run goes on with it, or a person's hold ends.
+fn is_let_go(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Moved { to: RunState::Running | RunState::Restarting, .. }
+            | Record::Released { cause: Cause::Person, .. }
+    )
 }
 
 impl RunHistory {

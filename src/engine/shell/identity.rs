@@ -44,8 +44,8 @@ impl<I: Instruments> Engine<I> {
         instrument: String,
         identity: String,
     ) -> Result<(), EngineError> {
-        let by = String::new();
-        self.note(Fact::Engine(EngineRecord::Identified { instrument, identity, by }))
+        let (by, reason) = (String::new(), String::new());
+        self.note(Fact::Engine(EngineRecord::Identified { instrument, identity, by, reason }))
     }
 
     /// An instrument may not be used as it is.
@@ -92,7 +92,8 @@ impl<I: Instruments> Engine<I> {
             Ok(identity) => {
                 let identity = identity.unwrap_or_default();
                 let known = identity.clone();
-                self.note(Fact::Engine(EngineRecord::Identified { instrument, identity, by }))?;
+                let record = EngineRecord::Identified { instrument, identity, by, reason };
+                self.note(Fact::Engine(record))?;
                 Reply::Accepted { identity: known }
             }
             Err(why) => Reply::Refused(Refusal::new(RefusalKind::UnknownId, why.0)),

@@ -15,7 +15,8 @@ use super::wanted::effect_of;
 use super::wire_trace;
 use crate::compiler::graph::Effect;
 use crate::driver::{
-    Command, Exchange, FailureKind, Fleet, InstrumentSetup, Notice, Outcome, SendError, Sent, Tap,
+    Command, EmergencyStop, Exchange, FailureKind, Fleet, InstrumentSetup, Notice, Outcome,
+    Pressed, SendError, Sent, Stopped, Tap,
 };
 use crate::expr::Value;
 use crate::spec::instrument::{Action, EffectClass};
@@ -26,6 +27,11 @@ use crate::wire::{Clock, Dialer};
 const NOTICES: usize = 1_024;
 /// A driver that does not say how an attempt ended this long after its deadline never will.
 const GRACE: Duration = Duration::from_secs(90);
+/// How long a safe state beside a command may take to be confirmed, in wall time.
+const SAFE_GRACE: Duration = Duration::from_secs(60);
+/// How long an instrument that does not confirm after an emergency stop is told again, in wall time:
+/// whoever stands before it must hear soon that it does not obey.
+const INSIST: Duration = Duration::from_secs(10);
 /// A value that is only published is waited for in steps of this.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -103,6 +109,15 @@ pub fn permitted(history: &History, action: &Action) -> Result<(), String> {
     ))
 }
 
+/// A safe state that was sent beside a command.
+#[derive(Debug)]
+enum Beside {
+    /// Nobody has answered yet.
+    OnItsWay,
+    /// The error says why it is not confirmed.
+    Ended(Result<(), String>),
+}
+
 /// The connection to one instrument, for commands by hand.
 #[derive(Debug)]
 pub struct Manual {
@@ -110,6 +125,10 @@ pub struct Manual {
     notices: mpsc::Receiver<Notice>,
     clock: Clock,
     setup: InstrumentSetup,
+    /// The safe state that was sent beside a command.
+    made_safe: Option<Beside>,
+    /// What crossed the wire for it.
+    safe_trace: Vec<Exchange>,
 }
 
 impl Manual {
@@ -130,12 +149,43 @@ impl Manual {
         let setups = vec![setup.clone()];
         let fleet = Fleet::start_watched(setups, clock.clone(), dialer, sender, 0, tap)
             .map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
-        Ok(Manual { fleet, notices, clock, setup })
+        let (made_safe, safe_trace) = (None, Vec::new());
+        Ok(Manual { fleet, notices, clock, setup, made_safe, safe_trace })
     }
 
     /// Waits until it is connected, identified and prepared; the error is why it is not.
     pub async fn connect(&self, within: Duration) -> Result<(), String> {
         self.fleet.ready(within).await.into_values().collect::<Result<Vec<()>, _>>().map(|_| ())
+    }
+
+    /// The emergency stop of the instrument.
+    pub fn emergency(&self) -> EmergencyStop {
+        self.fleet.emergency()
+    }
+
+    /// How the safe state went that a second interrupt or the emergency stop has sent; the error says
+    /// why it is not confirmed. `None`: none was sent.
+    pub fn made_safe(&self) -> Option<&Result<(), String>> {
+        match self.made_safe.as_ref()? {
+            Beside::OnItsWay => None,
+            Beside::Ended(how) => Some(how),
+        }
+    }
+
+    /// Who pressed the emergency stop, if somebody did, and how the instrument stands. One that does
+    /// not confirm is told again and again meanwhile, for a while.
+    pub async fn stopped(&self) -> Option<(Pressed, BTreeMap<String, Stopped>)> {
+        let emergency = self.emergency();
+        let pressed = emergency.pressed()?;
+        let until = tokio::time::Instant::now() + INSIST;
+        loop {
+            let outcomes = emergency.outcomes();
+            let safe = outcomes.values().all(|stopped| *stopped == Stopped::Confirmed);
+            if safe || tokio::time::Instant::now() >= until {
+                return Some((pressed, outcomes));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Reads a property; one that is only published is waited for.
@@ -240,7 +290,38 @@ impl Manual {
             return not_sent(&refused);
         }
         let longest = self.clock.wall_span(command.deadline) + GRACE;
-        self.outcome(&attempt, longest, &mut Some(stop)).await
+        let mut outcome = self.outcome(&attempt, longest, &mut Some(stop)).await;
+        let safe = self.settle_safety().await;
+        outcome.trace.append(&mut self.safe_trace);
+        if let (Some(safe), Err(failure)) = (safe, &mut outcome.result) {
+            failure.message = format!("{}; {safe}", failure.message);
+        }
+        outcome
+    }
+
+    /// Waits for the answer to a safe state that is on its way; in words.
+    async fn settle_safety(&mut self) -> Option<String> {
+        let until = tokio::time::Instant::now() + SAFE_GRACE;
+        while matches!(self.made_safe, Some(Beside::OnItsWay)) {
+            match tokio::time::timeout_at(until, self.notices.recv()).await {
+                Ok(Some(notice)) => self.note_safe(notice),
+                Ok(None) | Err(_) => {
+                    let why = "it never said how that went".to_owned();
+                    self.made_safe = Some(Beside::Ended(Err(why)));
+                }
+            }
+        }
+        self.made_safe().map(|safe| match safe {
+            Ok(()) => "its safe state is confirmed".to_owned(),
+            Err(why) => format!("it is NOT CONFIRMED SAFE: {why}"),
+        })
+    }
+
+    fn note_safe(&mut self, notice: Notice) {
+        if let Notice::SafeState { confirmed, detail, trace, .. } = notice {
+            self.made_safe = Some(Beside::Ended(if confirmed { Ok(()) } else { Err(detail) }));
+            self.safe_trace.extend(trace);
+        }
     }
 
     async fn make_safe(&mut self, longest: Duration) -> ManualOutcome {
@@ -278,6 +359,7 @@ impl Manual {
     ) -> ManualOutcome {
         let until = tokio::time::Instant::now() + longest;
         let mut asked = false;
+        let mut pressed = self.fleet.emergency().watch();
         loop {
             let notice = tokio::select! {
                 notice = self.notices.recv() => notice,
@@ -288,11 +370,17 @@ impl Manual {
                     }
                     // Errors mean that the driver has ended; the wait below ends with it.
                     let _ = if asked {
+                        self.made_safe = Some(Beside::OnItsWay);
                         self.fleet.safe_state(&self.setup.name)
                     } else {
                         self.fleet.cancel(&self.setup.name, attempt)
                     };
                     asked = true;
+                    continue;
+                }
+                // The stop has sent the safe state itself, past everything here.
+                Ok(()) = pressed.changed() => {
+                    self.made_safe = Some(Beside::OnItsWay);
                     continue;
                 }
                 () = tokio::time::sleep_until(until) => None,
@@ -301,7 +389,7 @@ impl Manual {
                 Some(Notice::Outcome { attempt: of, outcome }) if of == attempt => {
                     return taken(outcome);
                 }
-                Some(_) => {}
+                Some(notice) => self.note_safe(notice),
                 None => {
                     let why = "the driver never said how it ended";
                     return failed(FailureKind::Internal, why.to_owned(), Sent::Unknown, vec![]);

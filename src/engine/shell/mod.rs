@@ -13,8 +13,10 @@
 //! Architecture invariant: knows no HTTP and no terminal; tells what happens to an observer.
 mod analyses;
 mod bars;
+mod behind;
 mod brain;
 mod bulk;
+mod by_hand;
 mod change;
 mod clocks;
 pub mod control;
@@ -34,6 +36,7 @@ mod manual;
 mod named;
 mod notes;
 mod obey;
+mod people;
 mod perform;
 mod prepare;
 mod process;
@@ -51,20 +54,20 @@ mod watch;
 pub mod wire_trace;
 
 pub use bars::a_word_for;
+pub use behind::runs_left;
 pub use brain::{Brain, BrainError, Compile, Goal, Proposal};
 pub use bulk::{Reference, read as read_file, references};
+pub use by_hand::{ByHand, Disturbed};
 pub use change::{Change, ChangeError, change_without_engine};
 pub use clocks::{Gone, Passed, boot_mark, passed};
 pub use control::{Control, Handle, Inbox};
 pub use disk::Disk;
 pub use engine::{Engine, EngineError, EngineSetup};
 pub use entries::{BootMark, EngineRecord, Fact, ManualFailure, ManualRecord, read_facts};
-pub use estop::{StopHistory, clear_without_engine, record_without_engine};
+pub use estop::{StopHistory, clear_without_engine, record_without_engine, stop_without_engine};
 pub use gauge::Gauge;
 pub use hand::{Called, Left, TakenHistory};
-pub use history::{
-    CampaignHistory, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
-};
+pub use history::{CampaignHistory, History, ManualHistory, RunHistory, StepHistory};
 pub use instruments::{Instruments, Refused};
 pub use lab::{
     LabError, LabInstruments, TooLate, instrument_setup, read_secret, stop_latencies, too_late,
@@ -74,6 +77,7 @@ pub use live::{KEPT, Live, SignalView};
 pub use manual::{Manual, ManualCommand, ManualError, ManualOutcome, SAFE_STATE, permitted};
 pub use named::{Named, verify_named};
 pub use notes::note_without_engine;
+pub use people::{Deed, PersonHistory, Word};
 pub use perform::{progress_of_campaign, progress_of_run};
 pub use prepare::{EXPERIMENTS, PrepareError, Prepared, Wish, name_of, parameters};
 pub use progress::{Observer, Progress};

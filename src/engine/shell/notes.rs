@@ -21,13 +21,25 @@ pub(super) fn note_alone(
     history: &History,
     fact: &Fact,
 ) -> Result<(), JournalError> {
+    note_together(journal, history, std::slice::from_ref(fact))
+}
+
+/// The same for several facts at once.
+pub(super) fn note_together(
+    journal: &mut Journal,
+    history: &History,
+    facts: &[Fact],
+) -> Result<(), JournalError> {
     let wall_ms = jiff::Timestamp::now().as_millisecond();
-    let entry = fact.entry(history.last_tick.0, wall_ms).map_err(|error| JournalError::Broken {
-        path: "journal.db".into(),
-        seq: journal.len() + 1,
-        what: format!("a fact cannot be written: {error}"),
-    })?;
-    let first = |_| Ok::<_, JournalError>((vec![entry], Vec::new()));
+    let entry = |fact: &Fact| {
+        fact.entry(history.last_tick.0, wall_ms).map_err(|error| JournalError::Broken {
+            path: "journal.db".into(),
+            seq: journal.len() + 1,
+            what: format!("a fact cannot be written: {error}"),
+        })
+    };
+    let entries = facts.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    let first = |_| Ok::<_, JournalError>((entries, Vec::new()));
     journal.take_lease(&Holder::this_process(wall_ms), history.epoch.saturating_add(1), first)?;
     Ok(())
 }

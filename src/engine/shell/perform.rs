@@ -11,7 +11,7 @@ use super::wire_trace;
 use crate::compiler::graph::{FailureKind, HoldState};
 use crate::driver::{self, Notice, Outcome, Sent};
 use crate::engine::campaign::CampaignRecord;
-use crate::engine::core::{Action, Event, Failure, Reading, Record, Signal, StepKey, Tick};
+use crate::engine::core::{Action, Cause, Event, Failure, Reading, Record, Signal, StepKey, Tick};
 use crate::expr::Value;
 use crate::units::Unit;
 
@@ -277,7 +277,12 @@ pub fn progress_of_run(record: &Record) -> Option<Progress> {
             run: run.clone(),
             to: *to,
             by: by.clone(),
-            why: if detail.is_empty() { cause.as_str().to_owned() } else { detail.clone() },
+            why: match (detail.as_str(), cause) {
+                // Who it was says more.
+                ("", Cause::Person) => String::new(),
+                ("", cause) => cause.as_str().to_owned(),
+                (detail, _) => detail.to_owned(),
+            },
         },
         Record::AtHold { run, instrument, confirmed, detail, .. } => Progress::AtHold {
             run: run.clone(),

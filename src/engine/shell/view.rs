@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{InstrumentOutcome, Safety};
 use super::engine::Engine;
+use super::hand::TakenHistory;
 use super::instruments::Instruments;
 use crate::compiler::graph::NodeKind;
 use crate::engine::core::{Evidence, HeldBy, Parked, Run, Status, StepKey, StepState, Tick};
@@ -44,6 +45,9 @@ pub struct View {
     /// them until they are, or until a person says so.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub barred: BTreeMap<String, String>,
+    /// Instruments in people's hands: runs that need them wait.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<String, TakenHistory>,
     /// Questions that stand open.
     pub questions: Vec<QuestionView>,
     /// Instruments of the lab.
@@ -212,7 +216,11 @@ impl<I: Instruments> Engine<I> {
                     planning: machine.proposing,
                 })
                 .collect(),
-            runs: self.core.open_runs().map(|run| self.run_view(run, now)).collect(),
+            runs: self
+                .core
+                .open_runs()
+                .map(|run| run_view(run, self.campaign_of(&run.id), now))
+                .collect(),
             parked: self.core.parked(),
             emergency_stop: self.emergency.pressed().map(|pressed| pressed.by),
             not_confirmed: self
@@ -226,24 +234,9 @@ impl<I: Instruments> Engine<I> {
                 })
                 .collect(),
             barred: self.core.barred().clone(),
+            taken: self.hands.taken().clone(),
             questions: self.questions.open.iter().map(|q| self.with_command(q, now)).collect(),
             instruments: self.instruments.conditions(),
-        }
-    }
-
-    fn run_view(&self, run: &Run, now: Tick) -> RunView {
-        let steps = run.steps.iter().filter_map(|(key, state)| step_view(run, key, state, now));
-        RunView {
-            run: run.id.clone(),
-            campaign: self.campaign_of(&run.id),
-            protocol: run.graph.protocol.clone(),
-            state: run.state().as_str().to_owned(),
-            lab_s: now.since(run.started).as_secs_f64(),
-            cause: run.ending.as_ref().map(|(_, cause)| cause.clone()).unwrap_or_default(),
-            holds: run.holds.iter().map(|held| hold_view(held, now)).collect(),
-            steps: steps.take(STEPS_MAX).collect(),
-            making_safe: run.making_safe.iter().cloned().collect(),
-            not_confirmed: run.not_confirmed.clone(),
         }
     }
 
@@ -268,6 +261,23 @@ impl<I: Instruments> Engine<I> {
             })
         });
         QuestionView { sent, ..question.clone() }
+    }
+}
+
+/// A run at a moment.
+pub(super) fn run_view(run: &Run, campaign: Option<String>, now: Tick) -> RunView {
+    let steps = run.steps.iter().filter_map(|(key, state)| step_view(run, key, state, now));
+    RunView {
+        run: run.id.clone(),
+        campaign,
+        protocol: run.graph.protocol.clone(),
+        state: run.state().as_str().to_owned(),
+        lab_s: now.since(run.started).as_secs_f64(),
+        cause: run.ending.as_ref().map(|(_, cause)| cause.clone()).unwrap_or_default(),
+        holds: run.holds.iter().map(|held| hold_view(held, now)).collect(),
+        steps: steps.take(STEPS_MAX).collect(),
+        making_safe: run.making_safe.iter().cloned().collect(),
+        not_confirmed: run.not_confirmed.clone(),
     }
 }
 

@@ -8,10 +8,14 @@ use super::engine::{Engine, EngineError};
 use super::entries::{EngineRecord, Fact};
 use super::instruments::Instruments;
 use super::progress::Progress;
-use crate::engine::core::{Cause, Event};
+use crate::engine::core::{Cause, ENGINE, Event, Run, RunState, in_words};
 
 /// The engine looks at its clocks and its disk this often, in wall time.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Runs of protocols that do not say how long they may be left alone are said to go on, with how
+/// long it was, if that was longer than this, in lab time: a shift change is none, a night is.
+pub const LONG_AWAY: Duration = Duration::from_secs(3_600);
 
 /// What the shell watches of the machine it runs on.
 #[derive(Debug)]
@@ -57,7 +61,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Notes how long nobody was at work before this engine; runs that may not be left alone for so
     /// long do not go on by themselves. Call before [`Engine::recover`].
-    pub fn was_away(&mut self, passed: &Passed) -> Result<(), EngineError> {
+    ///
+    /// Returns what people must know: for each run of a protocol without `resume: within` that was
+    /// left alone for longer than [`LONG_AWAY`], that it goes on all the same. It is noted too.
+    pub fn was_away(&mut self, passed: &Passed) -> Result<Vec<String>, EngineError> {
         let for_ms = u64::try_from(passed.wall.as_millis()).unwrap_or(u64::MAX);
         let by = passed.by.as_str().to_owned();
         self.watch.downtime = match passed.by {
@@ -65,7 +72,26 @@ impl<I: Instruments> Engine<I> {
             // It may have been any time: more than any limit allows.
             Gone::SinceBoot | Gone::Unknown => Duration::MAX,
         };
-        self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))
+        self.note(Fact::Engine(EngineRecord::Away { for_ms, by }))?;
+        let downtime = self.watch.downtime;
+        if downtime <= LONG_AWAY {
+            return Ok(Vec::new());
+        }
+        let unbounded = |run: &&Run| run.graph.resume_within.is_none() && run.has_begun();
+        let left: Vec<(String, String)> = self
+            .core
+            .open_runs()
+            .filter(unbounded)
+            .map(|run| (run.id.clone(), goes_on(run, downtime, passed.by)))
+            .collect();
+        let mut told = Vec::new();
+        for (run, text) in left {
+            let (about, by) = (Some(run), ENGINE.to_owned());
+            self.note(Fact::Engine(EngineRecord::Note { text: text.clone(), about, by }))?;
+            self.told(Progress::Engine { detail: text.clone() });
+            told.push(text);
+        }
+        Ok(told)
     }
 
     /// Whether nobody has looked at the clocks for so long that the engine cannot have been at work.
@@ -163,6 +189,25 @@ impl<I: Instruments> Engine<I> {
             }
         }
     }
+}
+
+/// That a run goes on although it was left alone for long, and what to do if it should not.
+fn goes_on(run: &Run, downtime: Duration, by: Gone) -> String {
+    let id = &run.id;
+    let what = match run.state() {
+        RunState::Paused | RunState::Pausing => "stays paused, as people left it",
+        RunState::Held | RunState::Holding => "stays held until what holds it has passed",
+        state if state.goes_on() => "goes on at the step it had reached",
+        _ => "is brought to its end",
+    };
+    format!(
+        "run {id}: no engine was there for {} ({}), and it {what}, because protocol {} does not say \
+         with `resume: {{within: TIME}}` how long it may be left alone. Look at the sample; `labloop \
+         hold {id}` or `labloop abort {id}` if it is not good any more",
+        in_words(downtime),
+        by.as_str(),
+        run.graph.protocol,
+    )
 }
 
 fn mebibytes(bytes: u64) -> String {

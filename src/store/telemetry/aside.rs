@@ -1,4 +1,4 @@
-//! A history that is broken is set aside: a lab is not kept from its work by it, and what can still
+//! A history that is damaged is set aside: a lab is not kept from its work by it, and what can still
 //! be read of it is not lost.
 
 use std::path::{Path, PathBuf};
@@ -9,17 +9,17 @@ use super::error::TelemetryError;
 use super::schema::{Durability, FILE};
 use super::writer::TelemetryWriter;
 
-/// Broken files that are kept; more of them say that the disk is the matter.
+/// Damaged files that are kept; more of them say that the disk is the matter.
 const KEPT_MAX: u32 = 100;
 /// What belongs to a file of SQLite.
 const ENDINGS: [&str; 3] = ["", "-wal", "-shm"];
 
-/// A history open for writing, and where the one before it is if that was broken.
+/// A history open for writing, and where the one before it is if that was damaged.
 #[derive(Debug)]
 pub struct Opened {
     /// The history.
     pub writer: TelemetryWriter,
-    /// The broken one, and what was wrong with it.
+    /// The damaged one, and what was wrong with it.
     pub aside: Option<(PathBuf, String)>,
 }
 
@@ -30,7 +30,7 @@ pub struct Opened {
 pub fn open_or_set_aside(folder: &Path, durability: Durability) -> Result<Opened, TelemetryError> {
     let error = match TelemetryWriter::open(folder, durability) {
         Ok(writer) => return Ok(Opened { writer, aside: None }),
-        Err(error) if is_broken(&error) => error,
+        Err(error) if is_damage(&error) => error,
         Err(error) => return Err(error),
     };
     let Some(place) = set_aside(folder) else { return Err(error) };
@@ -39,7 +39,7 @@ pub fn open_or_set_aside(folder: &Path, durability: Durability) -> Result<Opened
 }
 
 /// Whether trying again with the same file would give the same error for ever.
-fn is_broken(error: &TelemetryError) -> bool {
+pub(super) fn is_damage(error: &TelemetryError) -> bool {
     let TelemetryError::Database { source, .. } = error else { return false };
     match source.sqlite_error_code() {
         Some(code) => matches!(
@@ -59,15 +59,15 @@ fn is_broken(error: &TelemetryError) -> bool {
 
 /// Renames the file with all that belongs to it; its new place, `None` if that cannot be done.
 fn set_aside(folder: &Path) -> Option<PathBuf> {
-    let number = (1..=KEPT_MAX).find(|n| !folder.join(format!("{FILE}.broken-{n}")).exists())?;
+    let number = (1..=KEPT_MAX).find(|n| !folder.join(format!("{FILE}.damaged-{n}")).exists())?;
     for ending in ENDINGS {
         let from = folder.join(format!("{FILE}{ending}"));
-        let to = folder.join(format!("{FILE}.broken-{number}{ending}"));
+        let to = folder.join(format!("{FILE}.damaged-{number}{ending}"));
         if from.exists() && std::fs::rename(&from, &to).is_err() {
             return None;
         }
     }
-    Some(folder.join(format!("{FILE}.broken-{number}")))
+    Some(folder.join(format!("{FILE}.damaged-{number}")))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_history_is_set_aside_and_a_new_one_begun() {
+    fn a_damaged_history_is_set_aside_and_a_new_one_begun() {
         let folder = Folder::new();
         for round in 1..=2u8 {
             let noise = vec![round; 10_000];
@@ -97,7 +97,7 @@ mod tests {
                 let _ = std::fs::remove_file(folder.0.join(format!("{FILE}{ending}")));
             }
         }
-        assert!(folder.0.join("telemetry.db.broken-2").exists());
+        assert!(folder.0.join("telemetry.db.damaged-2").exists());
     }
 
     #[test]

@@ -33,6 +33,41 @@ pub(super) fn span(
     Ok(first.zip(last).map(|(first, last)| (first.cast_unsigned(), last.cast_unsigned())))
 }
 
+/// Every block: how many readings it has, or what is wrong with it.
+pub(super) fn each_block(
+    connection: &Connection,
+    mut take: impl FnMut(Result<u64, String>),
+) -> Result<(), rusqlite::Error> {
+    let mut statement =
+        connection.prepare("SELECT rowid, signal, first, last, count, samples FROM block")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (number, signal): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (first, last, count): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
+        let fits = block_fits(first, last, count, row.get_ref(5)?.as_blob()?);
+        take(
+            fits.map(|()| count.unsigned_abs())
+                .map_err(|why| format!("block {number} of {signal}: {why}")),
+        );
+    }
+    Ok(())
+}
+
+/// Whether the readings of a block are those that stand beside them.
+fn block_fits(first: i64, last: i64, count: i64, bytes: &[u8]) -> Result<(), String> {
+    let (readings, rest) = bytes.as_chunks::<BYTES>();
+    if !rest.is_empty() || i64::try_from(readings.len()) != Ok(count) {
+        return Err(format!("it has {} bytes, not those of {count} readings", bytes.len()));
+    }
+    let tick = |reading: Option<&[u8; BYTES]>| {
+        Some(whole(u64::from_le_bytes(*reading?.first_chunk::<8>()?)))
+    };
+    if tick(readings.first()) != Some(first) || tick(readings.last()) != Some(last) {
+        return Err("its readings are of another time than it says".to_owned());
+    }
+    Ok(())
+}
+
 /// Readings of a signal between two ticks, both included. A value that is no number was bad.
 pub(super) fn read(
     connection: &Connection,

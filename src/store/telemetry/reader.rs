@@ -61,10 +61,10 @@ pub struct Picture {
 /// Reads history, also while it is written.
 #[derive(Debug)]
 pub struct Telemetry {
-    connection: Connection,
-    path: PathBuf,
-    layout: i64,
-    has_blocks: bool,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    pub(super) layout: i64,
+    pub(super) has_blocks: bool,
 }
 
 struct Known {

@@ -2,8 +2,9 @@
 //! the same results before it; which run; what it concluded; why it ended.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::sync::Arc;
+
+use serde::Serialize;
 
 use super::super::brain::Proposal;
 use super::super::history::History;
@@ -211,6 +212,12 @@ fn did_not_compile(next: &Option<Decision>, number: u32, conclusion: &Conclusion
         && matches!(conclusion, Conclusion::Failed { .. })
 }
 
-fn shown(what: &impl Debug) -> String {
-    format!("{what:?}")
+/// As an entry of the journal would have it.
+fn shown(what: &impl Serialize) -> String {
+    match serde_json::to_string(what) {
+        Ok(text) if text == "null" => "nothing".to_owned(),
+        Ok(text) => text,
+        // A number that JSON does not know.
+        Err(error) => format!("what cannot be written down ({error})"),
+    }
 }

@@ -93,7 +93,7 @@ pub fn replay(journal: &Journal) -> Result<Replayed, JournalError> {
                 Ok(())
             }
             Fact::Engine(record) => {
-                known.bars(&record);
+                known.bars(&record, entry.wall_ms);
                 Ok(())
             }
             Fact::Manual(_) | Fact::Journal(_) => Ok(()),
