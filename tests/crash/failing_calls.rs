@@ -47,9 +47,16 @@ fn after(trace: &Path) -> Option<After> {
             || line.contains("GPIO/28/") && !line.contains("\\\"R\\\":0")
             || line.contains("/measure")
     };
-    let mut before = text.lines().take_while(|line| !line.contains("(INJECTED)"));
-    let begun = before.any(|line| sets_going(&line));
-    let mut lines = text.lines().skip_while(|line| !line.contains("(INJECTED)"));
+    // The history has a thread of its own, whose n-th call fails as well, and tries again: it is what
+    // failed only where nothing else did.
+    let injected = |line: &&str| line.contains("(INJECTED)");
+    let of_history = |line: &&str| line.contains("telemetry.db");
+    let at = text
+        .lines()
+        .position(|line| injected(&line) && !of_history(&line))
+        .or_else(|| text.lines().position(|line| injected(&line)))?;
+    let begun = text.lines().take(at).any(|line| sets_going(&line));
+    let mut lines = text.lines().skip(at);
     let failed = lines.next()?;
     let file = failed.split_once('<')?.1.split_once('>')?.0.to_owned();
     let rest: Vec<&str> = lines.collect();
