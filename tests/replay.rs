@@ -109,8 +109,15 @@ fn changed(bench: &Bench, kind: &str, from: &str, to: &str) -> (PathBuf, u64) {
     (folder, seq)
 }
 
-/// What `replay` finds in a folder; it must find a difference.
+/// What `replay` finds in a folder; it must find a difference, and tell it to people in words and as
+/// the journal has it, not as the program does.
 fn found_in(folder: &Path) -> serde_json::Value {
+    let told = labloop().args(["replay", "--state"]).arg(folder).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains("journal: ") && told.contains("derived: "), "{told}");
+    for word in ["Some(", " { ", "StepKey", "NodeId(", "Tick("] {
+        assert!(!told.contains(word), "{word}: {told}");
+    }
     let replayed = labloop().args(["replay", "--json", "--state"]).arg(folder).output().unwrap();
     let said = String::from_utf8_lossy(&replayed.stderr).into_owned();
     assert_eq!(replayed.status.code(), Some(1), "{said}");

@@ -122,6 +122,24 @@ fn a_second_sigterm_while_runs_are_held_makes_all_safe_at_once_and_says_what_is_
 }
 
 #[test]
+fn ctrl_c_ends_the_runs_and_names_each_instrument() {
+    let bench = Bench::new("ctrl-c");
+    let mut service = Service::start(&bench);
+    let file = bench.folder().join("calm.yaml");
+    std::fs::write(&file, CALM).unwrap();
+    submit(&bench, &[file.to_str().unwrap(), "--lab", LAB]);
+    until("its pump runs", || told(&bench, "pump_1", "start") == 1 && count(&bench, "outcome") > 0);
+    service.signal("INT");
+    let mut status = None;
+    until("it ends", || {
+        status = service.process.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(130), "{}", log(&bench));
+    assert!(log(&bench).contains("pump_1: safe, confirmed"), "{}", log(&bench));
+}
+
+#[test]
 fn sighup_opens_the_log_anew_and_nothing_else_happens() {
     let bench = Bench::new("hangup");
     let service = Service::start(&bench);

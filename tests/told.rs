@@ -179,15 +179,16 @@ fn without_an_engine_status_tells_which_run_is_held_by_whom_and_why() {
     let engine = calm(&bench, "60");
     bench.ok(&["hold", "--by", "bea", "--reason", "the bath is open"]);
     let live = bench.ok(&["status"]);
-    assert!(live.contains("by bea"), "{live}");
+    assert!(live.contains("by bea: the bath is open"), "{live}");
     assert!(!live.contains("a person"), "who is known: {live}");
     engine.killed();
     let told = bench.ok(&["status"]);
     assert!(told.contains("run calm-1.1.1 (calm): held when the last engine ended"), "{told}");
-    assert!(told.contains("held for") && told.contains("by bea"), "{told}");
+    assert!(told.contains("held for") && told.contains("by bea: the bath is open"), "{told}");
     assert!(told.contains("bea (calm-1.1.1, calm-1) hold: the bath is open"), "{told}");
     assert!(!told.contains("a person"), "who is known: {told}");
-    let left = bench.json(&["status", "--json"]);
+    let left = bench.json(&["status", "calm-1.1.1", "--json"]);
+    assert_eq!(left["runs"][0]["steps"][0]["action"], "start", "{left:#}");
     assert_eq!(left["left"][0]["holds"][0]["by"], "bea", "{left:#}");
 }
 

@@ -214,8 +214,10 @@ async fn work(
     let exit = match worked {
         Ok(_) => {
             let ended = asked.led_to().await;
-            for run in &ended {
-                tracing::info!("{}", command::in_words(run).trim_end());
+            for line in ended.iter().flat_map(|run| {
+                command::in_words(run).lines().map(str::to_owned).collect::<Vec<_>>()
+            }) {
+                tracing::info!("{line}");
             }
             interrupts::show(&ended, false);
             // SAFETY(lab): what could not be held in time was aborted; what is not over even now

@@ -12,9 +12,11 @@ use super::withheld::Withheld;
 use super::{Exit, ask, now, output};
 use crate::compiler::Bundle;
 use crate::engine::campaign::{Conclusion, Experiment, Wanted};
+use crate::engine::core::Command;
 use crate::engine::shell::view::{RunView, View};
 use crate::engine::shell::{
-    CampaignHistory, Deed, History, ManualHistory, PersonHistory, RunHistory, runs_left,
+    CampaignHistory, Deed, History, ManualHistory, PersonHistory, RunHistory, StepHistory,
+    runs_left,
 };
 use crate::expr::Value;
 use crate::store::Journal;
@@ -40,7 +42,10 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
     // An engine that does not answer is told of; what the journal knows is shown all the same.
     let (view, working) = match live::find(&args.state.state) {
         Ok(Engine::Live(mut client)) => match live::view(&mut client) {
-            Ok(view) => (Some(view), true),
+            Ok(mut view) => {
+                say_why(&mut view.runs, &history);
+                (Some(view), true)
+            }
             Err((_, message)) => {
                 output::error(message);
                 (None, true)
@@ -52,7 +57,11 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
     // What nobody drives is told from the journal; of one that is damaged what can be read.
     let left = match &view {
         Some(_) => Vec::new(),
-        None => runs_left(&journal).unwrap_or_default(),
+        None => {
+            let mut left = runs_left(&journal).unwrap_or_default();
+            say_why(&mut left, &history);
+            left
+        }
     };
     let told = Told { journal: &journal, history: &history, working, view: view.as_ref(), left };
     let id = args.id.as_deref();
@@ -62,6 +71,20 @@ pub(super) fn run(args: &StatusArgs, json: bool) -> Exit {
         output::data(&as_text(&told, id));
     }
     Exit::Done
+}
+
+/// The reason that a person gave for a hold stands with what they commanded.
+fn say_why(runs: &mut [RunView], history: &History) {
+    for run in runs {
+        for hold in run.holds.iter_mut().filter(|hold| hold.detail.is_empty()) {
+            let said = history.people.iter().rev().find(|said| {
+                said.deed == Deed::Command(Command::Hold)
+                    && said.by == hold.by
+                    && said.about.contains(&run.run)
+            });
+            hold.detail = said.map(|said| said.text.clone()).unwrap_or_default();
+        }
+    }
 }
 
 /// What there is to tell.
@@ -291,7 +314,7 @@ fn as_json(told: &Told<'_>, id: Option<&str>) -> serde_json::Value {
             json!({
                 "campaign": c.machine.id, "name": c.name, "seed": c.seed,
                 "started": output::wall(c.wall_ms), "ended": c.machine.ended,
-                "state": c.machine.state(|_| false).as_str(),
+                "state": c.machine.state(|_| false).as_str(), "wanted_by": c.machine.told_by(),
                 "edits": edits(&c.machine), "units": units(told.journal, c),
                 "experiments": experiments,
             })
@@ -308,7 +331,7 @@ fn as_json(told: &Told<'_>, id: Option<&str>) -> serde_json::Value {
                 "results": r.results,
                 "questions": history.asked.open.iter().filter(|q| q.run == r.run)
                     .collect::<Vec<_>>(),
-                "commands": r.steps.len(),
+                "commands": r.steps.len(), "steps": id.map(|_| steps_as_json(r)),
             })
         })
         .collect();
@@ -335,6 +358,18 @@ fn as_json(told: &Told<'_>, id: Option<&str>) -> serde_json::Value {
         "people": history.people.iter().filter(|p| p.is_about(id)).map(person_json)
             .collect::<Vec<_>>(),
     })
+}
+
+/// Each command of a run, as the text has them when one is asked for by name.
+fn steps_as_json(run: &RunHistory) -> Vec<serde_json::Value> {
+    let step = |step: &StepHistory| {
+        json!({
+            "step": step.path, "attempt": step.attempt, "instrument": step.instrument,
+            "action": step.action, "arguments": step.args,
+            "outcome": if step.outcome.is_empty() { "in doubt" } else { &step.outcome },
+        })
+    };
+    run.steps.iter().map(step).collect()
 }
 
 /// The emergency stop that was not cleared, as the journal has it.

@@ -17,7 +17,8 @@ pub(super) fn run(args: &VerifyArgs, json: bool) -> Exit {
         Ok((survey, named)) => {
             let all: Vec<&Finding> = survey.findings.iter().chain(&named.findings).collect();
             if json {
-                as_json(&survey, &named, &all, &telemetry);
+                let anchor = anchored(args);
+                as_json(&survey, &named, &all, anchor, &telemetry);
             } else {
                 as_text(args, &survey, &named, &all);
             }
@@ -38,6 +39,11 @@ pub(super) fn run(args: &VerifyArgs, json: bool) -> Exit {
         say_telemetry(args, &telemetry);
     }
     exit
+}
+
+/// Whether the anchor stands beside the journal.
+fn anchored(args: &VerifyArgs) -> bool {
+    !Journal::open_read_only(&args.state.state).is_ok_and(|j| *j.anchor() == Anchor::Absent)
 }
 
 fn say_telemetry(args: &VerifyArgs, telemetry: &Soundness) {
@@ -95,7 +101,7 @@ fn look(args: &VerifyArgs) -> Result<(Survey, Named), JournalError> {
     }
 }
 
-fn as_json(survey: &Survey, named: &Named, all: &[&Finding], telemetry: &Soundness) {
+fn as_json(survey: &Survey, named: &Named, all: &[&Finding], anchor: bool, telemetry: &Soundness) {
     let findings: Vec<_> = all
         .iter()
         .map(|found| {
@@ -107,7 +113,7 @@ fn as_json(survey: &Survey, named: &Named, all: &[&Finding], telemetry: &Soundne
         .collect();
     let value = json!({
         "ok": all.is_empty(), "entries": survey.entries, "documents": survey.documents,
-        "files": named.files, "head": survey.head, "findings": findings,
+        "files": named.files, "head": survey.head, "anchor": anchor, "findings": findings,
         "telemetry": telemetry_as_json(telemetry),
     });
     output::data(&format!("{value}\n"));
@@ -135,7 +141,7 @@ fn as_text(args: &VerifyArgs, survey: &Survey, named: &Named, all: &[&Finding]) 
         "The journal is whole: {} entries, {} documents, {} files.",
         survey.entries, survey.documents, named.files
     ));
-    if Journal::open_read_only(&args.state.state).is_ok_and(|j| *j.anchor() == Anchor::Absent) {
+    if !anchored(args) {
         output::say("There is no anchor beside it: a missing end would not show.");
     }
     let head = Head { seq: survey.entries, hash: survey.head.clone() };

@@ -47,6 +47,19 @@ impl Safety {
         self.made_safe.is_none() && self.stopped.is_none()
     }
 
+    /// A reason why the command was not given, with what must be heard of this.
+    pub(super) fn with(
+        &self,
+        instrument: &str,
+        exit: Exit,
+        why: impl std::fmt::Display,
+    ) -> (Exit, String) {
+        match self.word(instrument) {
+            Some((stopped, word)) => (stopped.unwrap_or(exit), format!("{why}\n{word}")),
+            None => (exit, why.to_string()),
+        }
+    }
+
     /// What must be heard of it, if anything was sent; and with which code that ends.
     pub(super) fn word(&self, instrument: &str) -> Option<(Option<Exit>, String)> {
         let not = |why: &str| format!("it is NOT CONFIRMED SAFE ({why}): look at it now");
@@ -154,10 +167,7 @@ pub(super) fn send(
                 let interrupted = interrupted.load(Ordering::Relaxed);
                 Ok((result, Given { interrupted, safety, messages }))
             }
-            Err((exit, why)) => match safety.word(&args.instrument) {
-                Some((stopped, word)) => Err((stopped.unwrap_or(exit), format!("{why}\n{word}"))),
-                None => Err((exit, why)),
-            },
+            Err((exit, why)) => Err(safety.with(&args.instrument, exit, why)),
         }
     })
 }

@@ -221,7 +221,7 @@ fn act(args: &CallArgs, chosen: &Chosen, act: &Act, json: bool) -> Outcome {
     let (outcome, unrecorded) = match result {
         Ok(outcome) => (outcome, None),
         Err(ManualError::Outcome { source, outcome }) => (*outcome, Some(source)),
-        Err(error) => return Err((Exit::RunFailed, error.to_string())),
+        Err(error) => return Err(given.safety.with(&args.instrument, Exit::RunFailed, error)),
     };
     let returns = act.action.as_ref().and_then(|action| action.returns.as_ref());
     let mut exit = report(args, &outcome, returns, &act.name, &given.messages, json);

@@ -194,14 +194,14 @@ impl History {
                 self.person(wall_ms, by, Deed::AcceptUnit, &about, reason);
             }
             EngineRecord::Taken { instrument, by, reason } => {
-                self.person(wall_ms, by, Deed::Take, &[instrument.clone()], reason);
+                self.person(wall_ms, by, Deed::Take, std::slice::from_ref(instrument), reason);
             }
             EngineRecord::Given { instrument, by, changed, .. } => {
                 let done = match changed.is_empty() {
                     true => String::new(),
                     false => format!("after {}", changed.join(", ")),
                 };
-                self.person(wall_ms, by, Deed::Give, &[instrument.clone()], &done);
+                self.person(wall_ms, by, Deed::Give, std::slice::from_ref(instrument), &done);
             }
             EngineRecord::LossAccepted { by, reason, lost } => {
                 let (by_whom, why) = (by.clone(), reason.clone());

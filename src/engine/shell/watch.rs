@@ -63,7 +63,7 @@ impl<I: Instruments> Engine<I> {
     /// long do not go on by themselves. Call before [`Engine::recover`].
     ///
     /// Returns what people must know: for each run of a protocol without `resume: within` that was
-    /// left alone for longer than [`LONG_AWAY`], that it goes on all the same. It is noted too.
+    /// left alone for longer than an hour of lab time, that it goes on all the same. It is noted too.
     pub fn was_away(&mut self, passed: &Passed) -> Result<Vec<String>, EngineError> {
         let for_ms = u64::try_from(passed.wall.as_millis()).unwrap_or(u64::MAX);
         let by = passed.by.as_str().to_owned();

@@ -45,6 +45,36 @@ fn an_answer_must_be_an_option_of_the_question_that_is_open() {
 }
 
 #[test]
+fn who_gave_a_sample_up_is_told_by_name() {
+    for (option, by, told) in [
+        ("invalid", "Ada", "look: Ada answered `invalid`"),
+        (
+            "invalid",
+            crate::engine::core::DEADLINE,
+            "look: nobody answered in time, which counts as `invalid`",
+        ),
+    ] {
+        let mut draft = Draft::new();
+        let kind = NodeKind::Ask {
+            question: Expr::literal(Value::text("Clear?")),
+            options: vec!["yes".into(), option.into()],
+            on_timeout: None,
+        };
+        draft.add(Some(0), "look", kind);
+        let mut lab = Lab::new(InDoubt::Ask, &[]);
+        lab.start("r", &draft);
+        assert_eq!(answer(&mut lab, Some(1), option, by).0, Heard::Accepted);
+        lab.settle();
+        assert_eq!(lab.ending("r"), Some(Ending::Invalid));
+        let cause = lab.records.iter().find_map(|record| match record {
+            Record::BodyEnded { cause, .. } => Some(cause.clone()),
+            _ => None,
+        });
+        assert_eq!(cause.as_deref(), Some(told));
+    }
+}
+
+#[test]
 fn the_first_answer_counts_and_the_second_is_told_of_it() {
     let mut lab = Lab::new(InDoubt::Ask, &[]);
     let mut draft = asking();
