@@ -10,7 +10,11 @@ use crate::store::telemetry::{self, Retention, Rule};
 
 /// Opens the history of a state folder. A lab works without one rather than not at all: what is
 /// wrong is said, and `None` given.
-pub(super) fn history(folder: &Path, durability: Durability, keep: &KeepArgs) -> Option<Keeping> {
+pub(super) fn history(
+    folder: &Path,
+    durability: Durability,
+    retention: Retention,
+) -> Option<Keeping> {
     let durability = match durability {
         Durability::Power => telemetry::Durability::Commit,
         Durability::Process => telemetry::Durability::Checkpoint,
@@ -34,10 +38,11 @@ pub(super) fn history(folder: &Path, durability: Durability, keep: &KeepArgs) ->
     for damage in opened.writer.damaged() {
         output::error(format!("readings at the end of the history are lost: {damage}"));
     }
-    Some(Keeping { writer: opened.writer, retention: retention(keep) })
+    Some(Keeping { writer: opened.writer, retention })
 }
 
-fn retention(keep: &KeepArgs) -> Retention {
+/// What the command line says of it.
+pub(super) fn retention(keep: &KeepArgs) -> Retention {
     let others = Rule {
         full_days: keep.keep_readings.0,
         minute_days: keep.keep_minutes.0,

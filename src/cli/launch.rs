@@ -12,18 +12,19 @@ use tokio::sync::mpsc;
 use super::args::{Speed, TimeArgs};
 use super::interrupts::{self, Commands};
 use super::run::Shown;
-use super::{Exit, mirrors, output};
+use super::{Exit, keep, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::campaign::{Campaign, Conclusion, EndReason};
 use crate::engine::core::{Core, Ending, Tick};
 use crate::engine::shell::control::RunOutcome;
 use crate::engine::shell::{
     Control, Disk, Disturbed, Engine, EngineError, EngineSetup, Finished, Handle, Instruments,
-    Keeping, LabInstruments, Left, Observer, Passed, Questions, control,
+    LabInstruments, Left, Observer, Passed, Questions, control,
 };
 use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, Written};
+use crate::store::telemetry::Retention;
 use crate::store::{Document, Durability, Journal};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
@@ -230,8 +231,10 @@ pub(super) struct Work {
     pub(super) state: PathBuf,
     /// Journal, open.
     pub(super) journal: Journal,
-    /// The history of readings, open; `None` where that cannot be.
-    pub(super) history: Option<Keeping>,
+    /// How durable its records are.
+    pub(super) durability: Durability,
+    /// How long readings are kept.
+    pub(super) retention: Retention,
     /// Core, with its history when resuming.
     pub(super) core: Core,
     /// Display.
@@ -356,7 +359,7 @@ async fn go(
     }
     let mut engine = Engine::new(EngineSetup {
         journal: work.journal,
-        telemetry: work.history,
+        telemetry: keep::history(&work.state, work.durability, work.retention),
         clock,
         instruments,
         notices,

@@ -123,7 +123,7 @@ fn serve(args: &ServeArgs) -> Outcome {
         let (handle, controls) = control::channel(emergency);
         let engine = Engine::new(EngineSetup {
             journal,
-            telemetry: keep::history(folder, durability, &args.keep),
+            telemetry: keep::history(folder, durability, keep::retention(&args.keep)),
             clock,
             instruments,
             notices,
