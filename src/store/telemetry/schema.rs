@@ -56,7 +56,7 @@ CREATE TABLE pin (
     id INTEGER PRIMARY KEY, why TEXT NOT NULL, signal INTEGER NOT NULL,
     first INTEGER NOT NULL, last INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX pin_signal ON pin (signal, first);
+CREATE INDEX pin_signal ON pin (signal, first, last);
 ";
 
 /// When a commit is safe from what.

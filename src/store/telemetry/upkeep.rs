@@ -132,7 +132,10 @@ impl TelemetryWriter {
     /// Ends the windows of a reason that had no end yet (`to` was [`u64::MAX`]); what comes after is
     /// retention's.
     pub fn end_pin(&mut self, why: &str, to: u64) -> Result<usize, TelemetryError> {
-        self.care = Care::default();
+        // What retention has passed lies long before the end of a run that ends now.
+        if self.care.past.values().any(|past| *past >= whole(to)) {
+            self.care = Care::default();
+        }
         self.connection
             .execute(
                 "UPDATE pin SET last = ?2 WHERE why = ?1 AND last = ?3",

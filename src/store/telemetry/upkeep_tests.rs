@@ -98,6 +98,30 @@ fn what_a_run_needs_stays_whatever_the_limit() {
 }
 
 #[test]
+fn a_run_that_is_not_over_keeps_all_that_comes_and_once_it_is_no_more_than_its_own() {
+    let folder = Folder::new();
+    let mut writer = days(&folder, "s", 20);
+    let open = Pin { why: "run-7", signal: None, from: 10 * DAY, to: u64::MAX };
+    writer.pin(&open).unwrap();
+    // An engine that takes the run up pins it again.
+    writer.pin(&open).unwrap();
+    let retention = Retention {
+        others: Rule { full_days: Some(1), minute_days: Some(2), hour_days: Some(3) },
+        ..Retention::default()
+    };
+    all(&mut writer, &retention, 100 * DAY);
+    let telemetry = Telemetry::open(&folder.0).unwrap().unwrap();
+    let left = |from, to| telemetry.read("s", from, to).unwrap().points.len() as u64;
+    assert_eq!(left(0, 9 * DAY), 0);
+    assert_eq!(left(10 * DAY, 20 * DAY), 10 * DAILY);
+    assert_eq!(writer.end_pin("run-7", 12 * DAY).unwrap(), 1);
+    all(&mut writer, &retention, 100 * DAY);
+    assert_eq!(left(10 * DAY, 12 * DAY), 2 * DAILY + 1);
+    assert_eq!(left(14 * DAY, 19 * DAY), 0);
+    assert_eq!(writer.end_pin("run-7", 15 * DAY).unwrap(), 0, "it has an end");
+}
+
+#[test]
 fn what_would_not_get_smaller_is_kept_as_it_is() {
     let folder = Folder::new();
     let mut writer = TelemetryWriter::open(&folder.0, Durability::Checkpoint).unwrap();
