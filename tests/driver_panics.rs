@@ -2,7 +2,9 @@
 //! emergency stop go out as before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod bench;
 mod peer;
+mod rig;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -304,5 +306,102 @@ mod over_mqtt {
         lab.fleet.safe_state("light").unwrap();
         assert_eq!(made_safe(&mut lab, "light").await, (true, "confirmed".to_owned()));
         assert_eq!(received.lock().unwrap().len(), 5);
+    }
+}
+
+mod under_an_engine {
+    use std::collections::BTreeMap;
+
+    use labloop::compiler::{self, Bundle};
+    use labloop::engine::core::{Core, Ending, InDoubt};
+    use labloop::engine::shell::{
+        Engine, EngineSetup, History, Instruments, LabInstruments, control,
+    };
+    use labloop::store::{Durability, Journal};
+    use labloop::wire::Clock;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::bench::Bench;
+
+    const STEPS: &str = "  - {id: heat, do: rig_1.heat, with: {power: 40}}
+  - {id: dose, do: rig_1.dose, with: {count: 2}}
+";
+
+    /// A rig that doses, and whose first answer to that no driver survives.
+    fn rig(log: &Log) -> labloop::wire::Dialer {
+        let (mut total, mut power) = (0, 0);
+        fragile(pipes(log, move |message| match message {
+            "ID" => answer("rig 1\n"),
+            "P?" => answer(&format!("{power}\n")),
+            "T?" => answer(&format!("{total}\n")),
+            "HEAT 40" => {
+                power = 40;
+                answer("OK\n")
+            }
+            "DOSE 2" => {
+                total += 2;
+                answer(&format!("{POISON}\n"))
+            }
+            _ => {
+                power = 0;
+                answer("OK\n")
+            }
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_dose_under_way_when_the_driver_panicked_is_read_back_and_not_given_again() {
+        let bench = Bench::new("driver-panics");
+        let text = crate::rig::definition(None).replace(r#"send_end: "\n""#, r#"send_end: "\r""#);
+        let device = crate::rig::Rig::start("rig 1", None);
+        let (lab_file, protocol) =
+            crate::rig::lab(bench.folder(), &[("rig_1", &device)], &text, STEPS);
+        let mut bundle = Bundle::load(&protocol, Some(&lab_file)).unwrap();
+        compiler::check_bundle(&mut bundle);
+        let graph = compiler::compile(compiler::Request {
+            sources: &bundle.sources,
+            protocol: bundle.protocol.as_ref().unwrap(),
+            lab: bundle.lab.as_ref().unwrap(),
+            definitions: &bundle.definitions,
+            protocols: &bundle.protocols,
+            pins: &[],
+            parameters: &BTreeMap::new(),
+            ranges: &BTreeMap::new(),
+        });
+        let (log, clock) = (Log::default(), Clock::real());
+        let (sender, notices) = mpsc::channel(4_096);
+        let lab = bundle.lab.clone().unwrap();
+        let instruments =
+            LabInstruments::start(&lab, &bundle.definitions, &clock, rig(&log), sender, 1).unwrap();
+        let (_handle, controls) = control::channel(instruments.emergency());
+        std::fs::create_dir_all(bench.state()).unwrap();
+        let mut engine = Engine::new(EngineSetup {
+            journal: Journal::open(&bench.state(), Durability::Power).unwrap(),
+            telemetry: None,
+            clock,
+            instruments,
+            notices,
+            controls,
+            observer: Box::new(|_| {}),
+            core: Core::new(InDoubt::Ask, Duration::ZERO),
+        });
+        engine.begin(1, "real").unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        engine.start_run("trial".into(), Arc::new(graph.value.unwrap())).unwrap();
+        // The backstop for a driver that never says how a command ended is far behind this.
+        let worked = tokio::time::timeout(Duration::from_secs(20), engine.work()).await;
+        let history = History::read(engine.journal(), None).unwrap();
+        assert!(worked.is_ok(), "it waits still: {:#?}", history.runs["trial"]);
+        worked.unwrap().unwrap();
+        let run = &history.runs["trial"];
+        assert_eq!(run.ending, Some(Ending::Complete), "{run:#?}");
+        assert_eq!(count(&log, "DOSE 2"), 1, "it was given again: {log:?}");
+        let dose = run.steps.iter().find(|step| step.action == "dose").unwrap();
+        assert!(dose.outcome.contains("by "), "not by its witness: {}", dose.outcome);
+        let after = log.lock().unwrap();
+        let at = after.iter().position(|message| message == "DOSE 2").unwrap();
+        assert!(after[at..].iter().any(|message| message == "ID"), "not asked who it is");
+        assert!(after[at..].iter().any(|message| message == "OFF"), "not made safe at the end");
     }
 }
