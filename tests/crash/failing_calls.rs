@@ -40,6 +40,19 @@ struct After {
     commands: Vec<String>,
 }
 
+/// The file that the call of a line is about. Where another thread came between, the line that began
+/// it has the name.
+fn file_of(lines: &[&str], at: usize) -> String {
+    let thread = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+    let its = thread(lines[at]);
+    let begun = |line: &&&str| line.contains("<unfinished ...>") && thread(line) == its;
+    let line = match lines[at].contains(" resumed>") {
+        true => lines[..at].iter().rev().find(begun).unwrap(),
+        false => lines[at],
+    };
+    line.split_once('<').unwrap().1.split_once('>').unwrap().0.to_owned()
+}
+
 fn after(trace: &Path) -> Option<After> {
     let text = std::fs::read_to_string(trace).unwrap();
     let sets_going = |line: &&str| {
@@ -49,17 +62,14 @@ fn after(trace: &Path) -> Option<After> {
     };
     // The history has a thread of its own, whose n-th call fails as well, and tries again: it is what
     // failed only where nothing else did.
-    let injected = |line: &&str| line.contains("(INJECTED)");
-    let of_history = |line: &&str| line.contains("telemetry.db");
-    let at = text
-        .lines()
-        .position(|line| injected(&line) && !of_history(&line))
-        .or_else(|| text.lines().position(|line| injected(&line)))?;
-    let begun = text.lines().take(at).any(|line| sets_going(&line));
-    let mut lines = text.lines().skip(at);
-    let failed = lines.next()?;
-    let file = failed.split_once('<')?.1.split_once('>')?.0.to_owned();
-    let rest: Vec<&str> = lines.collect();
+    let lines: Vec<&str> = text.lines().collect();
+    let injected = |at: &usize| lines[*at].contains("(INJECTED)");
+    let failed = (0..lines.len()).filter(injected).map(|at| (at, file_of(&lines, at)));
+    let failed: Vec<(usize, String)> = failed.collect();
+    let of_others = failed.iter().find(|(_, file)| !file.contains("telemetry.db"));
+    let (at, file) = of_others.or(failed.first())?.clone();
+    let begun = lines[..at].iter().any(sets_going);
+    let rest = &lines[at + 1..];
     let this = format!("<{file}>");
     let syncs = rest.iter().filter(|l| l.contains("sync(") && l.contains(&this));
     // What sets a pump, a controller or a lamp going. STP and a temperature of zero are safe states.
