@@ -71,6 +71,10 @@ impl Run {
                 let mark = AtHold { how: *how, since: now, confirmed: None };
                 self.at_hold.insert(instrument.clone(), mark);
             }
+            // Of a run that ends only what is on its way counts, and that has come now.
+            Record::AtHold { instrument, .. } if self.phase != Phase::Body => {
+                self.at_hold.remove(instrument);
+            }
             Record::AtHold { instrument, confirmed, .. } => {
                 let stays = AtHold { how: HoldState::Stays, since: now, confirmed: None };
                 let mark = self.at_hold.entry(instrument.clone()).or_insert(stays);
@@ -204,7 +208,7 @@ impl Run {
                 self.moved_at = now;
                 self.paused = false;
                 self.holds.clear();
-                self.at_hold.clear();
+                self.at_hold.retain(|_, mark| mark.confirmed.is_none());
                 self.to_restart.clear();
                 self.half_going.clear();
                 self.told_unclear.clear();

@@ -117,6 +117,7 @@ impl Core {
                 true
             }
             Phase::Safe if !run.making_safe.is_empty() => self.send_safe_states(id, now),
+            Phase::Safe if run.going_to_hold().next().is_some() => false,
             Phase::Safe => {
                 let (ending, cause) =
                     run.ending.clone().unwrap_or((Ending::Failed, "no ending".to_owned()));

@@ -280,11 +280,25 @@ impl Core {
                 let wanted = run.plan.claims(step.key.node);
                 self.claims.release(id, &step.key, wanted);
             }
+            // SAFETY(lab): a hold state on its way keeps its instrument also then, or it would halt
+            // what the next run does with it.
             Record::FinallyEnded { run: id, make_safe, .. } => {
-                self.claims.release_others(id, make_safe);
+                let kept: Vec<String> =
+                    make_safe.iter().chain(run.going_to_hold()).cloned().collect();
+                self.claims.release_others(id, &kept);
+                // SAFETY(lab): from here on, so that after a crash nobody takes an instrument whose
+                // safe state may still be on its way.
+                for instrument in make_safe {
+                    if self.claims.is_free_for(id, instrument) {
+                        self.claims.take(id, &run_timer(), std::slice::from_ref(instrument));
+                    }
+                }
             }
             Record::MadeSafe { run: id, instrument, .. } => {
                 self.claims.release_instrument(id, instrument);
+                if run.going_to_hold().any(|name| name == instrument) {
+                    self.claims.take(id, &run_timer(), std::slice::from_ref(instrument));
+                }
             }
             Record::RunEnded { run: id, .. } => self.claims.release_run(id),
             _ => {}

@@ -12,7 +12,7 @@ use super::command::ENGINE;
 use super::events::Action;
 use super::hold::HOLD_WAIT;
 use super::machine::Core;
-use super::record::About;
+use super::record::{About, Record};
 use super::run::{Phase, Run, Status, StepKey};
 use super::states::{Cause, Trigger};
 use super::transitions::next;
@@ -46,6 +46,7 @@ impl Core {
             self.lose_restart(id, &key, "the engine ended before its outcome was known", now);
         }
         if phase != Phase::Body {
+            self.give_up_holds(id, now);
             return;
         }
         let away = format!("no engine was there for {}", in_words(downtime));
@@ -65,6 +66,17 @@ impl Core {
         let limit = in_words(limit.unwrap_or_default());
         self.hold_for(id, Cause::Downtime, format!("{away}, and at most {limit} are allowed"), now);
         self.ask_about_downtime(id, &away, &limit, now);
+    }
+
+    /// Hold states that were on their way when their run ended, and whose engine is gone: its safe
+    /// states follow, or have followed.
+    fn give_up_holds(&mut self, id: &str, now: Tick) {
+        let Some(run) = self.runs.get(id) else { return };
+        for instrument in run.going_to_hold().cloned().collect::<Vec<_>>() {
+            let (run, trace) = (id.to_owned(), String::new());
+            let (confirmed, detail) = (false, "the engine ended before it answered".to_owned());
+            self.emit(Record::AtHold { run, instrument, confirmed, detail, trace }, now);
+        }
     }
 
     fn ask_about_downtime(&mut self, id: &str, away: &str, limit: &str, now: Tick) {

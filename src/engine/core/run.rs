@@ -324,6 +324,11 @@ impl Run {
         steps + usize::from(self.restarting.is_some())
     }
 
+    /// Instruments whose hold state is on its way.
+    pub fn going_to_hold(&self) -> impl Iterator<Item = &String> {
+        self.at_hold.iter().filter(|(_, mark)| mark.confirmed.is_none()).map(|(name, _)| name)
+    }
+
     /// Whether a command of this run to an instrument has no outcome yet.
     pub fn is_commanding(&self, instrument: &str) -> bool {
         let to = |key: &StepKey| {

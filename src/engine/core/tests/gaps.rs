@@ -1,6 +1,8 @@
 //! Engines that stood still, and restarts that were broken off: found by simulation, seeds in
 //! `tests/simulation`.
 
+use std::time::Duration;
+
 use super::SECOND;
 use super::lab::{Draft, Lab, Reply};
 use crate::compiler::graph::Effect;
@@ -131,4 +133,69 @@ fn a_run_that_was_stopped_while_it_was_set_going_again_ends_although_the_engine_
     lab.restart(SECOND);
     lab.settle();
     assert_eq!(lab.ending("r"), Some(Ending::Stopped));
+}
+
+/// A run that pumps, is held, and ends before its hold state is answered; another waits for the pump.
+fn ended_on_its_way_to_hold(command: Command) -> Lab {
+    let mut draft = Draft::new();
+    let start = draft.action(0, "start", "pump_1", Effect::Repeatable);
+    draft.starts(start, "pumps");
+    draft.wait(0, "wait", "1 h");
+    let finally = draft.finally();
+    let stop = draft.action(finally, "stop", "pump_1", Effect::Repeatable);
+    draft.stops(stop);
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("r", &draft);
+    lab.slow = true;
+    lab.command("r", Command::Hold);
+    lab.start("s", &pumping_too());
+    lab.command("r", command);
+    lab
+}
+
+#[test]
+fn a_hold_state_on_its_way_keeps_its_instrument_when_its_run_ends() {
+    for command in [Command::Abort, Command::Stop] {
+        let mut lab = ended_on_its_way_to_hold(command);
+        assert_eq!((lab.ending("r"), lab.count("other")), (None, 0), "{command:?}");
+        let (run, instrument) = ("r".to_owned(), "pump_1".to_owned());
+        let (confirmed, detail, trace) = (true, String::new(), String::new());
+        lab.give(Event::AtHold { run, instrument, confirmed, detail, trace });
+        assert!(lab.ending("r").is_some(), "{command:?}");
+        lab.settle();
+        assert_eq!((lab.ending("s"), lab.count("other")), (Some(Ending::Complete), 1));
+    }
+}
+
+#[test]
+fn a_hold_state_that_nobody_answers_or_whose_engine_died_keeps_nobody_for_ever() {
+    let mut lab = ended_on_its_way_to_hold(Command::Abort);
+    lab.settle();
+    assert_eq!((lab.ending("r"), lab.ending("s")), (Some(Ending::Aborted), Some(Ending::Complete)));
+    let mut lab = ended_on_its_way_to_hold(Command::Stop);
+    lab.restart(Duration::ZERO);
+    assert_eq!((lab.ending("r"), lab.ending("s")), (Some(Ending::Stopped), Some(Ending::Complete)));
+}
+
+#[test]
+fn after_a_crash_nobody_takes_an_instrument_whose_safe_state_may_be_on_its_way() {
+    let mut draft = Draft::new();
+    let start = draft.action(0, "start", "pump_1", Effect::Repeatable);
+    draft.starts(start, "pumps");
+    let mut waits = Draft::new();
+    waits.wait(0, "wait", "1 min");
+    waits.action(0, "other", "pump_1", Effect::Once);
+    let mut lab = Lab::new(InDoubt::Ask, &[]);
+    lab.start("older", &waits);
+    lab.start("r", &draft);
+    // The engine dies with the safe state of `r` on the wire, and the next comes when the wait is over.
+    let cut = lab.records.iter().position(|r| matches!(r, Record::FinallyEnded { .. })).unwrap();
+    lab.records.truncate(cut + 1);
+    lab.restart_later(60 * SECOND);
+    let place = |wanted: &dyn Fn(&Record) -> bool| lab.records.iter().position(wanted).unwrap();
+    let safe = place(&|r| matches!(r, Record::MadeSafe { run, .. } if run == "r"));
+    let sent = place(&|r| matches!(r, Record::Intent { run, .. } if run == "older"));
+    assert!(safe < sent, "{:?}", lab.records);
+    lab.settle();
+    assert_eq!(lab.ending("older"), Some(Ending::Complete));
 }

@@ -174,6 +174,8 @@ pub struct Lab {
     pub held: Vec<String>,
     /// Hold states are not confirmed.
     pub deaf: bool,
+    /// Hold states are not answered at all.
+    pub slow: bool,
     /// Safe states are not confirmed.
     pub stubborn: bool,
     /// What was told of parked runs.
@@ -198,6 +200,7 @@ impl Lab {
             safe: Vec::new(),
             held: Vec::new(),
             deaf: false,
+            slow: false,
             stubborn: false,
             parked: Vec::new(),
             heard: Vec::new(),
@@ -283,6 +286,9 @@ impl Lab {
             }
             Action::Hold { run, instrument, how } => {
                 self.held.push(format!("{instrument} {how:?}"));
+                if self.slow {
+                    return None;
+                }
                 let (confirmed, detail) = (!self.deaf, String::new());
                 let trace = String::new();
                 Some(Event::AtHold { run, instrument, confirmed, detail, trace })
