@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::SECOND;
 use super::lab::{Draft, Lab};
-use crate::compiler::graph::{Effect, NodeKind, Place, ResultSpec};
+use crate::compiler::graph::{Effect, NodeId, NodeKind, OnError, Place, ResultSpec};
 use crate::engine::core::{Ending, Event, InDoubt, RunState, Signal};
 use crate::expr::{self, Value};
 
@@ -114,6 +114,26 @@ fn a_condition_whose_time_ran_out_without_an_engine_is_looked_at_once_more() {
     lab.restart_later(3_600 * SECOND);
     lab.pass(65 * SECOND);
     assert_eq!(lab.ending("r"), Some(Ending::Failed));
+}
+
+#[test]
+fn what_handles_a_condition_that_ran_out_without_an_engine_is_done_once() {
+    let mut lab = looking(|draft| {
+        let condition = Draft::condition(&format!("{LEVEL} > 1"));
+        let until = NodeKind::WaitUntil { condition, stable_for: Duration::ZERO };
+        let until = draft.add(Some(0), "until", until);
+        draft.node(until).deadline = Some(10 * SECOND);
+        let handler = draft.add(Some(until), "on_error", NodeKind::Group { hold: Vec::new() });
+        draft.action(handler, "mend", "pump_2", Effect::Repeatable);
+        draft.wait(handler, "settle", "1 min");
+        draft.node(until).on_error = OnError::Do(NodeId(handler));
+    });
+    lab.restart_later(3_600 * SECOND);
+    lab.pass(3 * SECOND);
+    read(&mut lab, 0.5);
+    // Timers of the condition are left over from when its first reading was waited for.
+    lab.pass(70 * SECOND);
+    assert_eq!((lab.count("mend"), lab.ending("r")), (1, Some(Ending::Complete)));
 }
 
 #[test]
