@@ -239,6 +239,12 @@ async fn a_notification_that_leaves_a_field_out_changes_nothing() {
         .iter()
         .any(|notice| matches!(notice, Notice::Sample { value: Value::Missing(_), .. }));
     assert!(!missing, "{:?}", lab.seen);
+    // It says when: with `time:` its clock goes with the value.
+    let told = lab.seen.iter().find_map(|notice| match notice {
+        Notice::Sample { value: Value::Bool(true), about, .. } => Some(about.device_ms),
+        _ => None,
+    });
+    assert_eq!(told, Some(Some(1_500)));
 }
 
 #[tokio::test(start_paused = true)]

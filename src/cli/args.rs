@@ -1,9 +1,12 @@
 //! What can be written on the command line.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units::{Dimension, Quantity};
 
 /// A self-driving laboratory runtime.
 ///
@@ -60,6 +63,8 @@ pub enum Command {
     Note(NoteArgs),
     /// Say what is going on, or was.
     Status(StatusArgs),
+    /// Say what every signal is now, or what one of them was.
+    Signals(SignalsArgs),
     /// Write results, telemetry and provenance for other programs.
     Export(ExportArgs),
     /// Check that the journal was not changed.
@@ -146,6 +151,36 @@ pub struct StateArgs {
     pub state: PathBuf,
 }
 
+/// How long readings are kept. Those of a run are kept in full for ever.
+#[derive(Debug, Args)]
+pub struct KeepArgs {
+    /// Days for which every reading between runs is kept; then minimum, maximum and mean of each
+    /// minute are. Readings of a run are kept in full for ever.
+    #[arg(long, default_value = "90", value_name = "DAYS|forever", value_parser = parse_days)]
+    pub keep_readings: Days,
+    /// Days for which those of each minute are kept; then those of each hour are.
+    #[arg(long, default_value = "1826", value_name = "DAYS|forever", value_parser = parse_days)]
+    pub keep_minutes: Days,
+    /// Days for which those of each hour are kept.
+    #[arg(long, default_value = "forever", value_name = "DAYS|forever", value_parser = parse_days)]
+    pub keep_hours: Days,
+    /// Megabytes of the history from which on the oldest readings go first, but never those of runs.
+    #[arg(long, value_name = "MB")]
+    pub history_max: Option<NonZeroU32>,
+}
+
+/// A number of days; `None` is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Days(pub Option<u32>);
+
+fn parse_days(text: &str) -> Result<Days, String> {
+    match (text, text.parse::<u32>()) {
+        ("forever", _) => Ok(Days(None)),
+        (_, Ok(days @ 1..)) => Ok(Days(Some(days))),
+        _ => Err("a number of days from 1 on, or `forever`".to_owned()),
+    }
+}
+
 /// How time passes and where the instruments are.
 #[derive(Debug, Args)]
 pub struct TimeArgs {
@@ -206,6 +241,9 @@ pub struct RunArgs {
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
+    /// History.
+    #[command(flatten)]
+    pub keep: KeepArgs,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,
@@ -226,6 +264,9 @@ pub struct ServeArgs {
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
+    /// History.
+    #[command(flatten)]
+    pub keep: KeepArgs,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,
@@ -274,6 +315,9 @@ pub struct ResumeArgs {
     /// Time.
     #[command(flatten)]
     pub time: TimeArgs,
+    /// History.
+    #[command(flatten)]
+    pub keep: KeepArgs,
     /// State.
     #[command(flatten)]
     pub state: StateArgs,
@@ -317,6 +361,35 @@ pub struct EstopArgs {
     /// State.
     #[command(flatten)]
     pub state: StateArgs,
+}
+
+/// `labloop signals`
+#[derive(Debug, Args)]
+pub struct SignalsArgs {
+    /// A signal, such as `bath_1.temperature`: its past, from the history. All signals as they are,
+    /// from the engine at work, if not given.
+    pub signal: Option<String>,
+    /// Only the signals of this instrument.
+    #[arg(long, value_name = "NAME", conflicts_with = "signal")]
+    pub instrument: Option<String>,
+    /// How far back from the last reading, in lab time.
+    #[arg(long, default_value = "1 h", value_name = "TIME", value_parser = parse_time)]
+    pub last: Duration,
+    /// The window is summed up in so many columns at most, each with minimum, mean and maximum.
+    #[arg(long, default_value = "60", value_name = "N")]
+    pub columns: u16,
+    /// State.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let seconds = match Quantity::parse(text) {
+        Ok(quantity) if quantity.dim == Dimension::TIME => quantity.value,
+        Ok(_) => return Err("a time, such as `90 min`".to_owned()),
+        Err(error) => return Err(error.message),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
 /// `labloop ask`
@@ -416,7 +489,7 @@ pub enum ExportWhat {
     Experiments,
     /// One row per command sent.
     Steps,
-    /// One row per reading.
+    /// One row per reading: time, value, unit, quality, reason.
     Telemetry,
     /// One row per curve or array that is kept as a file; with --to also the numbers.
     Files,

@@ -8,10 +8,10 @@ use super::args::{ExportArgs, ExportFormat, ExportWhat};
 use super::instrument::trace as wire;
 use super::status::plain;
 use super::summary::{edits, exclusion, quarantined};
-use super::{Exit, export_files, output};
+use super::{Exit, export_files, export_telemetry, output};
 use crate::engine::campaign::{Conclusion, Experiment};
 use crate::engine::shell::{CampaignHistory, Deed, History, PersonHistory, RunHistory};
-use crate::store::{Journal, Telemetry};
+use crate::store::Journal;
 
 pub(super) fn run(args: &ExportArgs, json: bool) -> Exit {
     // `--json` everywhere means the same.
@@ -77,7 +77,9 @@ fn export(args: &ExportArgs, format: ExportFormat) -> Result<String, String> {
                 }
             })
         }
-        (ExportWhat::Telemetry, format) => telemetry(folder, &history, &runs, format),
+        (ExportWhat::Telemetry, format) => {
+            export_telemetry::export(folder, &history, &runs, format)
+        }
         (ExportWhat::People, format) => {
             let said: Vec<_> = history.people.iter().filter(|p| p.is_about(Some(&name))).collect();
             Ok(match format {
@@ -272,47 +274,4 @@ fn steps_json(runs: &[&RunHistory]) -> serde_json::Value {
             json!({"run": run.run, "ending": run.ending, "graph": run.graph, "steps": steps})
         })
         .collect()
-}
-
-fn telemetry(
-    folder: &std::path::Path,
-    history: &History,
-    runs: &[&RunHistory],
-    format: ExportFormat,
-) -> Result<String, String> {
-    let store = Telemetry::open(folder).map_err(|e| e.to_string())?;
-    let Some(store) = store else { return Err("there is no telemetry here".to_owned()) };
-    let mut rows = Vec::new();
-    for signal in store.signals().map_err(|e| e.to_string())? {
-        for run in runs {
-            let to = run.ended.unwrap_or(history.last_tick);
-            let points = store.read(&signal, run.started.0, to.0).map_err(|e| e.to_string())?;
-            rows.extend(points.into_iter().map(|p| {
-                let seconds = (p.tick.saturating_sub(run.started.0)) as f64 / 1e9;
-                (run.run.clone(), signal.clone(), seconds, p.value)
-            }));
-        }
-    }
-    Ok(match format {
-        ExportFormat::Csv => {
-            let mut text = "run,signal,time_s,value_si\n".to_owned();
-            for (run, signal, seconds, value) in rows {
-                text.push_str(&format!(
-                    "{},{},{seconds:.3},{value}\n",
-                    output::csv_cell(&run),
-                    output::csv_cell(&signal)
-                ));
-            }
-            text
-        }
-        ExportFormat::Json => {
-            let rows: Vec<_> = rows
-                .into_iter()
-                .map(|(run, signal, seconds, value)| {
-                    json!({"run": run, "signal": signal, "time_s": seconds, "value_si": value})
-                })
-                .collect();
-            format!("{}\n", serde_json::Value::Array(rows))
-        }
-    })
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::args::{Speed, TimeArgs};
 use super::interrupts::{self, Commands};
 use super::run::Shown;
-use super::{Exit, mirrors, output};
+use super::{Exit, keep, mirrors, output};
 use crate::compiler::Bundle;
 use crate::engine::campaign::{Campaign, Conclusion, EndReason};
 use crate::engine::core::{Core, Ending, Tick};
@@ -24,7 +24,8 @@ use crate::engine::shell::{
 use crate::server::Server;
 use crate::spec::lab::Lab;
 use crate::spec::{Named, Written};
-use crate::store::{Document, Durability, Journal, TelemetryWriter};
+use crate::store::telemetry::Retention;
+use crate::store::{Document, Durability, Journal};
 use crate::units::Quantity;
 use crate::wire::{self, Clock, Dialer};
 
@@ -230,6 +231,10 @@ pub(super) struct Work {
     pub(super) state: PathBuf,
     /// Journal, open.
     pub(super) journal: Journal,
+    /// How durable its records are.
+    pub(super) durability: Durability,
+    /// How long readings are kept.
+    pub(super) retention: Retention,
     /// Core, with its history when resuming.
     pub(super) core: Core,
     /// Display.
@@ -352,10 +357,9 @@ async fn go(
     if let Err(missing) = reached {
         return Ok(Worked::Unreachable(missing));
     }
-    let telemetry = telemetry(&work.state)?;
     let mut engine = Engine::new(EngineSetup {
         journal: work.journal,
-        telemetry: Some(telemetry),
+        telemetry: keep::history(&work.state, work.durability, work.retention),
         clock,
         instruments,
         notices,
@@ -421,22 +425,6 @@ async fn go(
     // Last words reach whoever waits for them.
     drop(server);
     Ok(worked)
-}
-
-/// Where readings go. One that is damaged is put aside, and people are told.
-pub(super) fn telemetry(state: &Path) -> Result<TelemetryWriter, String> {
-    let (writer, kept) = TelemetryWriter::open_or_anew(state)
-        .map_err(|e| format!("telemetry cannot be written: {e}"))?;
-    if let Some(kept) = kept {
-        let text = format!(
-            "telemetry.db was damaged and is kept as {}; a new one is begun. No decision rests on \
-             what was in it",
-            kept.display()
-        );
-        tracing::warn!("{text}");
-        output::say(format!("warning: {text}"));
-    }
-    Ok(writer)
 }
 
 /// Takes commands from other terminals. An engine without this can still be stopped by Ctrl-C.

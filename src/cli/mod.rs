@@ -11,11 +11,13 @@ mod exit;
 mod explain;
 mod export;
 mod export_files;
+mod export_telemetry;
 mod fmt;
 mod graph;
 mod init;
 mod instrument;
 mod interrupts;
+mod keep;
 mod launch;
 mod live;
 mod log;
@@ -31,6 +33,7 @@ mod resume;
 mod run;
 mod schema;
 mod serve;
+mod signals;
 mod simulator;
 mod status;
 mod stops;
@@ -76,6 +79,7 @@ fn command_of(cli: Cli) -> Exit {
         Command::Estop(args) => estop::run(&args, json),
         Command::Ask(args) => ask::run(&args, json),
         Command::Note(args) => note::run(&args, json),
+        Command::Signals(args) => signals::run(&args, json),
         Command::Status(args) => status::run(&args, json),
         Command::Export(args) => export::run(&args, json),
         Command::Verify(args) => verify::run(&args, json),

@@ -10,7 +10,7 @@ use super::launch::{Work, World};
 use super::live::{self, Engine};
 use super::run::{Outcome, Shown, finish, plan, refused, slack, usage};
 use super::user::user;
-use super::{Exit, check, command, launch, output, progress, summary};
+use super::{Exit, check, command, keep, launch, output, progress, summary};
 use crate::compiler::Bundle;
 use crate::engine::campaign::campaign_of;
 use crate::engine::core::{Cause, Command, Core, InDoubt, RunState, Tick};
@@ -70,7 +70,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
     launch::fits(&time).map_err(usage)?;
     let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
-    let journal = Journal::open(folder, world.durability()).map_err(usage)?;
+    let durability = world.durability();
+    let journal = Journal::open(folder, durability).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
     let history = History::recover(&journal, &mut core, args.id.as_deref()).map_err(usage)?;
     say_lost(&journal, &history, &world);
@@ -99,6 +100,8 @@ fn resume(args: &ResumeArgs, json: bool) -> Outcome {
         bundle: first,
         state: folder.to_owned(),
         journal,
+        durability,
+        retention: keep::retention(&args.keep),
         core,
         observer: progress::observer(displays, json),
         seed,

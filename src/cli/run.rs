@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::args::RunArgs;
 use super::launch::{Work, Worked, World};
 use super::user::user;
-use super::{Exit, check, interrupts, launch, output, progress, summary};
+use super::{Exit, check, interrupts, keep, launch, output, progress, summary};
 use crate::compiler::campaign::Search;
 use crate::compiler::{Bundle, check_bundle, first_guard};
 use crate::engine::campaign::Campaign;
@@ -111,7 +111,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
     launch::fits(&args.time).map_err(usage)?;
     let world = launch::world(&args.time, &lab_file, base, folder, seed)
         .map_err(|m| (Exit::Unreachable, m))?;
-    let journal = Journal::open(folder, world.durability()).map_err(usage)?;
+    let durability = world.durability();
+    let journal = Journal::open(folder, durability).map_err(usage)?;
     let Prepared { setup, bundle, search, experiments, seed, kept } = prepared;
     let id = setup.machine.id.clone();
     let display = plan(search.as_ref(), &bundle, experiments, 0, world.speed());
@@ -125,6 +126,8 @@ fn start(args: &RunArgs, json: bool) -> Outcome {
         bundle: Arc::clone(&bundle),
         state: folder.to_owned(),
         journal,
+        durability,
+        retention: keep::retention(&args.keep),
         core: Core::new(InDoubt::Ask, slack(&world)),
         observer: progress::observer(vec![(id.clone(), display, None)], json),
         seed,

@@ -21,7 +21,7 @@ use super::log::{self, Log};
 use super::notify::Manager;
 use super::resume::{Texts, kept_lab, now, time_of};
 use super::run::{Outcome, after, slack, usage};
-use super::{Exit, check, command, launch, output, progress};
+use super::{Exit, check, command, keep, launch, output, progress};
 use crate::compiler::Bundle;
 use crate::engine::core::{Command, Core, InDoubt};
 use crate::engine::shell::{
@@ -81,7 +81,8 @@ fn serve(args: &ServeArgs) -> Outcome {
     launch::fits(&time).map_err(usage)?;
     let world = launch::world(&time, &lab_file, base, folder, Some(seed))
         .map_err(|m| (Exit::Unreachable, m))?;
-    let journal = Journal::open(folder, world.durability()).map_err(usage)?;
+    let durability = world.durability();
+    let journal = Journal::open(folder, durability).map_err(usage)?;
     let mut core = Core::new(InDoubt::Ask, slack(&world));
     let mut history = History::recover(&journal, &mut core, None).map_err(usage)?;
     // Names and keys of campaigns that are over are never given again.
@@ -120,10 +121,9 @@ fn serve(args: &ServeArgs) -> Outcome {
             emergency.press(&stop.by);
         }
         let (handle, controls) = control::channel(emergency);
-        let telemetry = launch::telemetry(folder).map_err(usage)?;
         let engine = Engine::new(EngineSetup {
             journal,
-            telemetry: Some(telemetry),
+            telemetry: keep::history(folder, durability, keep::retention(&args.keep)),
             clock,
             instruments,
             notices,

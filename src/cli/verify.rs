@@ -54,8 +54,8 @@ fn say_telemetry(args: &VerifyArgs, telemetry: &Soundness) {
             "There is no {file}: no readings between decisions are kept here. The next engine \
              makes a new one."
         )),
-        Soundness::Whole { blocks, samples } => output::say(format!(
-            "Telemetry, apart from the journal, is whole: {samples} readings in {blocks} blocks."
+        Soundness::Whole { parts, readings } => output::say(format!(
+            "Telemetry, apart from the journal, is whole: {readings} readings in {parts} parts."
         )),
         Soundness::Damaged(found) => {
             for what in found {
@@ -78,8 +78,8 @@ fn say_telemetry(args: &VerifyArgs, telemetry: &Soundness) {
 fn telemetry_as_json(telemetry: &Soundness) -> serde_json::Value {
     match telemetry {
         Soundness::Missing => json!({"state": "missing"}),
-        Soundness::Whole { blocks, samples } => {
-            json!({"state": "whole", "blocks": blocks, "samples": samples})
+        Soundness::Whole { parts, readings } => {
+            json!({"state": "whole", "parts": parts, "readings": readings})
         }
         Soundness::Damaged(found) => json!({"state": "damaged", "findings": found}),
         Soundness::Unread(why) => json!({"state": "unread", "why": why}),

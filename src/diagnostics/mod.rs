@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod detect;
 pub mod interlock;
+pub mod signals;
 
 /// A moment of lab time in nanoseconds; only differences and order mean something.
 pub type Moment = u64;

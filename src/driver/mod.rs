@@ -49,8 +49,8 @@ pub use isolated::panic_text;
 pub use plan::HOLD_STATE;
 pub use stop::{Because, InstrumentStop, LineStop, stop_latencies};
 pub use types::{
-    Command, Exchange, FailureKind, InstrumentSetup, Notice, Outcome, Secret, SendError, Sent,
-    SetupError, Tap, Way,
+    About, Command, Exchange, FailureKind, Flaw, InstrumentSetup, Notice, Outcome, Secret,
+    SendError, Sent, SetupError, Tap, Way,
 };
 pub use values::written_values;
 

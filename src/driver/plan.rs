@@ -18,7 +18,7 @@ use super::template::Template;
 use super::text::TextCodec;
 use super::types::InstrumentSetup;
 use crate::expr::{Expr, Value};
-use crate::spec::instrument::{EffectClass, StatusClass, Wire};
+use crate::spec::instrument::{EffectClass, StatusClass, TimeForm, Wire};
 use crate::spec::{Shape, ValueSpec};
 use crate::units::{Quantity, Unit};
 use crate::wire::modbus::Framing;
@@ -211,6 +211,13 @@ pub(super) struct PropertyPlan {
     pub max: Option<Quantity>,
 }
 
+/// Where a message says when it was measured.
+#[derive(Debug, Clone)]
+pub(super) struct TimePlan {
+    pub path: String,
+    pub form: TimeForm,
+}
+
 #[derive(Debug, Clone)]
 pub(super) enum AskPlan {
     Text {
@@ -227,6 +234,8 @@ pub(super) enum AskPlan {
         binary: Option<Box<BlockPlan>>,
         /// Makes the instrument say it.
         query: Option<Box<Op>>,
+        /// Where a message says when it was measured.
+        time: Option<TimePlan>,
     },
     /// A metric of Sparkplug B.
     Metric(Template),

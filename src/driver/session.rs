@@ -30,7 +30,7 @@ use super::line::{Lamp, Outbox};
 use super::plan::{ActionPlan, Op, Plan};
 use super::talk::Talk;
 use super::text::Fault;
-use super::types::{FailureKind, Notice, Sent};
+use super::types::{About, FailureKind, Notice, Sent};
 use super::unit::{Met, Unit};
 use super::values;
 use crate::expr::Value;
@@ -328,6 +328,7 @@ impl Session {
             property: "status".to_owned(),
             value: Value::text(values::status_word(status)),
             at: now,
+            about: About::default(),
         });
     }
 }

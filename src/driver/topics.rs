@@ -11,6 +11,7 @@ mod ask;
 mod hear;
 mod publish;
 mod safe;
+mod time;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;

@@ -157,6 +157,57 @@ pub enum Way {
     In,
 }
 
+/// What is known of a reading beside its value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct About {
+    /// What is wrong with a value that is `Missing`, where it can be told; the words are in the
+    /// value.
+    pub flaw: Option<Flaw>,
+    /// When it was measured by the device's own clock, where the device says: milliseconds since
+    /// 1970.
+    pub device_ms: Option<i64>,
+}
+
+impl About {
+    /// A value that is wrong in this way.
+    pub const fn flaw(flaw: Flaw) -> About {
+        About { flaw: Some(flaw), device_ms: None }
+    }
+}
+
+/// What is wrong with a reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// No answer in time.
+    NoAnswer,
+    /// There is no connection.
+    LinkLost,
+    /// The answer could not be read.
+    Unreadable,
+    /// The instrument says that it has no good value.
+    SensorError,
+    /// Outside of what the sensor can measure.
+    OutOfRange,
+    /// Older than it may be.
+    Stale,
+}
+
+impl Flaw {
+    /// What a failed question says about the value that was asked for; `None` where it says nothing
+    /// about the instrument.
+    pub const fn of(kind: FailureKind) -> Option<Flaw> {
+        match kind {
+            FailureKind::Timeout => Some(Flaw::NoAnswer),
+            FailureKind::Link => Some(Flaw::LinkLost),
+            FailureKind::BadReply => Some(Flaw::Unreadable),
+            FailureKind::Refused | FailureKind::Alarm => Some(Flaw::SensorError),
+            FailureKind::Busy | FailureKind::Gate | FailureKind::Person | FailureKind::Internal => {
+                None
+            }
+        }
+    }
+}
+
 /// What drivers tell.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
@@ -177,6 +228,8 @@ pub enum Notice {
         value: Value,
         /// When it was received.
         at: Tick,
+        /// What else is known of it.
+        about: About,
     },
     /// The connection to an instrument came up (identified and ready) or went down.
     Link {

@@ -8,6 +8,7 @@ use super::plan::PropertyPlan;
 use super::registers::Reading;
 use super::scope::Scope;
 use super::text::Reply;
+use super::types::{About, Flaw};
 use crate::expr::{self, Value};
 use crate::spec::instrument::StatusClass;
 use crate::spec::{Named, Shape, ValueSpec, ValueType, Written};
@@ -263,12 +264,25 @@ fn plain_quantity(value: f64) -> Quantity {
     Quantity { value, dim: Dimension::default(), point: false }
 }
 
+/// What a value without a number lacks one for: written here, and read by [`about`].
+const OUTSIDE: &str = "outside of what the sensor can measure";
+
+/// What an answer that could be read says about its value.
+pub(super) fn about(value: &Value) -> About {
+    match value {
+        Value::Missing(why) if **why == *OUTSIDE => About::flaw(Flaw::OutOfRange),
+        // It has answered, and that it has nothing.
+        Value::Missing(_) => About::flaw(Flaw::SensorError),
+        _ => About::default(),
+    }
+}
+
 /// Outside of its limits a sensor is broken, not the world.
 pub(super) fn limited(property: &PropertyPlan, quantity: Quantity) -> Result<Value, String> {
     let low = property.min.is_some_and(|min| quantity.value < min.value);
     let high = property.max.is_some_and(|max| quantity.value > max.value);
     if !quantity.value.is_finite() || low || high {
-        return Ok(Value::Missing("outside of what the sensor can measure".into()));
+        return Ok(Value::Missing(OUTSIDE.into()));
     }
     Ok(Value::Quantity(quantity))
 }

@@ -215,12 +215,34 @@ pub enum Ask {
         binary: Option<Box<Binary>>,
         /// A `publish` that makes the device say it; its reply, if it has one, holds the value.
         query: Option<Box<Operation>>,
+        /// Where the message says when it was measured.
+        time: Option<DeviceTime>,
     },
     /// A metric of Sparkplug B.
     Metric {
         /// Name, a template over `config`.
         name: Spanned<String>,
     },
+}
+
+/// Where a message says when it was measured, by the device's own clock.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceTime {
+    /// Path in the JSON of the message.
+    pub json: Spanned<String>,
+    /// How it is written.
+    pub form: Spanned<TimeForm>,
+}
+
+/// How a device writes a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeForm {
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Milliseconds,
+    /// Text of RFC 3339, with its offset from UTC.
+    Rfc3339,
 }
 
 /// What can be read.

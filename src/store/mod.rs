@@ -3,8 +3,8 @@
 //! `journal.db` holds the append-only, hash-chained record of everything decided, sent, received
 //! and concluded, and the documents (compiled graphs, YAML texts) it refers to by hash.
 //! `files/` holds large values, each named by its hash, that entries refer to.
-//! `telemetry.db` holds what was measured between decisions; it may lose its last minute of lab time
-//! in a power loss, the journal may not.
+//! `telemetry.db` holds what was measured; it may lose its last second in a crash or a power loss, the
+//! journal may not.
 //!
 //! Architecture invariant: this module never looks inside a run; it keeps texts and their order.
 mod anchor;
@@ -32,6 +32,6 @@ pub use lease::{Holder, Lease};
 pub use lock::{LockError, StateLock};
 pub use reading::Partly;
 pub use subjects::{Standing, Subject};
-pub use telemetry::{Soundness, Telemetry, TelemetryWriter, examine};
+pub use telemetry::{Recorder, Soundness, Telemetry, TelemetryWriter, examine};
 pub use upkeep::Upkeep;
 pub use verify::{Finding, Survey, Verified};

@@ -40,6 +40,19 @@ struct After {
     commands: Vec<String>,
 }
 
+/// The file that the call of a line is about. Where another thread came between, the line that began
+/// it has the name.
+fn file_of(lines: &[&str], at: usize) -> String {
+    let thread = |line: &str| line.split_whitespace().next().unwrap().to_owned();
+    let its = thread(lines[at]);
+    let begun = |line: &&&str| line.contains("<unfinished ...>") && thread(line) == its;
+    let line = match lines[at].contains(" resumed>") {
+        true => lines[..at].iter().rev().find(begun).unwrap(),
+        false => lines[at],
+    };
+    line.split_once('<').unwrap().1.split_once('>').unwrap().0.to_owned()
+}
+
 fn after(trace: &Path) -> Option<After> {
     let text = std::fs::read_to_string(trace).unwrap();
     let sets_going = |line: &&str| {
@@ -47,12 +60,16 @@ fn after(trace: &Path) -> Option<After> {
             || line.contains("GPIO/28/") && !line.contains("\\\"R\\\":0")
             || line.contains("/measure")
     };
-    let mut before = text.lines().take_while(|line| !line.contains("(INJECTED)"));
-    let begun = before.any(|line| sets_going(&line));
-    let mut lines = text.lines().skip_while(|line| !line.contains("(INJECTED)"));
-    let failed = lines.next()?;
-    let file = failed.split_once('<')?.1.split_once('>')?.0.to_owned();
-    let rest: Vec<&str> = lines.collect();
+    // The history has a thread of its own, whose n-th call fails as well, and tries again: it is what
+    // failed only where nothing else did.
+    let lines: Vec<&str> = text.lines().collect();
+    let injected = |at: &usize| lines[*at].contains("(INJECTED)");
+    let failed = (0..lines.len()).filter(injected).map(|at| (at, file_of(&lines, at)));
+    let failed: Vec<(usize, String)> = failed.collect();
+    let of_others = failed.iter().find(|(_, file)| !file.contains("telemetry.db"));
+    let (at, file) = of_others.or(failed.first())?.clone();
+    let begun = lines[..at].iter().any(sets_going);
+    let rest = &lines[at + 1..];
     let this = format!("<{file}>");
     let syncs = rest.iter().filter(|l| l.contains("sync(") && l.contains(&this));
     // What sets a pump, a controller or a lamp going. STP and a temperature of zero are safe states.

@@ -517,7 +517,7 @@ impl Driver {
                     }
                     self.oracles[at].ended(&attempt, &outcome);
                 }
-                Ok(Some(Notice::Sample { instrument, property, value, at })) => {
+                Ok(Some(Notice::Sample { instrument, property, value, at, .. })) => {
                     let its = NAMES.iter().position(|name| *name == instrument).unwrap();
                     self.oracles[its].sample(&property, &value, at);
                 }

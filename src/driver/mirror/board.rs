@@ -212,7 +212,7 @@ fn entries(plan: &Plan) -> Vec<Entry> {
 fn streams(plan: &Plan) -> Vec<Stream> {
     let mut all: BTreeMap<String, Stream> = BTreeMap::new();
     for (name, property) in &plan.properties {
-        let Some(AskPlan::Topic { topics, json, query, binary: None }) = &property.ask else {
+        let Some(AskPlan::Topic { topics, json, query, binary: None, .. }) = &property.ask else {
             // Numbers in bytes come as in the examples, when they are asked for.
             continue;
         };

@@ -492,7 +492,7 @@ impl Compiler<'_> {
             Some(Ask::Register(register)) => {
                 Some(AskPlan::Register(self.register(register, single, place)?))
             }
-            Some(Ask::Topic { topics, json, binary, query }) => Some(AskPlan::Topic {
+            Some(Ask::Topic { topics, json, binary, query, time }) => Some(AskPlan::Topic {
                 topics: topics
                     .iter()
                     .map(|topic| self.topic(&topic.value, place))
@@ -502,6 +502,13 @@ impl Compiler<'_> {
                 query: match query {
                     Some(query) => {
                         Some(Box::new(self.op(query, Some(&property.shape), single, place)?))
+                    }
+                    None => None,
+                },
+                time: match time {
+                    Some(time) => {
+                        let path = self.path(Some(&time.json), place)?;
+                        path.map(|path| TimePlan { path, form: time.form.value })
                     }
                     None => None,
                 },

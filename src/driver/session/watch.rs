@@ -8,7 +8,8 @@ use crate::driver::exchange::Trace;
 use crate::driver::plan::{AskPlan, Plan};
 use crate::driver::talk::{self, Talk};
 use crate::driver::text::Reply;
-use crate::driver::types::{FailureKind, Notice};
+use crate::driver::types::{About, FailureKind, Flaw, Notice};
+use crate::driver::values;
 use crate::expr::Value;
 use crate::wire::Tick;
 
@@ -108,7 +109,8 @@ impl Session {
         match result {
             Ok((value, reply)) => {
                 self.heard(&mut trace, world);
-                self.sample(&name, value, world);
+                let about = values::about(&value);
+                self.sample(&name, value, about, world);
                 if let Some(reply) = reply {
                     self.share(&name, question.as_deref(), &reply, world);
                 }
@@ -116,13 +118,14 @@ impl Session {
             Err(fault) if fault.yields => {}
             Err(fault) => {
                 self.heed(&fault, world.line.clock.now(), world.outbox);
-                self.sample(&name, Value::Missing(fault.message.as_str().into()), world);
+                let about = About { flaw: Flaw::of(fault.kind), device_ms: None };
+                self.sample(&name, Value::Missing(fault.message.as_str().into()), about, world);
             }
         }
         true
     }
 
-    fn sample(&mut self, property: &str, value: Value, world: &mut World<'_>) {
+    fn sample(&mut self, property: &str, value: Value, about: About, world: &mut World<'_>) {
         if let Some(poll) = self.polls.iter_mut().find(|poll| poll.property == property) {
             poll.last = Some(value.clone());
         }
@@ -131,6 +134,7 @@ impl Session {
             property: property.to_owned(),
             value,
             at: world.line.clock.now(),
+            about,
         });
     }
 
@@ -153,7 +157,8 @@ impl Session {
             let soon = poll.due <= now.plus(poll.every / 4);
             if soon || poll.last.as_ref() != Some(&value) {
                 poll.due = next_turn(&world.line.clock, now, poll.every);
-                self.sample(name, value, world);
+                let about = values::about(&value);
+                self.sample(name, value, about, world);
             }
         }
     }

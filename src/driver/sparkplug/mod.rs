@@ -18,7 +18,7 @@ mod payload;
 mod protobuf;
 mod types;
 
-pub(super) use node::{Heard, Node, Place, Reading};
+pub(super) use node::{Heard, Node, Place, Reading, Said};
 pub(super) use payload::{Metric, Payload};
 pub(super) use types::{DataType, Datum};
 

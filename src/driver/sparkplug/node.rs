@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use super::payload::{Metric, Payload};
 use super::types::{DataType, Datum};
 use super::{BD_SEQ, REBIRTH};
+use crate::driver::types::{About, Flaw};
+use crate::driver::values;
+use crate::expr::Value;
 
 /// Namespace of all topics.
 const NAMESPACE: &str = "spBv1.0";
@@ -82,9 +85,9 @@ pub(in crate::driver) enum Heard {
     /// Nothing for this instrument.
     Nothing,
     /// It is there, with these values; `again` where the node had connected before.
-    Born { values: Vec<(String, Reading)>, again: bool },
+    Born { values: Vec<Said>, again: bool },
     /// New values.
-    Values(Vec<(String, Reading)>),
+    Values(Vec<Said>),
     /// It is gone.
     Died(String),
     /// Something was missed: nothing known is to be believed until the next birth.
@@ -93,6 +96,25 @@ pub(in crate::driver) enum Heard {
 
 /// A value, or why there is none.
 pub(in crate::driver) type Reading = Result<Datum, String>;
+
+/// A metric in a message.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::driver) struct Said {
+    pub name: String,
+    pub reading: Reading,
+    /// Its sender says that it is old.
+    pub stale: bool,
+    /// When it was measured by the clock of the node, milliseconds since 1970.
+    pub device_ms: Option<i64>,
+}
+
+impl Said {
+    /// What is known of the value that it comes to.
+    pub fn about(&self, value: &Value) -> About {
+        let flaw = if self.stale { Some(Flaw::Stale) } else { values::about(value).flaw };
+        About { flaw, device_ms: self.device_ms }
+    }
+}
 
 /// What is known.
 #[derive(Debug, Clone)]
@@ -301,7 +323,7 @@ impl Node {
     }
 
     /// The values of a message by their names.
-    fn values(&self, payload: &Payload) -> Result<Vec<(String, Reading)>, String> {
+    fn values(&self, payload: &Payload) -> Result<Vec<Said>, String> {
         let mut values = Vec::new();
         for metric in payload.metrics.iter().filter(|metric| !metric.historical) {
             let name = match (&metric.name, metric.alias) {
@@ -315,7 +337,13 @@ impl Node {
             let Some(code) = metric.datatype.or_else(|| self.types.get(name).copied()) else {
                 return Err(format!("the metric `{name}` stands in no birth certificate"));
             };
-            values.push((name.clone(), reading(metric, code)));
+            let device_ms = metric.timestamp.or(payload.timestamp);
+            values.push(Said {
+                name: name.clone(),
+                reading: reading(metric, code),
+                stale: metric.quality == Some(STALE),
+                device_ms: device_ms.and_then(|ms| i64::try_from(ms).ok()),
+            });
         }
         Ok(values)
     }

@@ -54,14 +54,14 @@ fn born() -> Node {
         panic!("not born");
     };
     assert!(!again && node.is_born());
-    assert_eq!(values[0], ("T".to_owned(), Ok(Datum::Number(20.5))));
+    assert_eq!((values[0].name.as_str(), &values[0].reading), ("T", &Ok(Datum::Number(20.5))));
     node
 }
 
 fn temperature(heard: &Heard) -> Option<f64> {
     match heard {
         Heard::Values(values) => match values.as_slice() {
-            [(name, Ok(Datum::Number(number)))] if name == "T" => Some(*number),
+            [Said { name, reading: Ok(Datum::Number(number)), .. }] if name == "T" => Some(*number),
             _ => None,
         },
         _ => None,
@@ -144,7 +144,8 @@ fn bad_stale_and_missing_values_are_no_values() {
         (5, Metric { value: Some(Raw::Float(f32::NAN)), ..t.clone() }, "holds"),
     ] {
         let Heard::Values(values) = node.hear(DDATA, &with(seq, metric)) else { panic!() };
-        assert!(values[0].1.as_ref().unwrap_err().contains(part), "{values:?}");
+        assert!(values[0].reading.as_ref().unwrap_err().contains(part), "{values:?}");
+        assert_eq!((values[0].stale, values[0].device_ms), (part == "stale", Some(NOW as i64)));
     }
     let old = Metric { historical: true, ..t };
     assert_eq!(node.hear(DDATA, &with(6, old)), Heard::Values(vec![]));

@@ -10,7 +10,7 @@ use crate::driver::exchange::Trace;
 use crate::driver::plan::{AskPlan, Op};
 use crate::driver::scope::Scope;
 use crate::driver::session::next_turn;
-use crate::driver::types::{FailureKind, Way};
+use crate::driver::types::{About, FailureKind, Flaw, Way};
 use crate::expr::{self, Value};
 use crate::wire::mqtt::Event;
 
@@ -159,7 +159,7 @@ impl Topics {
                 }
                 self.state.asking = Some(Asking { property, flight, until });
             }
-            Err(fault) => self.unanswered(question.property, &fault.message),
+            Err(fault) => self.unanswered(question.property, fault.kind, &fault.message),
         }
     }
 
@@ -171,9 +171,12 @@ impl Topics {
     }
 
     /// A question that brought nothing.
-    fn unanswered(&mut self, property: Option<String>, why: &str) {
+    fn unanswered(&mut self, property: Option<String>, kind: FailureKind, why: &str) {
         match property {
-            Some(property) => self.sample(&property, Value::Missing(why.into())),
+            Some(property) => {
+                let about = About { flaw: Flaw::of(kind), device_ms: None };
+                self.sample(&property, Value::Missing(why.into()), about);
+            }
             None => {
                 let instrument = &self.plan.name;
                 tracing::warn!(%instrument, why, "a message of `on_connect` was not answered");
@@ -202,9 +205,10 @@ impl Topics {
                         waiting.trace.add(&self.clock, Way::In, shown(message));
                     }
                 }
-                self.sample(&name, value);
+                let about = super::hear::heard_about(&value);
+                self.sample(&name, value, about);
             }
-            Verdict::Failed(fault) => self.unanswered(asking.property, &fault.message),
+            Verdict::Failed(fault) => self.unanswered(asking.property, fault.kind, &fault.message),
         }
     }
 
@@ -233,7 +237,7 @@ impl Topics {
             for property in reads {
                 self.end_reads_of(property, why);
             }
-            self.unanswered(asking.property, why);
+            self.unanswered(asking.property, FailureKind::Timeout, why);
         }
         let (late, open): (Vec<Waiting>, Vec<Waiting>) =
             std::mem::take(&mut self.state.waiting).into_iter().partition(|w| w.until <= now);

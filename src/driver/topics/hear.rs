@@ -7,19 +7,22 @@ use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::Topics;
+use super::time::device_ms;
 use crate::driver::bulk::BlockPlan;
 use crate::driver::json;
 use crate::driver::plan::{AskPlan, Op, Plan, PropertyPlan};
 use crate::driver::scope::Scope;
-use crate::driver::sparkplug::{Datum, Heard, Reading};
+use crate::driver::sparkplug::{Datum, Heard, Reading, Said};
 use crate::driver::template::Template;
-use crate::driver::types::{FailureKind, Notice};
+use crate::driver::types::{About, FailureKind, Flaw, Notice};
 use crate::driver::values;
 use crate::expr::{self, Value};
 use crate::spec::Shape;
 use crate::wire::Tick;
 use crate::wire::mqtt::Message;
 
+/// Why a value that is `null` is missing.
+const NOTHING: &str = "it gives no value";
 /// Births are asked for no more often than this, in wall time.
 const REBIRTH_EVERY: Duration = Duration::from_secs(5);
 
@@ -69,7 +72,8 @@ impl Topics {
         }
         let plan = Arc::clone(&self.plan);
         for (name, property) in &plan.properties {
-            let Some(AskPlan::Topic { topics, json: path, binary, .. }) = &property.ask else {
+            let Some(AskPlan::Topic { topics, json: path, binary, time, .. }) = &property.ask
+            else {
                 continue;
             };
             let its = |topic: &Template| self.rendered(topic).as_ref() == Some(&message.topic);
@@ -88,7 +92,9 @@ impl Topics {
             if message.retain {
                 self.state.kept.insert(name.clone(), value);
             } else {
-                self.sample(name, value);
+                let device_ms = time.as_ref().and_then(|time| device_ms(time, &message.payload));
+                let about = About { device_ms, ..heard_about(&value) };
+                self.sample(name, value, about);
             }
         }
     }
@@ -230,31 +236,33 @@ impl Topics {
         }
     }
 
-    fn metrics(&mut self, values: &[(String, Reading)]) {
+    fn metrics(&mut self, values: &[Said]) {
         let plan = Arc::clone(&self.plan);
         for (name, property) in &plan.properties {
             let Some(AskPlan::Metric(metric)) = &property.ask else { continue };
             let Some(metric) = self.rendered(metric) else { continue };
             // Of several values in one message the last is the newest.
-            let said = values.iter().rev().find(|(its, _)| *its == metric);
-            if let Some((_, reading)) = said {
-                self.sample(name, metric_value(property, reading));
+            let said = values.iter().rev().find(|said| said.name == metric);
+            if let Some(said) = said {
+                let value = metric_value(property, &said.reading);
+                let about = said.about(&value);
+                self.sample(name, value, about);
             }
         }
     }
 
     /// A live value of a property.
-    pub(super) fn sample(&mut self, name: &str, value: Value) {
+    pub(super) fn sample(&mut self, name: &str, value: Value, about: About) {
         let at = self.clock.now();
         self.state.values.insert(name.to_owned(), (value.clone(), at));
         self.state.kept.remove(name);
         self.end_waiting(name, &value);
-        self.tell(name, value, at);
+        self.tell(name, value, at, about);
     }
 
-    fn tell(&mut self, name: &str, value: Value, at: Tick) {
+    fn tell(&mut self, name: &str, value: Value, at: Tick, about: About) {
         let (instrument, property) = (self.plan.name.clone(), name.to_owned());
-        self.outbox.put(Notice::Sample { instrument, property, value, at });
+        self.outbox.put(Notice::Sample { instrument, property, value, at, about });
     }
 
     /// Whatever was known is known no longer.
@@ -262,7 +270,7 @@ impl Topics {
         self.state.kept.clear();
         let now = self.clock.now();
         for name in std::mem::take(&mut self.state.values).into_keys() {
-            self.tell(&name, Value::Missing(why.into()), now);
+            self.tell(&name, Value::Missing(why.into()), now, About::flaw(Flaw::LinkLost));
         }
     }
 
@@ -282,7 +290,8 @@ impl Topics {
             .collect();
         for name in old {
             self.state.values.remove(&name);
-            self.tell(&name, Value::Missing("its last value is too old".into()), now);
+            let value = Value::Missing("its last value is too old".into());
+            self.tell(&name, value, now, About::flaw(Flaw::Stale));
         }
         let most = self.mqtt.liveness.as_ref().and_then(|liveness| liveness.max_age);
         if let (Some(most), Some(heard), Some(true)) = (most, self.state.heard, self.state.online)
@@ -327,6 +336,22 @@ pub(in crate::driver) fn operations(plan: &Plan) -> impl Iterator<Item = &Op> {
         .chain(queries)
 }
 
+/// What a message says about the value that was read from it.
+pub(super) fn heard_about(value: &Value) -> About {
+    match values::about(value) {
+        // A message that is not what the definition says; that the device has no value it can say
+        // with `null` only.
+        About { flaw: Some(Flaw::SensorError), .. } if !is_none(value) => {
+            About::flaw(Flaw::Unreadable)
+        }
+        about => about,
+    }
+}
+
+fn is_none(value: &Value) -> bool {
+    matches!(value, Value::Missing(why) if **why == *NOTHING)
+}
+
 /// The value of a property in a message; `None` when the message says nothing about it.
 pub(in crate::driver) fn heard_value(
     property: &PropertyPlan,
@@ -367,7 +392,7 @@ pub(in crate::driver) fn value_in(
 
 fn value_of(property: &PropertyPlan, found: &Json) -> Value {
     if found.is_null() {
-        return Value::Missing("it gives no value".into());
+        return Value::Missing(NOTHING.into());
     }
     let word = property.words.get(&json::word(found));
     let meant = match (word.map(String::as_str), &property.shape) {

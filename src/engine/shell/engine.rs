@@ -22,11 +22,13 @@ use super::progress::{Observer, Progress};
 use super::questions::Questions;
 use super::searches::{Finished, Searches};
 use super::serving::Service;
+use super::signals::{Keeping, Signals};
 use super::watch::Watch;
 use crate::compiler::graph::Graph;
 use crate::driver::{EmergencyStop, Exchange, Health, Notice, Pressed};
 use crate::engine::core::{Command, Core, Event, Record, StepKey, Terms, Tick};
-use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError, TelemetryWriter};
+use crate::store::telemetry::Stamp;
+use crate::store::{Document, Entry, FilesError, Holder, Journal, JournalError};
 use crate::wire::Clock;
 
 /// Events taken into one commit; more wait for the next.
@@ -37,8 +39,6 @@ const BASIS_MAX: usize = 256;
 const GIVE_UP_WAIT: Duration = Duration::from_secs(10);
 /// A commit longer ago than this no longer says whose the state folder is (wall time).
 const LEASE_FRESH: Duration = Duration::from_millis(100);
-/// Telemetry is written at least this often (lab time).
-const TELEMETRY_EVERY: Duration = Duration::from_secs(60);
 /// The engine beats this often while it is well, in wall time: three times within the shortest time
 /// that a device's watchdog is kept from acting without a beat.
 const BEAT_EVERY: Duration = Duration::from_millis(100);
@@ -85,8 +85,8 @@ impl From<JournalError> for EngineError {
 pub struct EngineSetup<I> {
     /// Journal, open for writing.
     pub journal: Journal,
-    /// Telemetry, if wanted.
-    pub telemetry: Option<TelemetryWriter>,
+    /// The history of readings, if one is kept.
+    pub telemetry: Option<Keeping>,
     /// Lab time.
     pub clock: Clock,
     /// The lab.
@@ -127,8 +127,8 @@ pub struct Engine<I> {
     pub(super) own: VecDeque<Event>,
     pub(super) analyses: Analyses,
     pub(super) journal: Journal,
-    telemetry: Option<TelemetryWriter>,
-    telemetry_flushed: Tick,
+    /// Live values and their history.
+    pub(super) signals: Signals,
     pub(super) notices: mpsc::Receiver<Notice>,
     pub(super) controls: Inbox,
     /// Who asked for what and is not answered yet.
@@ -164,12 +164,13 @@ pub struct Engine<I> {
 impl<I: Instruments> Engine<I> {
     /// An engine that has not begun.
     pub fn new(setup: EngineSetup<I>) -> Engine<I> {
-        let begun = Tick(setup.clock.now().0);
+        let now = Stamp { tick: setup.clock.now().0, wall_ms: setup.clock.wall().as_millisecond() };
+        let (signals, failed) = Signals::new(setup.telemetry, now);
+        let no_history = |why| Progress::Engine { detail: format!("no history is written: {why}") };
         let emergency = setup.instruments.emergency();
         let health = setup.instruments.health();
         Engine {
             core: setup.core,
-            telemetry_flushed: begun,
             clock: setup.clock,
             instruments: setup.instruments,
             pending: HashMap::new(),
@@ -180,7 +181,7 @@ impl<I: Instruments> Engine<I> {
             own: VecDeque::new(),
             analyses: Analyses::new(),
             journal: setup.journal,
-            telemetry: setup.telemetry,
+            signals,
             notices: setup.notices,
             controls: setup.controls,
             desk: Desk::default(),
@@ -199,7 +200,7 @@ impl<I: Instruments> Engine<I> {
             waits_for_disk: false,
             documents: Vec::new(),
             actions: Vec::new(),
-            told: Vec::new(),
+            told: failed.map(no_history).into_iter().collect(),
             finished: Finished::default(),
             committed: Instant::now(),
         }
@@ -208,6 +209,7 @@ impl<I: Instruments> Engine<I> {
     /// Takes the folder over: raises its fencing number and notes it, in one commit. `epoch` is one
     /// more than the last in the entries; the number is that or a higher one.
     pub fn begin(&mut self, epoch: u64, time: &str) -> Result<(), EngineError> {
+        self.know_signals();
         let (tick, wall_ms) = (self.clock.now().0, self.clock.wall().as_millisecond());
         let speed = Some(self.clock.speed()).filter(|s| s.is_finite()).unwrap_or(0.0);
         let boot = super::clocks::boot_mark().filter(|_| self.clock.speed().is_finite());
@@ -270,6 +272,10 @@ impl<I: Instruments> Engine<I> {
 
     /// Resolves what was under way when the last engine died. Call once the links are up.
     pub fn recover(&mut self, instruments_lost: bool) {
+        for run in self.core.open_runs() {
+            // Again: the engine before may have died before that was durable.
+            self.signals.run_begins(&run.id, run.started.0);
+        }
         let downtime = self.watch.downtime();
         self.own.push_back(Event::Recovered { downtime });
         if instruments_lost {
@@ -332,7 +338,7 @@ impl<I: Instruments> Engine<I> {
                 self.note_end()?;
                 self.waits_for_disk |= !self.entries.is_empty();
                 self.commit()?;
-                self.flush_telemetry();
+                self.flush_history();
                 self.close_desk();
                 return Ok(self.finished.clone());
             }
@@ -445,6 +451,9 @@ impl<I: Instruments> Engine<I> {
     }
 
     pub(super) fn take_notice(&mut self, notice: Notice) -> Result<(), EngineError> {
+        if let Notice::Outcome { attempt, outcome } = &notice {
+            self.take_answer(attempt, outcome);
+        }
         self.heed_notice(&notice)?;
         match self.translate(notice) {
             Some(event) => self.step(event),
@@ -469,8 +478,12 @@ impl<I: Instruments> Engine<I> {
             if let Record::Resolved { run, step, trace, .. } = &mut record {
                 *trace = self.witness_trace(run, &step.key, Vec::new());
             }
+            if let Record::RunStarted { run, .. } = &record {
+                self.signals.run_begins(run, now.0);
+            }
             let over = match &record {
                 Record::RunEnded { run, ending, cause, not_confirmed } => {
+                    self.signals.run_ends(run, now.0);
                     Some((run.clone(), *ending, cause.clone(), not_confirmed.clone()))
                 }
                 _ => None,
@@ -562,35 +575,6 @@ impl<I: Instruments> Engine<I> {
             self.perform_one(action);
         }
         Ok(())
-    }
-
-    pub(super) fn measure(&mut self, signal: &str, point: crate::store::telemetry::Point) {
-        if self.watch.disk_is_low() {
-            return;
-        }
-        let Some(telemetry) = self.telemetry.as_mut() else { return };
-        let due = Tick(point.tick).since(self.telemetry_flushed) >= TELEMETRY_EVERY;
-        let written = telemetry
-            .push(signal, point)
-            .and_then(|()| if due { telemetry.flush() } else { Ok(()) });
-        if due {
-            self.telemetry_flushed = Tick(point.tick);
-        }
-        if let Err(error) = written {
-            // Telemetry gives way before the journal does: say so once and go on without it.
-            tracing::warn!(%error, "telemetry is no longer written");
-            let detail = format!("telemetry is no longer written: {error}");
-            self.told.push(Progress::Engine { detail });
-            self.telemetry = None;
-        }
-    }
-
-    fn flush_telemetry(&mut self) {
-        if let Some(telemetry) = self.telemetry.as_mut()
-            && let Err(error) = telemetry.flush()
-        {
-            tracing::warn!(%error, "the last telemetry was not written");
-        }
     }
 
     pub(super) fn told(&mut self, progress: Progress) {

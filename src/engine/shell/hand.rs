@@ -333,7 +333,7 @@ impl<I: Instruments> Engine<I> {
         let call = Call { instrument, wanted, by, stage, called, outcome };
         match witness {
             Some((property, _)) => {
-                let read = self.instruments.read(&attempt, &call.instrument, &property);
+                let read = self.read(&attempt, &call.instrument, &property);
                 self.hands.calls.insert(attempt.clone(), call);
                 if read.is_err() {
                     self.intend(&attempt)?;
@@ -395,7 +395,7 @@ impl<I: Instruments> Engine<I> {
             call.stage = Stage::Sent;
             let name = call.instrument.clone();
             let sent = match call.wanted.clone() {
-                Wanted::Property(property) => self.instruments.read(&attempt, &name, &property),
+                Wanted::Property(property) => self.read(&attempt, &name, &property),
                 Wanted::Safe => self.instruments.safe_state(&name),
                 Wanted::Action(action) => self.instruments.send(
                     &attempt,
@@ -495,10 +495,10 @@ impl<I: Instruments> Engine<I> {
         for attempt in due {
             let Some(call) = self.hands.calls.get_mut(&attempt) else { continue };
             let Wanted::Action(action) = &call.wanted else { continue };
-            let Some((property, _)) = &action.witness else { continue };
+            let Some((property, _)) = action.witness.clone() else { continue };
             call.stage = Stage::Witness;
-            if self.instruments.read(&attempt, &call.instrument, property).is_err() {
-                let result = call.called.result.clone();
+            let (instrument, result) = (call.instrument.clone(), call.called.result.clone());
+            if self.read(&attempt, &instrument, &property).is_err() {
                 self.end_call(&attempt, result, Vec::new())?;
             }
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::gauge::Gauge;
 use super::view::InstrumentView;
 use super::wanted::Wanted;
 use crate::driver::{self, EmergencyStop, Health};
@@ -41,6 +42,22 @@ pub trait Instruments: Send {
 
     /// How long a reading of a property may be used.
     fn max_age(&self, instrument: &str, property: &str) -> Duration;
+
+    /// Instruments with their properties, as far as they are known before they are read.
+    fn properties(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// The numbers that readings of a property hold; `None` where that is not known before one
+    /// comes.
+    fn gauges(&self, _instrument: &str, _property: &str) -> Option<&[Gauge]> {
+        None
+    }
+
+    /// Readings that nobody took in time and that are lost.
+    fn dropped_readings(&self) -> u64 {
+        0
+    }
 
     /// Their emergency stop.
     fn emergency(&self) -> EmergencyStop {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
+use super::gauge::Gauge;
 use super::instruments::{Instruments, Refused};
 use super::view::InstrumentView;
 use super::wanted::{Wanted, unknown, wanted};
@@ -44,6 +45,7 @@ pub struct LabInstruments {
     /// For commands by hand: what the lab says of each, and its setup without its password.
     lab: BTreeMap<String, (lab::LabInstrument, InstrumentSetup)>,
     max_age: BTreeMap<String, BTreeMap<String, Duration>>,
+    gauges: BTreeMap<String, BTreeMap<String, Vec<Gauge>>>,
 }
 
 impl LabInstruments {
@@ -76,6 +78,7 @@ impl LabInstruments {
         let mut wrong = Vec::new();
         let mut setups = Vec::new();
         let mut max_age = BTreeMap::new();
+        let mut gauges = BTreeMap::new();
         for instrument in &lab.instruments {
             let name = &instrument.name.value;
             let Some(definition) = definitions.get(&instrument.definition.value) else {
@@ -102,6 +105,9 @@ impl LabInstruments {
                 (p.name.value.clone(), age.saturating_add(wire))
             });
             max_age.insert(name.clone(), ages.collect());
+            let numbers =
+                definition.properties.iter().map(|p| (p.name.value.clone(), Gauge::of(&p.shape)));
+            gauges.insert(name.clone(), numbers.collect());
         }
         if !wrong.is_empty() {
             return Err(LabError(wrong));
@@ -146,6 +152,7 @@ impl LabInstruments {
                 names,
                 lab: by_hand,
                 max_age,
+                gauges,
             }),
             Err(error) => {
                 runtime.into_iter().for_each(Runtime::shutdown_background);
@@ -170,11 +177,6 @@ impl LabInstruments {
             .iter()
             .filter_map(|name| Some(format!("{name}: {}", self.fleet.why_not_ready(name)?)))
             .collect()
-    }
-
-    /// Readings that nobody took in time and that were dropped.
-    pub fn dropped_samples(&self) -> u64 {
-        self.fleet.dropped_samples()
     }
 }
 
@@ -375,6 +377,20 @@ impl Instruments for LabInstruments {
             .and_then(|p| p.get(property))
             .copied()
             .unwrap_or(MAX_AGE_UNPOLLED)
+    }
+
+    fn properties(&self) -> Vec<(String, String)> {
+        let all = self.gauges.iter();
+        all.flat_map(|(name, of)| of.keys().map(|property| (name.clone(), property.clone())))
+            .collect()
+    }
+
+    fn gauges(&self, instrument: &str, property: &str) -> Option<&[Gauge]> {
+        self.gauges.get(instrument)?.get(property).map(Vec::as_slice)
+    }
+
+    fn dropped_readings(&self) -> u64 {
+        self.fleet.dropped_samples()
     }
 
     fn emergency(&self) -> EmergencyStop {

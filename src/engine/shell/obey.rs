@@ -82,6 +82,7 @@ impl<I: Instruments> Engine<I> {
             Control::Exclude { campaign, experiment, by, reason, undo } => {
                 self.exclude(&campaign, experiment, by, reason, undo)?
             }
+            Control::Signals { instrument } => self.signals_now(instrument.as_deref()),
             Control::Status | Control::Submit { .. } => Reply::Status(Box::new(self.view())),
         };
         self.desk.replies.push((reply, answer));

@@ -13,7 +13,6 @@ use crate::driver::{self, Notice, Outcome, Sent};
 use crate::engine::campaign::CampaignRecord;
 use crate::engine::core::{Action, Cause, Event, Failure, Reading, Record, Signal, StepKey, Tick};
 use crate::expr::Value;
-use crate::store::telemetry::Point;
 use crate::units::Unit;
 
 /// At the latest after this (lab time) a hold state has not been confirmed.
@@ -46,7 +45,7 @@ impl<I: Instruments> Engine<I> {
                     since,
                 };
                 self.pending.insert(id.clone(), pending);
-                if let Err(refused) = self.instruments.read(&id, &instrument, &property) {
+                if let Err(refused) = self.read(&id, &instrument, &property) {
                     self.pending.remove(&id);
                     let reading = Err(Failure::without_effect(FailureKind::Link, refused.0));
                     self.own.push_back(Event::Witnessed { run, key, reading });
@@ -128,16 +127,16 @@ impl<I: Instruments> Engine<I> {
     pub(super) fn translate(&mut self, notice: Notice) -> Option<Event> {
         match notice {
             Notice::Outcome { attempt, outcome } => self.outcome(&attempt, outcome),
-            Notice::Sample { instrument, property, value, at } => {
-                if let Some(number) = value.as_quantity() {
-                    let signal = format!("{instrument}.{property}");
-                    self.measure(&signal, Point { tick: at.0, value: number.value });
-                }
+            Notice::Sample { instrument, property, value, at, about } => {
+                self.take_reading(&instrument, &property, &value, at, about);
                 let max_age = self.instruments.max_age(&instrument, &property);
                 let signal = Signal { value, at: Tick(at.0), max_age };
                 Some(Event::Sample { instrument, property, signal })
             }
             Notice::Link { instrument, up, detail } => {
+                if !up {
+                    self.lose_readings(&instrument, &detail);
+                }
                 self.told(Progress::Link { instrument: instrument.clone(), up, detail });
                 Some(match up {
                     true => Event::LinkUp { instrument },

@@ -102,6 +102,7 @@ impl<I: Instruments> Engine<I> {
     /// Looks at the clocks, once a second, and at the disk. A clock that jumps by itself has
     /// neither.
     pub(super) fn look_around(&mut self) -> Result<(), EngineError> {
+        self.look_at_history();
         if !self.clock.speed().is_finite() {
             return Ok(());
         }

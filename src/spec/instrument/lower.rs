@@ -14,10 +14,13 @@ use super::register;
 use super::simulate;
 use super::tables as t;
 use super::{
-    Action, Alarm, AlarmAction, AlarmSeverity, Ask, Connection, Done, EffectClass, Example,
-    ExampleOf, Hazard, Heartbeat, Instrument, Operation, Property, ReplyKind, SafeState,
-    StatusClass, Takes, Wire, WitnessDecl, bulk, check, connection, status,
+    Action, Alarm, AlarmAction, AlarmSeverity, Ask, Connection, DeviceTime, Done, EffectClass,
+    Example, ExampleOf, Hazard, Heartbeat, Instrument, Operation, Property, ReplyKind, SafeState,
+    StatusClass, Takes, TimeForm, Wire, WitnessDecl, bulk, check, connection, status,
 };
+
+const TIME_FORMS: [(&str, TimeForm); 3] =
+    [("s", TimeForm::Seconds), ("ms", TimeForm::Milliseconds), ("rfc3339", TimeForm::Rfc3339)];
 
 pub(super) const STATUS_WORDS: [(&str, StatusClass); 4] = [
     ("busy", StatusClass::Busy),
@@ -198,6 +201,7 @@ fn property_source(
     needs(r, "register", Medium::Modbus);
     needs(r, "topic", Medium::Mqtt);
     needs(r, "query", Medium::Mqtt);
+    needs(r, "time", Medium::Mqtt);
     needs(r, "metric", Medium::Mqtt);
     if let Some(item) = f.get("ask") {
         let text = r.text(item);
@@ -216,8 +220,16 @@ fn property_source(
     let query = f.get("query").and_then(|item| operation::query(r, item, medium)).map(Box::new);
     let json = f.get("json").and_then(|item| r.text(item));
     let binary = f.get("binary").and_then(|item| bulk::lower(r, item)).map(Box::new);
+    let time = f.get("time").and_then(|item| device_time(r, item));
     let given = !topics.is_empty() || query.is_some();
-    given.then_some(Ask::Topic { topics, json, binary, query })
+    given.then_some(Ask::Topic { topics, json, binary, query, time })
+}
+
+fn device_time(r: &mut Reader<'_>, item: Item<'_>) -> Option<DeviceTime> {
+    let f = r.object(item, &t::DEVICE_TIME)?;
+    let json = f.get("json").and_then(|item| r.text(item));
+    let form = f.get("in").and_then(|item| r.word(item, &TIME_FORMS));
+    Some(DeviceTime { json: json?, form: form? })
 }
 
 fn actions(r: &mut Reader<'_>, item: Option<Item<'_>>, medium: Medium) -> Vec<Action> {

@@ -418,6 +418,23 @@ pub(super) static BINARY_AXIS: Table = Table {
     ],
 };
 
+/// How a device writes a time.
+static TIME_FORM_WORDS: &[&str] = &["s", "ms", "rfc3339"];
+
+pub(super) static DEVICE_TIME: Table = Table {
+    what: "`time`",
+    doc: "When it was measured, by the device's own clock",
+    keys: &[
+        key("json", Takes::Text, "Path in the JSON of the message").required("params.ts"),
+        key(
+            "in",
+            Takes::Word(TIME_FORM_WORDS),
+            "Seconds or milliseconds since 1970, or text with its offset from UTC",
+        )
+        .required("s"),
+    ],
+};
+
 pub(super) static CORRELATE: Table = Table {
     what: "`correlate`",
     doc: "A field of the answer that repeats command.id",
@@ -470,6 +487,11 @@ pub(super) static PROPERTY: Table = Table {
         ),
         key("binary", Takes::Object(&BINARY), "The payload is these numbers, byte by byte"),
         key("query", OPERATION_ENTRY, "A publish that makes the device say it"),
+        key(
+            "time",
+            Takes::Object(&DEVICE_TIME),
+            "Where a message on the topic says when it was measured; else it is when it came",
+        ),
         key("metric", Takes::Text, "Metric of Sparkplug B"),
         key("value", Takes::Value, "Computed from other properties and config"),
         key("every", Takes::Time, "Polled this often"),

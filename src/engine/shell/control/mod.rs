@@ -169,6 +169,12 @@ pub enum Control {
         /// Who.
         by: String,
     },
+    /// The signals as they are.
+    Signals {
+        /// Those of this instrument only.
+        #[serde(default)]
+        instrument: Option<String>,
+    },
     /// What is going on.
     Status,
 }
@@ -191,6 +197,7 @@ impl Control {
             | Control::Edit { .. }
             | Control::Exclude { .. }
             | Control::Submit { .. }
+            | Control::Signals { .. }
             | Control::Status => false,
         }
     }
@@ -272,6 +279,9 @@ impl Control {
                 let key = wish.key.map(|key| line(key, "the key", ID_MAX)).transpose()?;
                 Control::Submit { bundle, wish: Wish { key, ..wish }, by: name(by)? }
             }
+            Control::Signals { instrument } => Control::Signals {
+                instrument: instrument.map(|id| line(id, "the id", ID_MAX)).transpose()?,
+            },
             Control::Status => Control::Status,
         })
     }

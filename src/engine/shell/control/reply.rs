@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::hand::Called;
+use super::super::live::SignalView;
 use super::super::view::View;
 use crate::engine::core::Ending;
 
@@ -85,6 +86,8 @@ pub enum Reply {
     },
     /// What is going on.
     Status(Box<View>),
+    /// The signals as they are.
+    Signals(Vec<SignalView>),
     /// Nothing was done.
     Refused(Refusal),
 }
