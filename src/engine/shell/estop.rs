@@ -90,8 +90,24 @@ impl<I: Instruments> Engine<I> {
         self.told(Progress::EmergencyStop { by: by.clone() });
         let by = by.clone();
         self.stop = Some(Stop { pressed, safe: BTreeMap::new(), cleared: false });
+        self.note_answered()?;
         let detail = "every instrument is told its safe state".to_owned();
         self.step(Event::Emergency { by, detail })
+    }
+
+    /// Takes note of what was answered before the engine knew of the stop: no word of it comes again,
+    /// and it would be waited for.
+    fn note_answered(&mut self) -> Result<(), EngineError> {
+        for (instrument, state) in self.emergency.outcomes() {
+            match state {
+                Stopped::Pending => {}
+                Stopped::Confirmed => self.note_of_stop(&instrument, true, "confirmed")?,
+                Stopped::NotConfirmed { detail, .. } => {
+                    self.note_of_stop(&instrument, false, &detail)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Takes note of how a safe state went while the stop is pressed: of every change, and people
@@ -103,6 +119,15 @@ impl<I: Instruments> Engine<I> {
         detail: &str,
     ) -> Result<(), EngineError> {
         self.look_at_stop()?;
+        self.note_of_stop(instrument, confirmed, detail)
+    }
+
+    fn note_of_stop(
+        &mut self,
+        instrument: &str,
+        confirmed: bool,
+        detail: &str,
+    ) -> Result<(), EngineError> {
         let Some(stop) = &mut self.stop else { return Ok(()) };
         let why = (!confirmed).then(|| detail.to_owned());
         let instrument = instrument.to_owned();
